@@ -1,0 +1,37 @@
+"""Where edgexp keeps what it makes: weights, banks, adapters, runs and measurements of this machine.
+
+`EDGEXP_HOME` names the folder; without it the platform's own convention does (`~/.local/share/edgexp` on Linux,
+`~/Library/Application Support/edgexp` on macOS, `%LOCALAPPDATA%\\edgexp` on Windows).
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def home() -> Path:
+    """The home folder, absolute. It need not exist yet."""
+    named = os.environ.get("EDGEXP_HOME")
+    if named:
+        return Path(named).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("edgexp", appauthor=False))
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` in one step: readers see the old bytes or the new ones, never a part, even after a crash.
+
+    Raises OSError (a full disk, no permission) with the old file still in place.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
