@@ -1,0 +1,193 @@
+"""Choosing an action: free generation, or a walk through a tree of valid actions. Knows tokens and probabilities, not tasks.
+
+Every way to act is a generator: it yields the sequence it needs evaluated and goes on when its logits are there, so that a driver can
+run one episode or batch many. In the end the sequence holds the action and its end-of-turn token; what need not be evaluated now (the
+forced rest of an action, the end of turn) stays pending and runs together with the next observation.
+"""
+
+from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Sequence as Ordered
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgexp.engine import trie
+from edgexp.engine.engine import Logits, Sequence
+from edgexp.engine.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A request for the logits after every node of a tree of continuations; see `Engine.evaluate_tree`."""
+
+    sequence: Sequence
+    parents: list[int]
+    tokens: list[int]
+
+
+Request = Sequence | Tree
+"""What a generator of this module yields: a sequence to evaluate (the answer is in its `logits`), or a tree (the answer is sent)."""
+
+Deciding = Generator[Request, Any, "Decision"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A chosen action."""
+
+    text: str
+    generated: int
+    """Tokens the model itself decided; forced tokens do not count."""
+    probability: float | None = None
+    """Of this action among the valid ones; None in free mode."""
+    alternatives: tuple[tuple[str, float], ...] = ()
+    """Other valid actions, or beginnings of several (ending in `…`), with their probabilities, most probable first."""
+    stop: str = "end"
+    """`end` of turn, `newline`, or `length`: the limit on an action's tokens was met."""
+
+
+class Chooser(Protocol):
+    """Picks one of several scores: greedily, or by chance."""
+
+    def __call__(self, logits: NDArray[np.float32]) -> int:
+        """Index of the chosen score."""
+
+
+def greedy(logits: NDArray[np.float32]) -> int:
+    """The highest score; the lowest index where several are equal."""
+    return int(np.argmax(logits))
+
+
+def sampler(temperature: float, seed: int) -> Chooser:
+    """Draw from the softmax at a temperature above 0; the same seed gives the same draws."""
+    random = np.random.default_rng(seed)
+
+    def choose(logits: NDArray[np.float32]) -> int:
+        scaled = logits.astype(np.float64) / temperature
+        weights = np.exp(scaled - scaled.max())
+        # Inverse of the cumulative sum: one draw a token whatever the vocabulary's size.
+        return int(np.searchsorted(np.cumsum(weights), random.random() * weights.sum(), side="right"))
+
+    return choose
+
+
+def free(sequence: Sequence, tokenizer: Tokenizer, end: Ordered[int], choose: Chooser = greedy, limit: int = 64) -> Deciding:
+    """Generate until the end of turn, a line break after text, or `limit` tokens. `end`: the ids that close a turn.
+
+    The action kept is the text's first line. If the model spelt it in other tokens than the tokenizer would, the sequence is rewound to
+    the tokenizer's spelling, so that the ids of an episode are always those of its rendered trajectory.
+    """
+    start, stop = len(sequence.ids), "length"
+    for _ in range(limit):
+        yield sequence
+        assert sequence.logits is not None
+        token = choose(sequence.logits)
+        if tokenizer.is_end(token):
+            stop = "end"
+            break
+        sequence.append([token])
+        text = tokenizer.decode(sequence.ids[start:])
+        if "\n" in text.lstrip():
+            stop = "newline"
+            break
+    generated = sequence.ids[start:]
+    lines = tokenizer.decode(generated).strip().splitlines()
+    text = lines[0].strip() if lines else ""
+    sequence.replace([*tokenizer.encode(text), *end], start)
+    return Decision(text, len(generated) + (stop == "end"), stop=stop)
+
+
+def admissible(sequence: Sequence, actions: Mapping[str, Ordered[int]], choose: Chooser = greedy) -> Deciding:
+    """Walk the tree of valid actions (text → ids with the end of turn), deciding only where it branches.
+
+    Each branch takes the choice among its own children, renormalised; the product is the action's probability. Beginnings that were
+    not followed are reported with the probability of all actions below them.
+    """
+    texts = list(actions)
+    node = trie.build([actions[t] for t in texts])
+    probability, decided, others = 1.0, 0, []
+    spelt: list[int] = []
+    while True:
+        tokens, node = trie.forced(node)
+        spelt += tokens
+        sequence.append(tokens)
+        if node.leaf is not None:
+            break
+        yield sequence
+        assert sequence.logits is not None
+        children = list(node.children)
+        shares = softmax(sequence.logits[children])
+        chosen = choose(sequence.logits[children])
+        others += [(node.children[c], probability * float(s)) for i, (c, s) in enumerate(zip(children, shares, strict=True)) if i != chosen]
+        probability *= float(shares[chosen])
+        sequence.append([children[chosen]])
+        node = node.children[children[chosen]]
+        decided += 1
+    rest = sorted(((_name(n, texts), p) for n, p in others), key=lambda item: (-item[1], item[0]))
+    return Decision(texts[node.leaf], decided, probability, tuple(rest))
+
+
+def weighed(sequence: Sequence, actions: Mapping[str, Ordered[int]], choose: Chooser = greedy) -> Deciding:
+    """As `admissible`, but every branch of the tree is evaluated, in one batch: the exact probability of each action, the best one taken."""
+    texts = list(actions)
+    root = trie.build([actions[t] for t in texts])
+    yield sequence
+    assert sequence.logits is not None
+    parents, tokens, branches = _branches(root)
+    after: Logits = (yield Tree(sequence, parents, tokens)) if tokens else np.empty((0, 0), np.float32)
+    logs = np.zeros(len(texts))
+    for node, place in branches:
+        logits = sequence.logits if place < 0 else after[place]
+        children = list(node.children)
+        for child, share in zip(children, np.log(softmax(logits[children])), strict=True):
+            logs[list(trie.leaves(node.children[child]))] += share
+    best = choose(logs.astype(np.float32))
+    sequence.append(actions[texts[best]])
+    order = sorted((i for i in range(len(texts)) if i != best), key=lambda i: (-logs[i], texts[i]))
+    rest = tuple((texts[i], float(np.exp(logs[i]))) for i in order)
+    return Decision(texts[best], len(branches), float(np.exp(logs[best])), rest)
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities of some scores, in double precision."""
+    weights = np.exp(logits.astype(np.float64) - float(logits.max()))
+    return np.asarray(weights / weights.sum())
+
+
+def _branches(root: trie.Node) -> tuple[list[int], list[int], list[tuple[trie.Node, int]]]:
+    """The nodes that must be evaluated to decide everywhere (parents, tokens), and each branching node with its place among them.
+
+    Tokens after a branch's last decision lead to a leaf without a choice and are not evaluated. The place is -1 for the start.
+    """
+    parents: list[int] = []
+    tokens: list[int] = []
+    branches: list[tuple[trie.Node, int]] = []
+
+    def visit(node: trie.Node, place: int, first: Iterable[int]) -> None:
+        path = list(first)
+        more, node = trie.forced(node)
+        if node.leaf is not None:
+            return
+        for token in [*path, *more]:
+            parents.append(place)
+            tokens.append(token)
+            place = len(tokens) - 1
+        branches.append((node, place))
+        for token, child in node.children.items():
+            visit(child, place, [token])
+
+    visit(root, -1, [])
+    return parents, tokens, branches
+
+
+def _name(node: trie.Node, texts: list[str]) -> str:
+    """An action's text, or the common beginning of the actions below a node."""
+    below = [texts[i] for i in trie.leaves(node)]
+    if len(below) == 1:
+        return below[0]
+    low, high = min(below), max(below)
+    same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    return low[:same] + "…"
+

@@ -1,0 +1,305 @@
+"""Sequences of tokens over one llama.cpp context: append, evaluate, fork, truncate, score. Knows nothing of text, tasks or prompts.
+
+A `Sequence` is an append-only list of ids of which the first `evaluated` are in the model's memory. Appending costs nothing; `evaluate`
+runs what is pending of several sequences in one batch and leaves each with the logits after its last token. Sequences share one pool of
+`context` cells, and what they fork from each other is stored once.
+"""
+
+import ctypes
+from collections.abc import Iterable
+from collections.abc import Sequence as Ordered
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgexp.engine import native
+from edgexp.engine.model import Model
+from edgexp.errors import EdgexpError
+
+Logits = NDArray[np.float32]
+
+
+class ContextFull(EdgexpError):
+    """The tokens do not fit the context; the sequence is as it was before."""
+
+
+@dataclass(eq=False)
+class Sequence:
+    """One growing list of token ids. Make them with `Engine.new` or `Engine.fork`."""
+
+    slot: int
+    ids: list[int] = field(default_factory=list)
+    evaluated: int = 0
+    """How many ids, from the front, the model has seen."""
+    stored: int = 0
+    """Cells in the model's memory; more than `evaluated` after a cut, until the engine next touches the sequence."""
+    logits: Logits | None = None
+    """Scores of the next token, [vocabulary]; None until evaluated up to the last id."""
+
+    def append(self, tokens: Iterable[int]) -> None:
+        """Add ids to be evaluated later."""
+        before = len(self.ids)
+        self.ids.extend(tokens)
+        if len(self.ids) > before:
+            self.logits = None
+
+    def cut(self, length: int) -> None:
+        """Forget all ids from `length` on."""
+        if length < len(self.ids):
+            del self.ids[length:]
+            self.evaluated, self.logits = min(self.evaluated, length), None
+
+    def replace(self, ids: Ordered[int], start: int = 0) -> int:
+        """Make `ids` what the sequence holds from `start` on, keeping what is the same at the front. Returns how many evaluated ids stay."""
+        limit = min(len(self.ids) - start, len(ids))
+        same = next((i for i in range(limit) if self.ids[start + i] != ids[i]), limit)
+        self.cut(start + same)
+        self.append(ids[same:])
+        return self.evaluated
+
+
+@dataclass
+class Counters:
+    """What the engine did since it was made."""
+
+    evaluated: int = 0
+    """Tokens run through the model."""
+    calls: int = 0
+    """Batches run."""
+    seconds: float = 0.0
+
+
+class Engine:
+    """A llama.cpp context. `context`: cells for tokens of all sequences; `slots`: sequences alive at once, temporary forks included."""
+
+    OUTPUTS = 128
+    """Rows of logits a batch may ask for; bounds the size of the output buffer."""
+
+    def __init__(self, model: Model, context: int = 8192, slots: int = 64, batch: int = 512):
+        lib = native.load(model.tuning)
+        self.model, self.context, self.counters = model, context, Counters()
+        slots = min(slots, lib.llama_max_parallel_sequences())
+        params = lib.llama_context_default_params()
+        params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max = context, batch, batch, slots
+        params.n_outputs_max = min(self.OUTPUTS, batch)
+        params.n_threads, params.n_threads_batch = model.tuning.threads, model.tuning.threads_batch
+        params.kv_unified, params.no_perf = True, True
+        self._lib = lib
+        self._handle = lib.llama_init_from_model(model.handle, params)
+        if not self._handle:
+            reason = native.last_error() or "llama.cpp gave no reason"
+            raise EdgexpError(f"no context of {context} tokens for {model.path.name}: {reason}; try a smaller --context")
+        self._memory = lib.llama_get_memory(self._handle)
+        self._free = list(range(slots - 1, -1, -1))
+        self._width = len(model.vocabulary)
+        self._batch = _Batch(lib, batch, slots)
+
+    def new(self) -> Sequence:
+        """An empty sequence. Raises EdgexpError when all slots are taken."""
+        if not self._free:
+            raise EdgexpError("all sequences of the engine are in use; free some or ask for more slots")
+        return Sequence(self._free.pop())
+
+    def fork(self, source: Sequence) -> Sequence:
+        """A new sequence with the same ids; what is evaluated is shared, not copied."""
+        self._settle(source)
+        copy = self.new()
+        copy.ids, copy.evaluated, copy.stored, copy.logits = list(source.ids), source.evaluated, source.stored, source.logits
+        self._lib.llama_memory_seq_cp(self._memory, source.slot, copy.slot, -1, -1)
+        return copy
+
+    def free(self, sequence: Sequence) -> None:
+        """Give the sequence's slot and cells back; it cannot be used after. Freeing twice is fine."""
+        if sequence.slot >= 0:
+            self._lib.llama_memory_seq_rm(self._memory, sequence.slot, -1, -1)
+            self._free.append(sequence.slot)
+            sequence.slot, sequence.ids, sequence.evaluated, sequence.stored, sequence.logits = -1, [], 0, 0, None
+
+    def evaluate(self, sequences: Ordered[Sequence]) -> None:
+        """Run everything pending; afterwards each sequence's `logits` is set.
+
+        Raises ContextFull, with every sequence's evaluated part as before, when the pool of cells is too small.
+        """
+        tokens: list[int] = []
+        positions: list[int] = []
+        slots: list[int] = []
+        ends: dict[int, Sequence] = {}
+        for sequence in sequences:
+            if sequence.logits is not None:
+                continue
+            if not sequence.ids:
+                raise ValueError("an empty sequence has nothing to evaluate")
+            sequence.evaluated = min(sequence.evaluated, len(sequence.ids) - 1)  # seen, but its logits are gone: the last token runs again
+            self._settle(sequence)
+            pending = sequence.ids[sequence.evaluated :]
+            tokens += pending
+            positions += range(sequence.evaluated, len(sequence.ids))
+            slots += [sequence.slot] * len(pending)
+            ends[len(tokens) - 1] = sequence
+        try:
+            rows = self._run(tokens, positions, [(s,) for s in slots], list(ends))
+        except BaseException:
+            for sequence in ends.values():
+                self._lib.llama_memory_seq_rm(self._memory, sequence.slot, sequence.evaluated, -1)
+            raise
+        for row, sequence in zip(rows, ends.values(), strict=True):
+            sequence.logits, sequence.evaluated, sequence.stored = row, len(sequence.ids), len(sequence.ids)
+
+    def evaluate_tree(self, sequence: Sequence, parents: Ordered[int], tokens: Ordered[int]) -> Logits:
+        """Logits after each node of a tree of continuations, [nodes, vocabulary]; the sequence itself stays as it is.
+
+        Node i is `tokens[i]` after node `parents[i]` (-1: after the sequence), parents first. Shared beginnings are run once.
+        """
+        self.evaluate([sequence])
+        paths = _leaf_paths(parents)
+        result = np.empty((len(tokens), self._width), np.float32)
+        for group in _chunks(paths, max(1, len(self._free))):
+            self._evaluate_group(sequence, group, tokens, result)
+        return result
+
+    def score(self, sequence: Sequence, continuations: Ordered[Ordered[int]]) -> list[NDArray[np.float64]]:
+        """Log-probability of every token of every continuation after the sequence; the sequence stays as it is."""
+        parents, tokens, places = _tree(continuations)
+        self.evaluate([sequence])
+        assert sequence.logits is not None
+        after = self.evaluate_tree(sequence, parents, tokens) if tokens else np.empty((0, self._width), np.float32)
+        scores = []
+        for continuation, nodes in zip(continuations, places, strict=True):
+            rows = [sequence.logits, *(after[n] for n in nodes)]
+            scores.append(np.array([log_probability(row, token) for row, token in zip(rows, continuation, strict=False)]))
+        return scores
+
+    def close(self) -> None:
+        """Free the context; closing twice is fine."""
+        if self._handle is not None:
+            self._lib.llama_free(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _settle(self, sequence: Sequence) -> None:
+        """Make the model forget what was cut from the sequence."""
+        if sequence.stored > sequence.evaluated:
+            self._lib.llama_memory_seq_rm(self._memory, sequence.slot, sequence.evaluated, -1)
+            sequence.stored = sequence.evaluated
+
+    def _evaluate_group(self, sequence: Sequence, paths: list[list[int]], tokens: Ordered[int], result: Logits) -> None:
+        """Run the nodes on some root-to-leaf paths, one temporary slot a path; nodes on several paths belong to all their slots."""
+        forks = [self.fork(sequence) for _ in paths]
+        try:
+            members: dict[int, list[int]] = {}
+            depth: dict[int, int] = {}
+            for path, fork in zip(paths, forks, strict=True):
+                for level, node in enumerate(path):
+                    members.setdefault(node, []).append(fork.slot)
+                    depth[node] = level
+            nodes = sorted(members)
+            base = len(sequence.ids)
+            for chunk in _chunks(nodes, self._batch.outputs(self.OUTPUTS)):
+                rows = self._run([tokens[n] for n in chunk], [base + depth[n] for n in chunk], [tuple(members[n]) for n in chunk],
+                                 range(len(chunk)))
+                result[chunk] = rows
+        finally:
+            for fork in forks:
+                self.free(fork)
+
+    def _run(self, tokens: Ordered[int], positions: Ordered[int], slots: Ordered[tuple[int, ...]], outputs: Iterable[int]) -> list[Logits]:
+        """Evaluate tokens in batches of the context's size; copies of the logits after the tokens at `outputs` (ascending indices)."""
+        wanted, rows, size = list(outputs), [], self._batch.size
+        started = perf_counter()
+        for first in range(0, len(tokens), size):
+            part = slice(first, first + size)
+            here = [i - first for i in wanted if first <= i < first + size]
+            batch = self._batch.fill(tokens[part], positions[part], slots[part], here)
+            code = self._lib.llama_decode(self._handle, batch)
+            if code == 1:
+                raise ContextFull(f"the context of {self.context} tokens is full")
+            if code != 0:
+                raise EdgexpError(f"llama.cpp could not evaluate a batch (code {code}): {native.last_error() or 'no reason given'}")
+            for i in here:
+                # The pointer is into a buffer that the next decode overwrites: copy before anything else runs.
+                rows.append(np.ctypeslib.as_array(self._lib.llama_get_logits_ith(self._handle, i), (self._width,)).copy())
+            self.counters.calls += 1
+        self.counters.evaluated += len(tokens)
+        self.counters.seconds += perf_counter() - started
+        return rows
+
+
+class _Batch:
+    """A reusable `llama_batch` whose arrays are numpy's, so that filling it costs no ctypes call a token."""
+
+    def __init__(self, lib: Any, size: int, slots: int):
+        self.size = size
+        self._token, self._position = np.zeros(size, np.int32), np.zeros(size, np.int32)
+        self._count, self._output = np.zeros(size, np.int32), np.zeros(size, np.int8)
+        self._slots = np.zeros((size, slots), np.int32)
+        self._rows = self._slots.ctypes.data + np.arange(size, dtype=np.uintp) * self._slots.strides[0]
+        self.batch = lib.llama_batch()
+        for name, array in (("token", self._token), ("pos", self._position), ("n_seq_id", self._count), ("seq_id", self._rows), ("logits", self._output)):
+            kind = dict(lib.llama_batch._fields_)[name]
+            setattr(self.batch, name, ctypes.cast(array.ctypes.data, kind))
+
+    def outputs(self, limit: int) -> int:
+        """How many tokens of a batch may ask for logits."""
+        return min(limit, self.size)
+
+    def fill(self, tokens: Ordered[int], positions: Ordered[int], slots: Ordered[tuple[int, ...]], outputs: list[int]) -> Any:
+        n = len(tokens)
+        self._token[:n], self._position[:n] = tokens, positions
+        self._output[:n] = 0
+        self._output[outputs] = 1
+        for i, members in enumerate(slots):
+            self._count[i] = len(members)
+            self._slots[i, : len(members)] = members
+        self.batch.n_tokens = n
+        return self.batch
+
+
+def log_probability(logits: Logits, token: int) -> float:
+    """Natural logarithm of the softmax of `logits` at `token`, summed in double precision."""
+    top = float(logits.max())
+    return float(logits[token]) - top - float(np.log(np.exp(logits.astype(np.float64) - top).sum()))
+
+
+def _leaf_paths(parents: Ordered[int]) -> list[list[int]]:
+    """Root-to-leaf lists of node indices."""
+    inner = set(parents)
+    paths = []
+    for leaf in range(len(parents)):
+        if leaf not in inner:
+            path, node = [], leaf
+            while node >= 0:
+                path.append(node)
+                node = parents[node]
+            paths.append(path[::-1])
+    return paths
+
+
+def _tree(continuations: Ordered[Ordered[int]]) -> tuple[list[int], list[int], list[list[int]]]:
+    """Parents, tokens and, for each continuation, its nodes. A continuation's last token needs no run of its own and is left out."""
+    parents: list[int] = []
+    tokens: list[int] = []
+    known: dict[tuple[int, int], int] = {}
+    places = []
+    for continuation in continuations:
+        node, nodes = -1, []
+        for token in continuation[:-1]:
+            if (node, token) not in known:
+                known[node, token] = len(tokens)
+                parents.append(node)
+                tokens.append(token)
+            node = known[node, token]
+            nodes.append(node)
+        places.append(nodes)
+    return parents, tokens, places
+
+
+def _chunks(items: list[Any], size: int) -> list[list[Any]]:
+    return [items[i : i + size] for i in range(0, len(items), size)]

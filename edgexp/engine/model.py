@@ -1,0 +1,95 @@
+"""A GGUF model in memory: opens the file, answers what it is. Knows nothing of sequences (`engine.py`) or prompts.
+
+Opening checks the file's shape before llama.cpp maps it, because a truncated file can kill the process instead of raising.
+"""
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+from edgexp.engine import native
+from edgexp.engine.native import Tuning
+from edgexp.engine.tokenizer import Vocabulary
+from edgexp.errors import EdgexpError
+
+MAGIC = b"GGUF"
+
+
+def open_native(path: Path, *, vocab_only: bool = False, tuning: Tuning | None = None, gpu_layers: int = 0) -> Any:
+    """The native handle of a GGUF file. Raises EdgexpError with the file's name when it is missing, no GGUF, or cut short."""
+    check_file(path)
+    lib = native.load(tuning)
+    params = lib.llama_model_default_params()
+    params.vocab_only = vocab_only
+    params.n_gpu_layers = gpu_layers
+    params.use_extra_bufts = tuning.extra_buffers if tuning else False
+    handle = lib.llama_model_load_from_file(str(path).encode(), params)
+    if not handle:
+        reason = native.last_error() or "llama.cpp gave no reason"
+        raise EdgexpError(f"{path} cannot be loaded: {reason}; check it with: edgexp models verify")
+    return handle
+
+
+def check_file(path: Path) -> None:
+    """Raise EdgexpError unless `path` is a file that begins like a GGUF."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except FileNotFoundError as error:
+        raise EdgexpError(f"no model file at {path}") from error
+    except OSError as error:
+        raise EdgexpError(f"{path} cannot be read: {error.strerror or error}") from error
+    if magic != MAGIC:
+        raise EdgexpError(f"{path} is not a GGUF file (it begins with {magic!r}); edgexp runs GGUF models, see docs/models.md")
+
+
+def chat_template(handle: Any) -> str | None:
+    """The chat template inside the file, None where there is none."""
+    text = native.load().llama_model_chat_template(handle, None)
+    return text.decode("utf-8", "replace") if text else None
+
+
+class Model:
+    """Weights and vocabulary of one GGUF file, mapped into memory. Use as a context manager, or call `close`."""
+
+    def __init__(self, path: Path, tuning: Tuning | None = None, gpu_layers: int = 0):
+        self.path = path
+        self.tuning = tuning or Tuning()
+        self._lib = native.load(self.tuning)
+        self.handle = open_native(path, tuning=self.tuning, gpu_layers=gpu_layers)
+        self.vocabulary = Vocabulary(self.handle)
+
+    @property
+    def template(self) -> str | None:
+        """The chat template (Jinja) inside the file."""
+        return chat_template(self.handle)
+
+    @property
+    def trained_context(self) -> int:
+        """Tokens of context the model was trained for."""
+        return int(self._lib.llama_model_n_ctx_train(self.handle))
+
+    @property
+    def description(self) -> str:
+        """Architecture, size and quantisation as llama.cpp words them, for example `llama 134.52 M Q8_0`."""
+        buffer = ctypes.create_string_buffer(256)
+        self._lib.llama_model_desc(self.handle, buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace")
+
+    def metadata(self, key: str) -> str | None:
+        """A value of the file's own metadata as text, None where the key is absent."""
+        buffer = ctypes.create_string_buffer(4096)
+        length = self._lib.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer))
+        return None if length < 0 else buffer.value.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Free the weights; closing twice is fine."""
+        if self.handle is not None:
+            self._lib.llama_model_free(self.handle)
+            self.handle = None
+
+    def __enter__(self) -> "Model":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,87 @@
+"""The one door to the native llama.cpp library: loads it, keeps it quiet, remembers its last complaint.
+
+How threads wait (spinning or sleeping) is read by the OpenMP runtime when the library is loaded, so `load` must be called with the
+machine's `Tuning` before anything else imports `llama_cpp`. Knows nothing of models, sequences or prompts.
+"""
+
+import ctypes
+import os
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgexp.errors import EdgexpError
+
+
+class Tuning(msgspec.Struct, frozen=True):
+    """How to run llama.cpp on this machine; `edgexp.engine.tuning` measures it once."""
+
+    threads: int = 1
+    """Threads for one new token (generation)."""
+    threads_batch: int = 1
+    """Threads for many new tokens (prompts)."""
+    environment: dict[str, str] = {}
+    """Variables that set how waiting threads behave."""
+    extra_buffers: bool = True
+    """Whether llama.cpp may repack weights (AMX and the like); off where that crashes."""
+    generate_rate: float = 0.0
+    """Tokens per second, one at a time, when it was measured; 0 where it was not."""
+    prompt_rate: float = 0.0
+    """Tokens per second in a prompt when it was measured; 0 where it was not."""
+    notes: tuple[str, ...] = ()
+
+
+_errors: deque[str] = deque(maxlen=8)
+_library: Any = None
+_callback: Any = None
+
+LEVEL_WARN, LEVEL_ERROR = 3, 4
+"""Values of ggml's log levels."""
+
+
+def load(tuning: Tuning | None = None) -> Any:
+    """The `llama_cpp` module with its log silenced. Only the first call's tuning has an effect on waiting threads."""
+    global _library, _callback
+    if _library is not None:
+        return _library
+    for key, value in (tuning.environment if tuning else {}).items():
+        os.environ.setdefault(key, value)
+    try:
+        import llama_cpp
+    except Exception as error:  # a broken wheel raises many kinds: OSError, RuntimeError, ImportError
+        advice = "reinstall it with: uv sync --reinstall-package llama-cpp-python"
+        raise EdgexpError(f"llama-cpp-python does not load: {error}; {advice}") from error
+
+    def remember(level: int, text: bytes, _: Any) -> None:
+        if level in (LEVEL_WARN, LEVEL_ERROR):
+            _errors.append(text.decode("utf-8", "replace").strip())
+
+    _callback = llama_cpp.llama_log_callback(remember)
+    llama_cpp.llama_log_set(_callback, ctypes.c_void_p(0))
+    llama_cpp.llama_backend_init()
+    _library = llama_cpp
+    return llama_cpp
+
+
+def last_error() -> str:
+    """What llama.cpp last complained about, one line; empty if nothing."""
+    for line in reversed(_errors):
+        if line and not line.endswith("failed to load model"):
+            return line.splitlines()[-1]
+    return ""
+
+
+def library_path() -> Path:
+    """The file of the native library, found without loading it. Raises EdgexpError where llama-cpp-python is not installed."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("llama_cpp")
+    if spec is None or not spec.submodule_search_locations:
+        raise EdgexpError("llama-cpp-python is not installed here; install edgexp with: uv sync")
+    folder = Path(spec.submodule_search_locations[0]) / "lib"
+    found = sorted(p for p in folder.glob("*llama.*") if p.suffix in (".so", ".dylib", ".dll"))
+    if not found:
+        raise EdgexpError(f"{folder} holds no llama library; reinstall llama-cpp-python")
+    return found[0]
