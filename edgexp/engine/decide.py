@@ -130,7 +130,7 @@ def admissible(sequence: Sequence, actions: Mapping[str, Ordered[int]], choose: 
 
 
 def weighed(sequence: Sequence, actions: Mapping[str, Ordered[int]], choose: Chooser = greedy) -> Deciding:
-    """As `admissible`, but every branch of the tree is evaluated, in one batch: the exact probability of each action, the best one taken."""
+    """As `admissible`, with every branch evaluated in one batch: the exact probability of each action, the best one taken."""
     texts = list(actions)
     root = trie.build([actions[t] for t in texts])
     yield sequence

@@ -53,7 +53,7 @@ class Sequence:
             self.evaluated, self.logits = min(self.evaluated, length), None
 
     def replace(self, ids: Ordered[int], start: int = 0) -> int:
-        """Make `ids` what the sequence holds from `start` on, keeping what is the same at the front. Returns how many evaluated ids stay."""
+        """Make `ids` what the sequence holds from `start` on, keeping what is the same at its front. Returns `evaluated`."""
         limit = min(len(self.ids) - start, len(ids))
         same = next((i for i in range(limit) if self.ids[start + i] != ids[i]), limit)
         self.cut(start + same)
@@ -242,9 +242,10 @@ class _Batch:
         self._slots = np.zeros((size, slots), np.int32)
         self._rows = self._slots.ctypes.data + np.arange(size, dtype=np.uintp) * self._slots.strides[0]
         self.batch = lib.llama_batch()
-        for name, array in (("token", self._token), ("pos", self._position), ("n_seq_id", self._count), ("seq_id", self._rows), ("logits", self._output)):
-            kind = dict(lib.llama_batch._fields_)[name]
-            setattr(self.batch, name, ctypes.cast(array.ctypes.data, kind))
+        arrays = {"token": self._token, "pos": self._position, "n_seq_id": self._count, "seq_id": self._rows, "logits": self._output}
+        kinds = dict(lib.llama_batch._fields_)
+        for name, array in arrays.items():
+            setattr(self.batch, name, ctypes.cast(array.ctypes.data, kinds[name]))
 
     def outputs(self, limit: int) -> int:
         """How many tokens of a batch may ask for logits."""
