@@ -1,0 +1,61 @@
+"""Which number format each tensor of an export gets: llama.cpp's own mixtures for the types offered here. Knows nothing of values.
+
+The choice follows `llama_model_quantize` tensor by tensor, so that an export equals what llama.cpp's quantiser makes of the f16 export,
+byte for byte; a test holds the two together. Making the choice here lets one pass over the base merge and quantise with a few rows in
+memory, without a full-size f16 file in between.
+"""
+
+from edgexp.errors import UsageError
+from edgexp.export.ggml import F16, KINDS, Q4_0, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0
+from edgexp.export.gguf_read import GgufFile, Tensor
+
+QUANTS = {"f16": (F16, 1), "q8_0": (Q8_0, 7), "q4_k_m": (Q4_K, 15), "q4_0": (Q4_0, 2)}
+"""The types an export can have: its main number format, and the file's `general.file_type`."""
+
+FALLBACK = {Q4_K: Q5_0, Q5_K: Q5_1, Q6_K: Q8_0}
+"""What stands in for a format whose blocks of 256 do not divide the rows."""
+
+
+def check_quant(quant: str) -> str:
+    """The type's name in lower case. Raises UsageError listing the known ones."""
+    name = quant.lower()
+    if name not in QUANTS:
+        raise UsageError(f"unknown quantisation {quant!r}; choose one of {', '.join(QUANTS)}")
+    return name
+
+
+def plan(base: GgufFile, quant: str) -> list[Tensor]:
+    """The tensors of the export, in the base's order, each with the format it will have. Offsets are left at 0."""
+    tied = "output.weight" not in base.tensors
+    layers = int(base.get(f"{base.architecture}.block_count") or 0)
+    return [Tensor(t.name, t.shape, _kind(t, quant, tied, layers)) for t in base.tensors.values()]
+
+
+def _kind(tensor: Tensor, quant: str, tied: bool, layers: int) -> int:
+    if len(tensor.shape) < 2 or not tensor.name.endswith("weight") or "_norm.weight" in tensor.name:
+        return tensor.kind
+    main, _ = QUANTS[quant]
+    if main == F16:
+        return F16
+    kind = _mixture(tensor, quant, main, tied, layers)
+    if tensor.columns % KINDS[kind].elements:
+        kind = FALLBACK.get(kind, F16)
+    return F16 if tensor.columns % KINDS[kind].elements else kind
+
+
+def _mixture(tensor: Tensor, quant: str, main: int, tied: bool, layers: int) -> int:
+    """The format before looking at whether the blocks divide the rows."""
+    if tensor.name == "output.weight" or (tied and tensor.name == "token_embd.weight"):
+        return Q8_0 if tensor.columns % KINDS[main].elements or main == Q8_0 else Q6_K
+    if quant != "q4_k_m" or not tensor.name.startswith("blk."):
+        return main
+    _, layer, role, _ = tensor.name.split(".")
+    sensitive = role in ("attn_v", "ffn_down") and _more_bits(int(layer), layers)
+    if role == "attn_v" and layers == 80 and not sensitive:  # eight query heads share it in the 70B models: small and worth its bits
+        return Q5_K
+    return Q6_K if sensitive else main
+
+
+def _more_bits(layer: int, layers: int) -> bool:
+    """llama.cpp's rule: the first and last eighth, and every third layer between."""
+    return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
