@@ -36,6 +36,8 @@ class Sequence:
     """How many ids, from the front, the model has seen."""
     stored: int = 0
     """Cells in the model's memory; more than `evaluated` after a cut, until the engine next touches the sequence."""
+    ran: int = 0
+    """Tokens that were run through the model for this sequence, all in all."""
     logits: Logits | None = None
     """Scores of the next token, [vocabulary]; None until evaluated up to the last id."""
 
@@ -78,14 +80,14 @@ class Engine:
     OUTPUTS = 128
     """Rows of logits a batch may ask for; bounds the size of the output buffer."""
 
-    def __init__(self, model: Model, context: int = 8192, slots: int = 64, batch: int = 512):
+    def __init__(self, model: Model, context: int = 8192, slots: int = 64, batch: int = 512, threads: int | None = None):
         lib = native.load(model.tuning)
         self.model, self.context, self.counters = model, context, Counters()
         slots = min(slots, lib.llama_max_parallel_sequences())
         params = lib.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max = context, batch, batch, slots
         params.n_outputs_max = min(self.OUTPUTS, batch)
-        params.n_threads, params.n_threads_batch = model.tuning.threads, model.tuning.threads_batch
+        params.n_threads, params.n_threads_batch = threads or model.tuning.threads, threads or model.tuning.threads_batch
         params.kv_unified, params.no_perf = True, True
         self._lib = lib
         self._handle = lib.llama_init_from_model(model.handle, params)
@@ -146,6 +148,7 @@ class Engine:
                 self._lib.llama_memory_seq_rm(self._memory, sequence.slot, sequence.evaluated, -1)
             raise
         for row, sequence in zip(rows, ends.values(), strict=True):
+            sequence.ran += len(sequence.ids) - sequence.evaluated
             sequence.logits, sequence.evaluated, sequence.stored = row, len(sequence.ids), len(sequence.ids)
 
     def evaluate_tree(self, sequence: Sequence, parents: Ordered[int], tokens: Ordered[int]) -> Logits:
@@ -240,9 +243,16 @@ class _Batch:
         self._token, self._position = np.zeros(size, np.int32), np.zeros(size, np.int32)
         self._count, self._output = np.zeros(size, np.int32), np.zeros(size, np.int8)
         self._slots = np.zeros((size, slots), np.int32)
-        self._rows = self._slots.ctypes.data + np.arange(size, dtype=np.uintp) * self._slots.strides[0]
+        rows = [self._slots.ctypes.data + i * self._slots.strides[0] for i in range(size)]
+        self._rows = np.array(rows, np.uintp)
         self.batch = lib.llama_batch()
-        arrays = {"token": self._token, "pos": self._position, "n_seq_id": self._count, "seq_id": self._rows, "logits": self._output}
+        arrays: dict[str, NDArray[Any]] = {
+            "token": self._token,
+            "pos": self._position,
+            "n_seq_id": self._count,
+            "seq_id": self._rows,
+            "logits": self._output,
+        }
         kinds = dict(lib.llama_batch._fields_)
         for name, array in arrays.items():
             setattr(self.batch, name, ctypes.cast(array.ctypes.data, kinds[name]))

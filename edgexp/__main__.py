@@ -1,0 +1,5 @@
+"""`python -m edgexp` is `edgexp`."""
+
+from edgexp.cli import main
+
+main()
