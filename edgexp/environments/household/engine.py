@@ -284,7 +284,7 @@ class Game:
     # What is seen
 
     def _floor(self) -> list[int]:
-        """What is at this place and was taken out of a receptacle here: a thing moved between two drawers lies there too, as the original."""
+        """What was taken out of a receptacle here and is still here: a thing moved from drawer to drawer at one place, as the original."""
         taken = sorted({thing for thing, _ in self._taken if self._place in self._places[thing]})
         return [thing for thing in taken for receptacle in self._here if (thing, receptacle) in self._taken]
 
