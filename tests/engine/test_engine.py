@@ -1,0 +1,146 @@
+"""Sequences over the real model."""
+
+import numpy as np
+import pytest
+
+from edgexp.engine.engine import ContextFull, Engine, log_probability
+
+
+def logits_after(engine, ids):
+    sequence = engine.new()
+    sequence.append(ids)
+    engine.evaluate([sequence])
+    engine.free(sequence)
+    return sequence, engine
+
+
+@pytest.fixture
+def prompt(model):
+    return model.vocabulary.control("<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n")
+
+
+def say(engine, sequence, count):
+    for _ in range(count):
+        engine.evaluate([sequence])
+        sequence.append([int(sequence.logits.argmax())])
+
+
+def test_it_generates_sense(engine, sequence, prompt, model):
+    sequence.append(prompt)
+    say(engine, sequence, 7)
+    assert "Paris" in model.vocabulary.decode(sequence.ids)
+
+
+def test_each_token_is_evaluated_once(engine, sequence, prompt):
+    before = engine.counters.evaluated
+    sequence.append(prompt)
+    engine.evaluate([sequence])
+    sequence.append([5, 6, 7])
+    engine.evaluate([sequence])
+    engine.evaluate([sequence])
+    assert engine.counters.evaluated - before == len(prompt) + 3 == sequence.ran
+
+
+def test_a_fork_shares_and_does_not_disturb(engine, sequence, prompt):
+    sequence.append(prompt)
+    engine.evaluate([sequence])
+    kept = sequence.logits.copy()
+    before = engine.counters.evaluated
+    fork = engine.fork(sequence)
+    fork.append([100, 101])
+    engine.evaluate([fork])
+    assert engine.counters.evaluated - before == 2
+    engine.free(fork)
+    sequence.cut(len(prompt) - 1)
+    sequence.append(prompt[-1:])
+    engine.evaluate([sequence])
+    np.testing.assert_allclose(sequence.logits, kept, atol=0.05)
+
+
+def test_a_cut_sequence_forgets(engine, sequence, prompt):
+    sequence.append(prompt)
+    engine.evaluate([sequence])
+    kept = sequence.logits.copy()
+    sequence.append([100, 101, 102])
+    engine.evaluate([sequence])
+    sequence.cut(len(prompt))
+    engine.evaluate([sequence])
+    np.testing.assert_allclose(sequence.logits, kept, atol=0.05)
+
+
+def test_replace_keeps_the_common_beginning(engine, sequence, prompt):
+    sequence.append([*prompt, 50, 51])
+    engine.evaluate([sequence])
+    kept = sequence.replace([*prompt, 60])
+    assert kept == len(prompt)
+    before = engine.counters.evaluated
+    engine.evaluate([sequence])
+    assert engine.counters.evaluated - before == 1 and sequence.ids == [*prompt, 60]
+
+
+def test_several_sequences_in_one_batch_are_as_alone(engine, prompt):
+    alone, together = [], [engine.new(), engine.new()]
+    for extra in ([10, 11, 12], [20]):
+        one = engine.new()
+        one.append([*prompt, *extra])
+        engine.evaluate([one])
+        alone.append(one.logits)
+        engine.free(one)
+    for sequence, extra in zip(together, ([10, 11, 12], [20]), strict=True):
+        sequence.append([*prompt, *extra])
+    calls = engine.counters.calls
+    engine.evaluate(together)
+    assert engine.counters.calls - calls == 1
+    for sequence, logits in zip(together, alone, strict=True):
+        np.testing.assert_allclose(sequence.logits, logits, atol=0.3)  # batch shape changes rounding, not more
+        engine.free(sequence)
+
+
+def test_scores_are_those_of_one_token_after_the_other(engine, sequence, prompt, model):
+    continuations = [model.vocabulary.encode(t) for t in ("go to cabinet 1", "go to cabinet 2", "open drawer 1", "yes")]
+    sequence.append(prompt)
+    scores = engine.score(sequence, continuations)
+    for continuation, score in zip(continuations, scores, strict=True):
+        slow, fork = [], engine.fork(sequence)
+        for token in continuation:
+            engine.evaluate([fork])
+            slow.append(log_probability(fork.logits, token))
+            fork.append([token])
+        engine.free(fork)
+        np.testing.assert_allclose(score, slow, atol=0.05)
+
+
+def test_more_continuations_than_slots_are_scored_in_turns(model, prompt):
+    continuations = [[n, n + 1, n + 2] for n in range(100, 112)]
+    with Engine(model, context=512, slots=4) as small, Engine(model, context=512, slots=32) as large:
+        scores = []
+        for engine in (small, large):
+            sequence = engine.new()
+            sequence.append(prompt)
+            scores.append(np.array(engine.score(sequence, continuations)))
+        np.testing.assert_allclose(*scores, atol=0.1)
+
+
+def test_a_full_context_says_so_and_leaves_the_sequence_usable(model, prompt):
+    with Engine(model, context=256, slots=2) as engine:
+        sequence = engine.new()
+        sequence.append(prompt)
+        engine.evaluate([sequence])
+        kept = sequence.logits.copy()
+        sequence.append([7] * 300)
+        with pytest.raises(ContextFull, match="256"):
+            engine.evaluate([sequence])
+        assert sequence.evaluated == len(prompt)
+        sequence.cut(len(prompt))
+        engine.evaluate([sequence])
+        np.testing.assert_allclose(sequence.logits, kept, atol=0.05)
+
+
+def test_slots_run_out_and_come_back(model):
+    with Engine(model, context=256, slots=2) as engine:
+        first, second = engine.new(), engine.new()
+        with pytest.raises(Exception, match="in use"):
+            engine.new()
+        engine.free(first)
+        engine.free(first)
+        assert engine.new().slot != second.slot
