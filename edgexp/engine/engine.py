@@ -82,7 +82,7 @@ class Engine:
 
     def __init__(self, model: Model, context: int = 8192, slots: int = 64, batch: int = 512, threads: int | None = None):
         lib = native.load(model.tuning)
-        self.model, self.context, self.counters = model, context, Counters()
+        self.model, self.counters = model, Counters()
         slots = min(slots, lib.llama_max_parallel_sequences())
         params = lib.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max = context, batch, batch, slots
@@ -97,7 +97,9 @@ class Engine:
         self._memory = lib.llama_get_memory(self._handle)
         self._free = list(range(slots - 1, -1, -1))
         self._width = len(model.vocabulary)
-        self._batch = _Batch(lib, batch, slots)
+        # llama.cpp rounds the context up and caps the batch by it, and aborts the process on a larger batch: ask what it chose.
+        self.context = int(lib.llama_n_ctx(self._handle))
+        self._batch = _Batch(lib, int(lib.llama_n_batch(self._handle)), slots)
 
     def new(self) -> Sequence:
         """An empty sequence. Raises EdgexpError when all slots are taken."""
