@@ -134,7 +134,7 @@ class SearchExpert:
 
     def _bring_to_light(self) -> str | None:
         notes, wanted, lamp_type = self._notes, self._request.object, self._request.target
-        lamps = [(lamp, place) for lamp, place in notes.where(lamp_type) if f"use {lamp}" not in notes.done or place != notes.here]
+        lamps = [(lamp, place) for lamp, place in notes.where(lamp_type) if f"use {lamp}" not in notes.done]
         if notes.held and lamps:
             lamp, place = lamps[0]
             return self._reach(place, f"use {lamp}", inside=False)

@@ -80,11 +80,13 @@ def _furnish(draw: Draw, room: rooms.Room) -> tuple[Receptacle, ...]:
             types += [furniture.type] * draw.one(furniture.counts)
     types.sort(key=str.lower)
     receptacles: list[Receptacle] = []
-    place = -1
-    for name, type, before in zip(numbered(types), types, ["", *types], strict=False):
-        if type != before or not draw.happens(rooms.NEIGHBOURS.get(type, 0.0)):
-            place += 1
-        receptacles.append(Receptacle(name, type, place + 1, openable=draw.happens(rooms.OPENABLE.get(type, 0.0))))
+    standing: dict[str, list[int]] = {}
+    for index, (name, type) in enumerate(zip(numbered(types), types, strict=True)):
+        beside = standing.setdefault(type, [])
+        shared = bool(beside) and draw.happens(rooms.NEIGHBOURS.get(type, 0.0))
+        place = draw.one(beside) if shared else index
+        beside.append(place)
+        receptacles.append(Receptacle(name, type, place, openable=draw.happens(rooms.OPENABLE.get(type, 0.0))))
     return tuple(receptacles)
 
 
@@ -126,10 +128,10 @@ def _met_there(errand: _Errand, type: str, spot: str) -> bool:
 
 
 def _pieces(draw: Draw, stock: rooms.Stock, errand: _Errand) -> int:
-    """How many of the type there are; the goal makes sure of those that it needs."""
-    needed = 1 if stock.type in (errand.object, errand.target) else 0
-    if needed and errand.kind == "pick_two_obj_and_place":
-        needed = 2
-    if not draw.happens(stock.chance):
-        return needed
-    return max(needed, 1 + draw.weighed(stock.odds))
+    """How many of the type there are; the goal makes sure of what it needs."""
+    if stock.type == errand.object:
+        least = 2 if errand.kind == "pick_two_obj_and_place" else 1
+        return least + draw.weighed(rooms.WANTED_ODDS[least - 1 :])
+    if draw.happens(stock.chance):
+        return 1 + draw.weighed(stock.odds)
+    return int(stock.type == errand.target)  # the lamp

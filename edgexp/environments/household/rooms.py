@@ -239,6 +239,9 @@ BATHROOM = Room(
 
 ROOMS: Mapping[str, Room] = {"kitchen": KITCHEN, "living room": LIVING_ROOM, "bedroom": BEDROOM, "bathroom": BATHROOM}
 
+WANTED_ODDS = (35, 29, 22, 14)
+"""How likely 1, 2, 3 and 4 pieces are of what the goal asks for; from the second on where it asks for two. More than of other things."""
+
 LANDMARKS: Mapping[str, str] = {"stoveburner": "kitchen", "toilet": "bathroom", "bed": "bedroom", "sofa": "living room"}
 """The receptacle, as the texts call it, that tells which room one is in: every room has just one of them."""
 
@@ -256,4 +259,4 @@ OPENABLE: Mapping[str, float] = {"Cabinet": 0.85, "Drawer": 0.8, "Fridge": 1.0, 
 """Receptacle type → how probable it is that one has a door. Only those with a door are closed at the start."""
 
 NEIGHBOURS: Mapping[str, float] = {"Cabinet": 0.15, "Drawer": 0.2, "Shelf": 0.1, "StoveBurner": 0.5}
-"""Receptacle type → how probable it is that one is used from the same standing place as the one before it."""
+"""Receptacle type → how probable it is that one is used from the same standing place as another of its type."""
