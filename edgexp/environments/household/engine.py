@@ -122,9 +122,6 @@ class Game:
         receptacle = self._receptacle_called.get(name)
         return receptacle if receptacle in self._here else None
 
-    def _visible(self, thing: int) -> bool:
-        return thing == self._held or any(thing in self._holds[r] and self._accessible(r) for r in self._here)
-
     def _sliceable(self, thing: int) -> bool:
         """By place alone: a knife in hand slices what lies in a closed fridge, as the original."""
         return self._things[thing].kind.sliceable and self._place in self._places[thing]
@@ -202,8 +199,8 @@ class Game:
         receptacle = self._here_called(name)
         if receptacle is not None:
             return self._see_receptacle(receptacle)
-        thing = self._thing_called.get(name)
-        return self._see_thing(thing) if thing is not None and self._visible(thing) else None
+        thing = self._thing_called.get(name)  # only a thing in hand can be examined, as the original
+        return self._see_thing(thing) if thing is not None and thing == self._held else None
 
     def _look(self, rest: str) -> str | None:
         if rest:
@@ -261,8 +258,6 @@ class Game:
         if receptacle.openable:
             yield f"close {name}" if index in self._opened else f"open {name}"
         for thing in self._holds[index]:
-            if self._accessible(index):
-                yield f"examine {self._things[thing].name}"
             if self._can_take(thing, index):
                 yield f"take {self._things[thing].name} from {name}"
             if self._can_use(thing):
