@@ -86,6 +86,11 @@ def read_adapter(folder: Path) -> Adapter:
     return Adapter(folder, str(config.get("base_model_name_or_path") or ""), float(config["lora_alpha"]), deltas)
 
 
+def read_base_name(folder: Path) -> str:
+    """What the adapter says it was trained on, a name or a path; empty where it does not say. Raises EdgexpError as `read_adapter`."""
+    return str(_config(folder).get("base_model_name_or_path") or "")
+
+
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:

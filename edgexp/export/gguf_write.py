@@ -81,7 +81,7 @@ def write_gguf(path: Path, entries: Mapping[str, bytes], tensors: Sequence[Tenso
     except BaseException as error:
         path.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise _explained(path, error) from error
+            raise explained(path, error) from error
         raise
     return digest.hexdigest()
 
@@ -99,7 +99,8 @@ def _pieces(entries: Mapping[str, bytes], tensors: Sequence[Tensor], data: Calla
         yield bytes(_padded(written, alignment) - written)
 
 
-def _explained(path: Path, error: OSError) -> EdgexpError:
+def explained(path: Path, error: OSError) -> EdgexpError:
+    """A failed write as one line that says what to do."""
     if error.errno in NO_SPACE:
         return EdgexpError(f"no space left while writing {path}; free some or name another place with --out")
     return EdgexpError(f"{path} cannot be written: {error.strerror or error}")

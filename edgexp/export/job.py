@@ -1,0 +1,181 @@
+"""An export from beginning to end: check, write under a working name, compare with the trained model, take the name, record.
+
+Every native step runs in a child process (`child.py`). A failure at any point leaves an earlier export of the same name as it was.
+"""
+
+import importlib.metadata
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+import edgexp
+from edgexp.errors import EdgexpError
+from edgexp.export import child, manifest
+from edgexp.export.adapter import CONFIG, WEIGHTS
+from edgexp.export.base import Base
+from edgexp.export.gguf_read import open_gguf
+from edgexp.export.gguf_write import explained
+from edgexp.export.manifest import Digested, Record
+from edgexp.export.parity import Parity
+from edgexp.export.quantise import check_quant
+from edgexp.export.reference import FILE as REFERENCE
+from edgexp.home import write_atomic
+from edgexp.models import digest
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being done, how much is done, how much there is)."""
+
+STALE = 24 * 3600.0
+"""Seconds after which a working folder is taken for one that a killed export left."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to export and where to."""
+
+    adapter: Path
+    base: Base
+    name: str
+    folder: Path
+    """Gets the file and its reports; made where it is missing."""
+    quant: str = "q8_0"
+    adapter_only: bool = False
+    gate: bool = True
+    """False skips the comparison; the record says so."""
+
+    @property
+    def file(self) -> Path:
+        """The exported file."""
+        return self.folder / f"{self.name}.{'lora' if self.adapter_only else self.quant}.gguf"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A finished export."""
+
+    record: Record
+    entry: Path | None
+    """The manifest by which `--model` finds it; None for an adapter-only file."""
+
+
+def export(request: Request, progress: Progress = lambda *_: None) -> Exported:
+    """Do it. Raises EdgexpError: bad input, a full disk, a native crash, a gate that was not passed."""
+    _check(request)
+    with _workplace(request.folder) as work:
+        made = work / request.file.name
+        sha256 = child.write(_writing(request, made), lambda done, total: progress("merging", done, total))
+        parity = _compare(request, made, progress) if request.gate else None
+        if parity is not None and parity.failures:
+            raise _reject(request, made, parity)
+        record = _record(request, Digested(str(request.file), sha256, made.stat().st_size), parity)
+        try:
+            return Exported(record, _publish(request, made, record))
+        except OSError as error:
+            raise explained(request.file, error) from error
+
+
+def _check(request: Request) -> None:
+    """What can be known to be wrong before anything is written."""
+    check_quant(request.quant)
+    for name in (CONFIG, WEIGHTS):
+        if not (request.adapter / name).is_file():
+            raise EdgexpError(f"{request.adapter} is not an adapter: it has no {name}; name the folder that edgexp train wrote")
+    if request.gate and not (request.adapter / REFERENCE).is_file():
+        raise EdgexpError(f"{request.adapter} has no {REFERENCE}, so the export cannot be compared with the trained model; "
+                          "training writes it, and --no-gate exports without")
+    _training(request.adapter)
+    if not request.adapter_only:
+        manifest.check_name(request.name)
+    try:
+        request.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EdgexpError(f"{request.folder} cannot be made: {error.strerror or error}; name another place with --out") from error
+
+
+def _writing(request: Request, out: Path) -> child.Merge | child.Lora:
+    base, adapter = str(request.base.path), str(request.adapter)
+    return child.Lora(base, adapter, str(out)) if request.adapter_only else child.Merge(base, adapter, request.quant, str(out))
+
+
+def _compare(request: Request, made: Path, progress: Progress) -> Parity:
+    model, lora, quant = str(made), "", request.quant
+    if request.adapter_only:
+        # The base runs as it is: what differs from training is how llama.cpp rounds activations, as with q8_0 where the base is quantised.
+        model, lora, quant = str(request.base.path), str(made), "q8_0"
+    job = child.Compare(model, lora, str(request.adapter / REFERENCE), quant)
+    return child.compare(job, lambda done, total: progress("comparing", done, total))
+
+
+def _reject(request: Request, made: Path, parity: Parity) -> EdgexpError:
+    kept = request.file.with_name(f"{request.file.name}.rejected")
+    made.replace(kept)
+    report = manifest.write_report(kept, parity)
+    return EdgexpError(f"the export does not say what the trained model said: {'; '.join(parity.failures)}; "
+                       f"the file is kept as {kept}, the report is {report.name}")
+
+
+def _publish(request: Request, made: Path, record: Record) -> Path | None:
+    """Give the file its name, then its report, its record and its entry: each vouches for what is there already."""
+    manifest.record_path(request.file).unlink(missing_ok=True)
+    made.replace(request.file)
+    if record.parity is not None:
+        manifest.write_report(request.file, record.parity)
+    write_atomic(manifest.record_path(request.file), manifest.pretty(record))
+    if request.adapter_only:
+        return None
+    header = open_gguf(request.file)
+    licence = request.base.licence or str(header.get("general.license") or "")
+    return manifest.write_entry(record, licence=licence, context=int(header.require(f"{header.architecture}.context_length")))
+
+
+def _record(request: Request, file: Digested, parity: Parity | None) -> Record:
+    return Record(
+        name=request.name,
+        kind="adapter" if request.adapter_only else "merged",
+        quant="" if request.adapter_only else request.quant,
+        file=file,
+        base=Digested(str(request.base.path), request.base.sha256, request.base.path.stat().st_size),
+        adapter=_digested(request.adapter / WEIGHTS),
+        adapter_config=_digested(request.adapter / CONFIG),
+        code=edgexp.__version__,
+        tools={name: importlib.metadata.version(name) for name in ("llama-cpp-python", "numpy")},
+        training=_training(request.adapter),
+        gate="passed" if parity is not None else "skipped",
+        parity=parity,
+    )
+
+
+def _digested(path: Path) -> Digested:
+    return Digested(str(path.absolute()), digest.sha256(path), path.stat().st_size)
+
+
+def _training(adapter: Path) -> dict[str, object] | None:
+    """The training's own record, as it stands; None where there is none."""
+    try:
+        return msgspec.json.decode((adapter / "manifest.json").read_bytes(), type=dict[str, object])
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise EdgexpError(f"{adapter / 'manifest.json'} cannot be read: {error}") from error
+
+
+@contextmanager
+def _workplace(folder: Path) -> Iterator[Path]:
+    """A folder on the same disk that is gone afterwards, whatever happens; what killed exports left goes first."""
+    for left in folder.glob(".export-*"):
+        if left.stat().st_mtime < time.time() - STALE:
+            shutil.rmtree(left, ignore_errors=True)
+    try:
+        work = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
+    except OSError as error:
+        raise EdgexpError(f"{folder} cannot be written to: {error.strerror or error}; name another place with --out") from error
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
