@@ -62,7 +62,7 @@ class Household(SceneEnvironment):
         if task != self.task(task.id):
             raise UsageError(f"{task.id}: this is not household's own task of that id; get it from task({task.id!r})")
         split, number = _parse(task.id)
-        return generate(_kind(number), list(SIZES).index(split) << 32 | number)
+        return generate(_kind(number), number * 8 + list(SIZES).index(split))
 
 
 def _kind(number: int) -> GoalKind:

@@ -59,7 +59,7 @@ class _Errand(msgspec.Struct, frozen=True):
 
 
 def generate(kind: GoalKind, seed: int) -> Scene:
-    """The scene of that seed with a goal of that kind."""
+    """The scene of that seed with a goal of that kind. Seeds go from 0 to 2**32 - 1: beyond, Python seeds some alike (2 and 2**32 + 2)."""
     draw = Draw(seed)
     places = rooms.WHERE[kind]
     room = rooms.ROOMS[list(places)[draw.weighed(list(places.values()))]]

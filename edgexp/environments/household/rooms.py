@@ -28,7 +28,7 @@ class Stock(msgspec.Struct, frozen=True):
     chance: float
     """How probable it is that the room has any."""
     odds: tuple[int, ...]
-    """Tenths: how likely 1, 2 and 3 pieces are then."""
+    """Weights of 1, 2 and 3 pieces then."""
     spots: Mapping[str, int]
     """Receptacle type → weight. A piece lies in one type of those that the room has, drawn by weight, and in any one of that type."""
 
@@ -55,7 +55,7 @@ def _weights(words: list[str]) -> dict[str, int]:
 
 
 # Furniture lines: type, chance in per cent, equally likely counts.
-# Stock lines: type, chance in per cent, tenths for 1, 2 and 3 pieces, then receptacle types with their weights.
+# Stock lines: type, chance in per cent, a digit each as the weights of 1, 2 and 3 pieces, then receptacle types with their weights.
 
 KITCHEN = Room(
     _furniture("""
@@ -94,7 +94,7 @@ KITCHEN = Room(
     Lettuce        98 442  DiningTable 44 CounterTop 26 Fridge 14 SideTable 12 SinkBasin 3 GarbageCan 1
     Mug            98 442  CounterTop 22 DiningTable 17 CoffeeMachine 14 Cabinet 12 Fridge 11 SideTable 8 Microwave 6 Shelf 5 SinkBasin 5
     Pan           100 631  StoveBurner 50 CounterTop 32 DiningTable 8 Cabinet 6 Fridge 4
-    PaperTowelRoll 35 900  CounterTop 32 DiningTable 29 Shelf 18 SideTable 12 GarbageCan 9
+    PaperTowelRoll 35 100  CounterTop 32 DiningTable 29 Shelf 18 SideTable 12 GarbageCan 9
     Pen             6 334  DiningTable 63 CounterTop 22 Drawer 12 GarbageCan 3
     Pencil          7 442  DiningTable 40 Drawer 30 CounterTop 22 GarbageCan 8
     PepperShaker  100 334  DiningTable 22 Cabinet 21 CounterTop 19 SideTable 17 Shelf 11 Drawer 10
@@ -102,7 +102,7 @@ KITCHEN = Room(
     Pot           100 541  StoveBurner 70 CounterTop 13 DiningTable 8 Fridge 4 Cabinet 3 Shelf 2
     Potato         99 433  DiningTable 26 CounterTop 22 Fridge 20 SideTable 11 SinkBasin 8 Microwave 8 GarbageCan 5
     SaltShaker    100 433  DiningTable 24 CounterTop 20 Cabinet 20 SideTable 18 Shelf 9 Drawer 9
-    Sink           11 900  CounterTop 100
+    Sink           11 100  CounterTop 100
     SoapBottle     99 433  DiningTable 29 CounterTop 21 Cabinet 20 Shelf 12 SideTable 10 GarbageCan 7 Drawer 1
     Spatula       100 433  DiningTable 41 CounterTop 32 Drawer 16 SinkBasin 6 SideTable 5
     Spoon          99 433  DiningTable 34 CounterTop 25 Drawer 20 SideTable 14 SinkBasin 7
@@ -134,13 +134,13 @@ LIVING_ROOM = Room(
     _stock("""
     Book          26 532  Dresser 28 CoffeeTable 24 DiningTable 18 Sofa 12 ArmChair 8 SideTable 6 TVStand 3 Drawer 1
     Bowl          11 442  DiningTable 44 TVStand 18 CoffeeTable 17 Shelf 11 SideTable 10
-    Box           86 731  DiningTable 30 Desk 17 CoffeeTable 12 Sofa 11 Cabinet 10 Ottoman 4 Shelf 4 SideTable 4 Dresser 4 TVStand 3
+    Box           86 721  DiningTable 30 Desk 17 CoffeeTable 12 Sofa 11 Cabinet 10 Ottoman 4 Shelf 4 SideTable 4 Dresser 4 TVStand 3
     Candle         9 226  SideTable 33 Drawer 18 CoffeeTable 16 Dresser 12 DiningTable 11 TVStand 10
     CellPhone     21 433  Desk 14 Shelf 13 Ottoman 11 Dresser 11 CoffeeTable 10 TVStand 10 DiningTable 9 SideTable 8 Sofa 6 Drawer 6
     CreditCard   100 334  Desk 13 DiningTable 11 TVStand 11 Sofa 10 Dresser 10 Drawer 9 CoffeeTable 9 ArmChair 7 Shelf 7 SideTable 7
-    Curtains       4 900  SideTable 100
-    DeskLamp      25 900  SideTable 90 CoffeeTable 10
-    HousePlant    66 900  SideTable 44 Dresser 20 CoffeeTable 19 DiningTable 9 TVStand 8
+    Curtains       4 100  SideTable 100
+    DeskLamp      25 100  SideTable 90 CoffeeTable 10
+    HousePlant    66 100  SideTable 44 Dresser 20 CoffeeTable 19 DiningTable 9 TVStand 8
     KeyChain      92 442  Desk 16 CoffeeTable 11 TVStand 10 Drawer 10 SideTable 9 Safe 8 DiningTable 8 Dresser 7 Shelf 6 Ottoman 6 Sofa 5
     Laptop       100 631  DiningTable 25 CoffeeTable 15 Desk 14 Sofa 14 Dresser 12 TVStand 7 Ottoman 6 SideTable 5 ArmChair 2
     Newspaper     62 433  DiningTable 20 Dresser 16 Shelf 14 CoffeeTable 12 Sofa 11 SideTable 9 Ottoman 8 TVStand 6 ArmChair 4
@@ -150,7 +150,7 @@ LIVING_ROOM = Room(
     Plate         35 442  DiningTable 43 Shelf 22 CoffeeTable 15 SideTable 9 TVStand 7 Dresser 4
     RemoteControl 97 343  CoffeeTable 15 Desk 15 TVStand 12 DiningTable 12 Dresser 11 Sofa 9 SideTable 8 Ottoman 6 ArmChair 5 Shelf 4
     Statue        96 334  Shelf 21 DiningTable 20 CoffeeTable 15 TVStand 14 SideTable 12 Dresser 9 Desk 9
-    Television    71 900  TVStand 95 Dresser 5
+    Television    71 100  TVStand 95 Dresser 5
     TissueBox     34 334  CoffeeTable 29 TVStand 17 DiningTable 17 Shelf 17 SideTable 11 Dresser 6 Drawer 2 GarbageCan 1
     Vase          49 127  Dresser 39 Shelf 20 DiningTable 9 CoffeeTable 9 SideTable 7 Desk 6 TVStand 5 Cabinet 5
     Watch         49 244  Drawer 16 Dresser 15 TVStand 15 CoffeeTable 15 DiningTable 15 SideTable 12 Shelf 12
@@ -178,23 +178,23 @@ BEDROOM = Room(
     AlarmClock    99 532  DiningTable 26 CounterTop 25 Desk 16 Dresser 12 SideTable 11 Shelf 10
     Book         100 433  Bed 28 Desk 16 DiningTable 11 CounterTop 11 Cabinet 10 Drawer 7 ArmChair 6 Dresser 6 SideTable 4 Shelf 1
     Bowl          45 631  Desk 41 Shelf 22 DiningTable 13 Dresser 11 CounterTop 11 SideTable 2
-    Box            9 900  Desk 58 Shelf 42
+    Box            9 100  Desk 58 Shelf 42
     CD            93 433  DiningTable 30 Dresser 13 Drawer 13 Desk 12 SideTable 9 Cabinet 8 ArmChair 6 Shelf 4 GarbageCan 3 Safe 2
     CellPhone    100 334  CounterTop 14 Bed 13 DiningTable 13 Desk 12 Dresser 10 ArmChair 9 Drawer 8 SideTable 7 Safe 6 Shelf 5 Cabinet 3
     CreditCard   100 334  CounterTop 16 Drawer 14 Dresser 12 Shelf 12 SideTable 12 Desk 12 DiningTable 12 ArmChair 10
     DeskLamp      71 910  SideTable 40 Desk 26 Dresser 25 Shelf 9
-    HousePlant    23 900  Shelf 36 Cabinet 21 Desk 21 Dresser 22
+    HousePlant    23 100  Shelf 36 Cabinet 21 Desk 21 Dresser 22
     KeyChain      98 433  DiningTable 15 Dresser 14 Safe 13 Drawer 13 SideTable 12 Desk 11 Shelf 10 ArmChair 8 Cabinet 2 CounterTop 2
     Laptop       100 541  Bed 43 CounterTop 22 Desk 16 DiningTable 10 Dresser 5 ArmChair 4
-    Mirror         5 900  CounterTop 100
+    Mirror         5 100  CounterTop 100
     Mug           49 433  Desk 26 DiningTable 18 Shelf 13 SideTable 12 Dresser 12 CounterTop 11 Cabinet 8
     Pen          100 334  DiningTable 24 CounterTop 21 Desk 16 Dresser 13 SideTable 9 Shelf 9 Drawer 8
     Pencil       100 433  DiningTable 26 CounterTop 25 Desk 12 SideTable 11 Shelf 9 Dresser 9 Drawer 6 GarbageCan 2
     Pillow       100 451  Bed 97 ArmChair 3
     RemoteControl 12 442  CounterTop 27 Desk 18 Drawer 18 DiningTable 15 Dresser 8 SideTable 8 ArmChair 6
     Statue        15 631  Desk 32 Shelf 27 Dresser 25 SideTable 16
-    TeddyBear     27 900  Bed 100
-    Television     3 900  Dresser 100
+    TeddyBear     27 100  Bed 100
+    Television     3 100  Dresser 100
     TissueBox     14 433  DiningTable 62 Desk 15 Drawer 10 SideTable 6 Shelf 5 Dresser 2
     Vase           6 253  Shelf 39 Dresser 32 Desk 21 SideTable 8
     Watch          7 253  DiningTable 26 Drawer 20 Desk 17 Shelf 14 Dresser 13 SideTable 10
@@ -224,9 +224,9 @@ BATHROOM = Room(
     Cloth         100 433  Cabinet 25 BathtubBasin 23 Dresser 11 Drawer 9 Shelf 9 Cart 9 CounterTop 9 SinkBasin 3 Toilet 2
     DishSponge     23 343  Drawer 18 CounterTop 16 BathtubBasin 15 Cabinet 14 Shelf 13 Cart 9 SinkBasin 7 Toilet 5 GarbageCan 3
     HandTowel     100 820  HandTowelHolder 96 CounterTop 4
-    HousePlant      4 900  SideTable 100
-    Mirror         10 900  CounterTop 100
-    PaperTowelRoll 13 900  Shelf 31 CounterTop 25 Cart 20 Toilet 18 GarbageCan 6
+    HousePlant      4 100  SideTable 100
+    Mirror         10 100  CounterTop 100
+    PaperTowelRoll 13 100  Shelf 31 CounterTop 25 Cart 20 Toilet 18 GarbageCan 6
     Sink           22 640  SinkBasin 65 CounterTop 35
     SoapBar        97 433  SideTable 17 Cabinet 14 Cart 12 CounterTop 11 BathtubBasin 10 Drawer 10 Shelf 8 Toilet 8 SinkBasin 7 GarbageCan 3
     SoapBottle     96 433  Cabinet 23 Dresser 21 Shelf 18 CounterTop 14 Toilet 9 Cart 6 SideTable 4 GarbageCan 3 Drawer 2
