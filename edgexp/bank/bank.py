@@ -1,0 +1,290 @@
+"""A bank of experience: one folder, one encoder, trajectories in, the most similar ones out.
+
+The façade over store, indexes and log. Knows nothing of prompts, models or how an episode is played.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from edgexp.bank import check, embed, log
+from edgexp.bank.embed import Embedder
+from edgexp.bank.index import EXACT_LIMIT
+from edgexp.bank.indexes import Indexes
+from edgexp.bank.keys import Kind
+from edgexp.bank.records import AddResult, Entry, Episode, Filters, Hit, Stats, Status
+from edgexp.bank.schema import connect
+from edgexp.bank.search import search
+from edgexp.bank.store import EncoderRow, Store
+from edgexp.errors import EdgexpError, UsageError
+from edgexp.trajectory import Trajectory, encode
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FILE = "bank.sqlite3"
+Progress = Callable[[int, int], None]
+"""Told how much is done, and of how much."""
+
+_WORTH_A_FILE = 256
+"""Fewer new vectors than this are read from the database as fast as from a file: no snapshot on closing."""
+
+
+class Bank:
+    """An open bank. `Bank.open` is the way to get one; close it, or use it as a context manager. One thread at a time."""
+
+    def __init__(self, path: Path, store: Store, encoder: Embedder | None, readonly: bool, exact_limit: int) -> None:
+        self.path = path
+        self.readonly = readonly
+        self._store = store
+        self._embedder = encoder
+        self._indexes = Indexes(store, readonly, exact_limit)
+
+    @classmethod
+    def open(
+        cls, path: Path, encoder: Embedder | None = None, *, readonly: bool = False, wait: float = 30.0, exact_limit: int = EXACT_LIMIT
+    ) -> "Bank":
+        """Open the bank in the folder `path`, or make an empty one unless `readonly`.
+
+        Adding and searching by text need the `encoder` the bank was made with; everything else does without. A write waits up to
+        `wait` seconds for other writers. Raises EdgexpError when there is no bank to read, when it is damaged or of a newer version,
+        or when another encoder made it.
+        """
+        bank = cls(path, Store(connect(path / FILE, readonly=readonly, wait=wait)), encoder, readonly, exact_limit)
+        try:
+            bank._check_encoder(bank._store.encoder())
+        except BaseException:
+            bank._store.database.close()
+            raise
+        return bank
+
+    def __enter__(self) -> "Bank":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close(snapshot=error is None)
+
+    def close(self, snapshot: bool = True) -> None:
+        """Close, after writing index files where enough is new. Closing twice is fine."""
+        try:
+            if snapshot and not self.readonly and not self._store.database.closed:
+                self._indexes.snapshot(_WORTH_A_FILE)
+        finally:
+            self._store.database.close()
+
+    @property
+    def embedder(self) -> Embedder:
+        """The encoder the bank was opened with. Raises EdgexpError when there is none."""
+        if not self._embedder:
+            raise EdgexpError(f"the bank {self.path} was opened without an encoder: texts can be neither added nor searched")
+        return self._embedder
+
+    # In
+
+    def add(self, trajectories: Iterable[Trajectory], status: Status = "accepted", progress: Progress | None = None) -> AddResult:
+        """Add trajectories; each becomes visible with its vectors at once, and stays, whatever happens after.
+
+        What the bank holds already is passed over; but accepting something that was quarantined accepts it, with the newcomer's
+        provenance. `progress` is told how many were looked at; the total is 0 when `trajectories` has no length.
+        """
+        total = len(trajectories) if isinstance(trajectories, Sequence) else 0
+        added: list[str] = []
+        known: list[str] = []
+        source = iter(trajectories)
+        while batch := list(islice(source, embed.BATCH)):
+            result = self._add({trajectory.id: trajectory for trajectory in batch}, status)
+            added += result.added
+            known += result.known
+            self._indexes.added(len(result.added))
+            if progress:
+                progress(len(added) + len(known), total)
+        return AddResult(tuple(added), tuple(known))
+
+    def accept(self, ids: Sequence[str]) -> int:
+        """Release trajectories from quarantine; how many were in it. Raises UsageError for an id that is not there."""
+        with self._writing():
+            held = self._store.statuses(ids)
+            for identity in ids:
+                if identity not in held:
+                    raise UsageError(f"the bank {self.path} holds no trajectory {identity}: nothing was accepted")
+            return self._store.accept(ids)
+
+    def forget(self, ids: Sequence[str]) -> int:
+        """Remove trajectories from the database and from every index file; how many there were."""
+        with self._writing():
+            self._indexes.discard()  # first: a crash after this leaves a bank without index files, never one that remembers
+            gone = self._store.delete(ids)
+        self._store.database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._indexes.snapshot(_WORTH_A_FILE)
+        return gone
+
+    # Out
+
+    def get(self, identity: str) -> Trajectory:
+        """A trajectory by its full id. Raises UsageError when there is none."""
+        return self._store.get([identity])[0]
+
+    def read(self, ids: Sequence[str]) -> list[Trajectory]:
+        """Trajectories by their full ids, in that order. Raises UsageError naming the first that is not there."""
+        return self._store.get(ids)
+
+    def find(self, prefix: str) -> str:
+        """The one id that begins with `prefix`. Raises UsageError when there is none, or more than one."""
+        found = self._store.find(prefix)
+        if len(found) == 1 or prefix in found:
+            return prefix if prefix in found else found[0]
+        which = f"more than one trajectory ({', '.join(found[:3])}, …)" if found else "no trajectory"
+        raise UsageError(f"{which} in the bank {self.path} has an id that begins with {prefix!r}")
+
+    def entries(self, filters: Filters | None = None, status: Status | None = None, limit: int = -1) -> list[Entry]:
+        """What matches, the newest first; a negative limit is none."""
+        return self._store.entries(filters or Filters(), status, limit)
+
+    def each(self, filters: Filters | None = None, status: Status | None = "accepted") -> Iterator[Trajectory]:
+        """The trajectories that match, in the order they were added."""
+        for _, _, trajectory in self._store.each(filters or Filters(), status):
+            yield trajectory
+
+    def export(self, filters: Filters | None = None, status: Status | None = "accepted") -> Iterator[bytes]:
+        """The trajectories that match as JSON lines; `trajectory.read_lines` and `add` are the way back."""
+        for trajectory in self.each(filters, status):
+            yield encode(trajectory) + b"\n"
+
+    def search(self, kind: Kind, query: "str | NDArray[np.float32]", k: int = 2, filters: Filters | None = None) -> list[Hit]:
+        """The at most `k` accepted trajectories nearest to `query`, a text or a unit vector [dimensions], the best first.
+
+        Exact up to the exact limit, among all that pass the filters. Equal scores come in the order of their ids.
+        """
+        if k < 1:
+            raise UsageError(f"a search for {k} trajectories: ask for one at least")
+        index = self._indexes.fresh(kind)
+        if not index:
+            return []
+        vector = self.embed(query) if isinstance(query, str) else query
+        if vector.shape != (index.dimensions,) or not check.is_unit(vector[None, :])[0]:
+            raise UsageError(f"a query of shape {vector.shape} that is not a unit vector of {index.dimensions} dimensions")
+        return search(self._store, index, vector, k, filters or Filters())
+
+    def embed(self, query: str) -> "NDArray[np.float32]":
+        """The unit vector [dimensions] of a query. Raises EdgexpError when the bank was opened without its encoder."""
+        embedder = self.embedder
+        self._check_encoder(self._store.encoder())
+        vector: NDArray[np.float32] = embedder.encode([query], query=True)[0]
+        return vector
+
+    def vectors(self, kind: Kind, ids: Sequence[str]) -> "NDArray[np.float32]":
+        """The stored vectors of trajectories, float32 [len(ids), dimensions], in that order."""
+        import numpy as np
+
+        encoder = self._store.encoder()
+        found = self._store.vectors_of(encoder, kind, ids) if encoder else {}
+        for identity in ids:
+            if identity not in found:
+                raise UsageError(f"the bank {self.path} holds no vector of {identity}")
+        return np.array([np.frombuffer(found[identity], "<f2") for identity in ids], np.float32)
+
+    def count(self, filters: Filters | None = None, status: Status | None = "accepted") -> int:
+        """How many trajectories match."""
+        return self._store.count(filters or Filters(), status)
+
+    def fingerprint(self) -> str:
+        """`b` and 24 hexadecimal digits over the accepted ids and the encoder: banks with the same one retrieve the same."""
+        return self._store.fingerprint()
+
+    def stats(self) -> Stats:
+        """Figures for people."""
+        encoder = self._store.encoder()
+        files = [path for path in self.path.iterdir() if path.is_file()]
+        database = [path for path in files if path.name.startswith(FILE)]
+        return Stats(
+            path=str(self.path),
+            trajectories=self._store.count(Filters()),
+            accepted=self._store.count(Filters(), "accepted"),
+            quarantined=self._store.count(Filters(), "quarantined"),
+            successful=self._store.count(Filters(success=True)),
+            by_environment=self._store.by("environment"),
+            by_source=self._store.by("source"),
+            episodes=log.count(self._store.database),
+            encoder=encoder.name if encoder else "",
+            encoder_id=encoder.id if encoder else "",
+            dimensions=encoder.dimensions if encoder else 0,
+            indexed={index.kind: index.mapped for index in self._indexes.all()},
+            database_bytes=sum(path.stat().st_size for path in database),
+            index_bytes=sum(path.stat().st_size for path in files if path not in database),
+            fingerprint=self.fingerprint(),
+        )
+
+    # Episodes
+
+    def log_episode(self, episode: Episode) -> str:
+        """Record a played episode and what was retrieved for it; its short id, for `why`."""
+        self._may_write()
+        return log.write(self._store.database, episode)
+
+    def why(self, prefix: str) -> Episode:
+        """A logged episode with all its retrievals. Raises UsageError when not exactly one id begins with `prefix`."""
+        return log.read(self._store.database, prefix)
+
+    def episodes(self, limit: int = 20) -> list[Episode]:
+        """The latest logged episodes, the newest first, without their retrievals."""
+        return log.recent(self._store.database, limit)
+
+    # Upkeep
+
+    def verify(self, progress: Progress | None = None) -> list[str]:
+        """Everything that is wrong, one line each; nothing is changed. `progress` is told trajectories checked and total."""
+        return [*check.problems(self._store, progress), *(line for index in self._indexes.all() for line in index.check())]
+
+    def rebuild(self, encoder: Embedder | None = None, progress: Progress | None = None) -> int:
+        """Make all index files anew; with an `encoder`, first embed what lacks a sound vector under it, and use it from now on.
+
+        How many trajectories were embedded. Interrupted, it goes on where it was when called again; until it is through, the old
+        vectors stay in use.
+        """
+        self._may_write()
+        self._embedder = encoder or self._embedder
+        embedded = embed.reembed(self._store, self._embedder, progress) if self._embedder else 0
+        self._indexes.rebuild(progress)
+        return embedded
+
+    def _add(self, batch: dict[str, Trajectory], status: Status) -> AddResult:
+        """Embed what is new of a batch, outside the transaction, and commit it."""
+        embedder = self.embedder
+        held = self._store.statuses(list(batch))
+        new = {identity: trajectory for identity, trajectory in batch.items() if identity not in held}
+        vectors = dict(zip(new, embed.vectors_of(embedder, list(new.values())), strict=True)) if new else {}
+        with self._writing():
+            held = self._store.statuses(list(batch))  # again: another writer may have been faster
+            encoder = self._store.encoder()
+            self._check_encoder(encoder)
+            if not encoder:
+                encoder = self._store.know_encoder(embedder.id, embedder.name, embedder.dimensions)
+                self._store.use_encoder(encoder)
+            added = [identity for identity in new if identity not in held]
+            for identity in added:
+                self._store.insert(new[identity], identity, status, encoder.code, vectors[identity])
+            if status == "accepted":
+                vouched = [identity for identity, before in held.items() if before == "quarantined"]
+                self._store.accept(vouched, {identity: batch[identity] for identity in vouched})
+        return AddResult(tuple(added), tuple(held))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._may_write()
+        with self._store.database.transaction():
+            yield
+
+    def _may_write(self) -> None:
+        if self.readonly:
+            raise EdgexpError(f"the bank {self.path} is open for reading only")
+
+    def _check_encoder(self, encoder: EncoderRow | None) -> None:
+        if encoder and self._embedder and encoder.id != self._embedder.id:
+            raise EdgexpError(
+                f"the bank {self.path} was embedded with {encoder.name} ({encoder.id}), not with {self._embedder.name} "
+                f"({self._embedder.id}): `edgexp bank rebuild --encoder {self._embedder.name}` embeds it anew"
+            )

@@ -1,0 +1,81 @@
+"""Trajectories to the vectors a bank stores, for new ones and for a whole bank under another encoder."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from edgexp.bank import check
+from edgexp.bank.keys import KINDS, Kind, text_of
+from edgexp.bank.store import EncoderRow, Store
+from edgexp.errors import EdgexpError
+from edgexp.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BATCH = 64
+"""Trajectories embedded together and committed together."""
+
+
+class Embedder(Protocol):
+    """What a bank needs of an encoder; `edgexp.embedding.Encoder` is one."""
+
+    id: str
+    name: str
+    dimensions: int
+    max_tokens: int
+    """Longer texts lose their end."""
+
+    def encode(self, texts: Sequence[str], *, query: bool = False) -> "NDArray[np.float32]":
+        """Unit vectors [len(texts), dimensions]; a `query` gets the model's query prefix."""
+
+    def count(self, text: str, *, query: bool = False) -> int:
+        """Tokens of a text, with what lies over `max_tokens`."""
+
+
+def vectors_of(embedder: Embedder, trajectories: Sequence[Trajectory]) -> list[dict[Kind, bytes]]:
+    """The vectors of each trajectory as they are stored, little-endian f16. Raises EdgexpError when one is not a unit vector."""
+    texts = [text_of(trajectory, kind) for kind in KINDS for trajectory in trajectories]
+    vectors = embedder.encode(texts)
+    for sound, text in zip(check.is_unit(vectors), texts, strict=True):
+        if not sound:
+            raise EdgexpError(f"the encoder {embedder.name} gave no unit vector for {text[:60]!r}: nothing was stored")
+    data = [vector.tobytes() for vector in vectors.astype("<f2")]
+    count = len(trajectories)
+    return [{kind: data[number * count + index] for number, kind in enumerate(KINDS)} for index in range(count)]
+
+
+def reembed(store: Store, embedder: Embedder, progress: Callable[[int, int], None] | None = None) -> int:
+    """Give every trajectory sound vectors under `embedder`, then make it the bank's encoder; how many were embedded.
+
+    The work is committed in small pieces and the switch is one transaction at the end, so it can be interrupted anywhere and resumed.
+    """
+    database, done = store.database, 0
+    with database.transaction():
+        encoder = store.know_encoder(embedder.id, embedder.name, embedder.dimensions)
+    repair = set(check.bad_vectors(store, encoder))
+    while True:
+        with database.transaction():
+            todo = sorted(repair | set(store.without_vectors(encoder)))
+            if not todo:
+                store.use_encoder(encoder)
+                return done
+        done += _embed_rows(store, encoder, embedder, todo, progress)
+        repair = set()
+
+
+def _embed_rows(
+    store: Store, encoder: EncoderRow, embedder: Embedder, rows: Sequence[int], progress: Callable[[int, int], None] | None
+) -> int:
+    done = 0
+    for begin in range(0, len(rows), BATCH):
+        batch = store.by_row(rows[begin : begin + BATCH])
+        vectors = vectors_of(embedder, [trajectory for _, trajectory in batch])
+        with store.database.transaction():
+            for (row, _), data in zip(batch, vectors, strict=True):
+                if store.id_of_row(row):  # it may have been forgotten meanwhile
+                    store.set_vectors(row, encoder.code, data)
+        done += len(batch)
+        if progress:
+            progress(min(begin + BATCH, len(rows)), len(rows))
+    return done

@@ -1,0 +1,79 @@
+"""USearch's HNSW graph over the older part of a large bank: near vectors in well under a millisecond, nearly always the nearest.
+
+Only banks above the exact limit have one. USearch reads a mapped file without any check and dies of a damaged one, so a graph is mapped
+only after its seal was checked; and it proposes rows only: their scores come from the matrix.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgexp.bank.matrix import Matrix
+from edgexp.bank.sealed import Filled, Seal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Progress = Callable[[int, int], None]
+"""Told how much is done, and of how much."""
+
+_CONNECTIVITY = 16
+_EXPANSION = 128
+_ADD_AT_ONCE = 2048
+
+
+class Graph:
+    """A mapped graph over all vectors up to `last_row`."""
+
+    def __init__(self, index: Any, last_row: int) -> None:
+        self._index = index
+        self.last_row = last_row
+
+    @classmethod
+    def map(cls, path: Path, seal: Seal) -> "Graph":
+        """The graph in a sealed file that was just checked."""
+        index = _empty(seal.dimensions)
+        index.view(str(path))
+        return cls(index, seal.last_row)
+
+    def near(self, query: "NDArray[np.float32]", count: int) -> "NDArray[np.int64]":
+        """Rows of about the `count` nearest vectors, in no promised order."""
+        import numpy as np
+
+        self._index.expansion_search = max(_EXPANSION, 2 * count)
+        return np.asarray(self._index.search(query.astype(np.float16), count, threads=1).keys).astype(np.int64)
+
+
+def library() -> str:
+    """USearch and its version: a graph is read by the version that wrote it and no other."""
+    from importlib.metadata import version
+
+    return f"usearch {version('usearch')}"
+
+
+def write(path: Path, matrix: Matrix, old: tuple[Path, Seal] | None, progress: Progress | None = None) -> Filled:
+    """Save a graph over the whole matrix, adding to the `old` one, just checked, where there is one. A quarter millisecond a vector."""
+    import numpy as np
+
+    index = _empty(matrix.vectors.shape[1])
+    if old:
+        index.load(str(old[0]))
+    new = matrix.after(old[1].last_row if old else 0)
+    for begin in range(0, len(new), _ADD_AT_ONCE):
+        end = min(begin + _ADD_AT_ONCE, len(new))
+        index.add(new.rows[begin:end].astype(np.uint64), new.vectors[begin:end], threads=1)
+        if progress:
+            progress(end, len(new))
+    index.save(str(path))
+    return Filled(len(index), matrix.last_row)
+
+
+def _empty(dimensions: int) -> Any:
+    # USearch 2.26 carries its own copy of the C++ runtime with public symbols; loaded first, it makes a later onnxruntime crash.
+    import onnxruntime  # noqa: F401
+    from usearch.index import Index
+
+    return Index(
+        ndim=dimensions, metric="ip", dtype="f16", connectivity=_CONNECTIVITY, expansion_add=_EXPANSION, expansion_search=_EXPANSION
+    )

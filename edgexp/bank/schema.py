@@ -1,0 +1,217 @@
+"""The bank's database file: opening, creating, migrating, transactions. Knows the tables, not what they are for.
+
+Every SQL statement of the bank goes through `Database`, so every failure of SQLite becomes one clear EdgexpError here.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgexp.errors import EdgexpError
+
+APPLICATION_ID = 0x65647870
+"""In the file's header: this SQLite file is an edgexp bank."""
+
+_FIRST = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    # AUTOINCREMENT: the row number of a forgotten trajectory is never given out again, so an index file cannot point at a stranger.
+    """CREATE TABLE trajectory (
+        row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, status TEXT NOT NULL CHECK (status IN ('accepted', 'quarantined')),
+        environment TEXT NOT NULL, task_id TEXT NOT NULL, task_type TEXT NOT NULL, task_group TEXT NOT NULL, split TEXT NOT NULL,
+        success INTEGER NOT NULL, score REAL NOT NULL, source TEXT NOT NULL, steps INTEGER NOT NULL, created TEXT NOT NULL)""",
+    "CREATE INDEX trajectory_by_kind ON trajectory (status, environment, success, split, source, task_type, task_group)",
+    "CREATE INDEX trajectory_by_task ON trajectory (task_id)",
+    # Bodies and vectors live apart: listing and filtering then read small rows only.
+    "CREATE TABLE body (row INTEGER PRIMARY KEY REFERENCES trajectory ON DELETE CASCADE, data BLOB NOT NULL)",
+    "CREATE TABLE encoder (code INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, dimensions INTEGER NOT NULL)",
+    """CREATE TABLE vector (
+        encoder INTEGER NOT NULL REFERENCES encoder, kind TEXT NOT NULL, row INTEGER NOT NULL REFERENCES trajectory ON DELETE CASCADE,
+        data BLOB NOT NULL, PRIMARY KEY (encoder, kind, row)) WITHOUT ROWID""",
+    "CREATE INDEX vector_by_row ON vector (row)",
+    """CREATE TABLE episode (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, run TEXT NOT NULL, environment TEXT NOT NULL,
+        task_id TEXT NOT NULL, trajectory TEXT NOT NULL, success INTEGER NOT NULL, score REAL NOT NULL, model TEXT NOT NULL,
+        created TEXT NOT NULL)""",
+    """CREATE TABLE recall (
+        episode INTEGER NOT NULL REFERENCES episode ON DELETE CASCADE, step INTEGER NOT NULL, query TEXT NOT NULL, seconds REAL NOT NULL,
+        PRIMARY KEY (episode, step)) WITHOUT ROWID""",
+    # Trajectories are named by id and not by row: what was retrieved stays on record after it was forgotten.
+    """CREATE TABLE recalled (
+        episode INTEGER NOT NULL, step INTEGER NOT NULL, rank INTEGER NOT NULL, trajectory TEXT NOT NULL, score REAL NOT NULL,
+        dropped TEXT NOT NULL, tokens INTEGER NOT NULL, PRIMARY KEY (episode, step, rank),
+        FOREIGN KEY (episode, step) REFERENCES recall ON DELETE CASCADE) WITHOUT ROWID""",
+)
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST,)
+"""Statements that lead from version n to version n + 1; only ever appended to."""
+
+
+class Database:
+    """A connection to one bank file. Not to be shared between threads."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+        self.closed = False
+
+    def execute(self, sql: str, arguments: Sequence[Any] = ()) -> int:
+        """Run a statement; the number of rows it changed."""
+        with self._guarded():
+            return self._connection.execute(sql, arguments).rowcount
+
+    def rows(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        with self._guarded():
+            return self._connection.execute(sql, arguments).fetchall()
+
+    def each(self, sql: str, arguments: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, one by one."""
+        with self._guarded():
+            cursor = self._connection.execute(sql, arguments)
+        while True:
+            with self._guarded():
+                row = cursor.fetchone()
+            if row is None:
+                return
+            yield row
+
+    def one(self, sql: str, arguments: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        """The first row of a query, or None."""
+        rows = self.rows(sql, arguments)
+        return rows[0] if rows else None
+
+    def insert(self, sql: str, arguments: Sequence[Any]) -> int:
+        """Run an INSERT; the row number it was given."""
+        with self._guarded():
+            return self._connection.execute(sql, arguments).lastrowid or 0
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside becomes visible at once or, on any exception or a crash, not at all. Waits for another writer first."""
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:  # SQLite itself has rolled back after some errors, a full disk among them
+                self.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Every read inside sees the bank as it was at the first of them, whatever other processes write meanwhile."""
+        self.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._connection.in_transaction:
+                self.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the connection; closing twice is fine."""
+        self._connection.close()
+        self.closed = True
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _explained(self.path, error) from error
+
+
+def connect(path: Path, *, readonly: bool, wait: float) -> Database:
+    """Open the bank file `path`, creating or migrating it unless `readonly`; `wait` seconds for another writer before giving up.
+
+    Raises EdgexpError for a file that is missing (readonly), damaged, no bank, or written by a newer edgexp.
+    """
+    if readonly and not path.is_file():
+        raise EdgexpError(f"no bank at {path.parent}: nothing has been collected or added there yet")
+    database = Database(path, _open(path, readonly, wait))
+    try:
+        _check(database, readonly)
+        if not readonly:
+            _prepare(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _open(path: Path, readonly: bool, wait: float) -> sqlite3.Connection:
+    try:
+        if not readonly:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return sqlite3.connect(path, timeout=wait, isolation_level=None)
+        uri = path.absolute().as_uri() + "?mode=ro"
+        connection = sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None)
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            # Where nothing may be written, SQLite can make no shared memory for its log; with no log left over it needs none.
+            if Path(f"{path}-wal").exists():
+                raise
+            connection.close()
+            connection = sqlite3.connect(uri + "&immutable=1", uri=True, isolation_level=None)
+        return connection
+    except sqlite3.Error as error:
+        raise _explained(path, error) from error
+    except OSError as error:
+        raise EdgexpError(f"cannot make the bank {path.parent}: {error.strerror}") from error
+
+
+def _check(database: Database, readonly: bool) -> None:
+    """Is this a bank, of a version this code knows?"""
+    application, version = _header(database)
+    if application != APPLICATION_ID and not (_is_blank(database, application, version) and not readonly):
+        raise EdgexpError(f"{database.path} is a database, but not an edgexp bank")
+    if version > len(MIGRATIONS):
+        raise EdgexpError(
+            f"{database.path} was written by a newer edgexp (bank version {version}, this one knows {len(MIGRATIONS)}): upgrade edgexp"
+        )
+    if readonly and version < len(MIGRATIONS):
+        raise EdgexpError(f"{database.path} is of an older version: `edgexp bank verify` opens it for writing and brings it up to date")
+
+
+def _prepare(database: Database) -> None:
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
+        database.execute(f"PRAGMA {pragma}")
+    if _header(database)[1] == len(MIGRATIONS):
+        return
+    with database.transaction():
+        version = _header(database)[1]  # read again inside: another process may have migrated while this one waited
+        for statements in MIGRATIONS[version:]:
+            for statement in statements:
+                database.execute(statement)
+        database.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        database.execute("INSERT OR IGNORE INTO meta VALUES ('bank', lower(hex(randomblob(12))))")
+
+
+def _header(database: Database) -> tuple[int, int]:
+    application = database.rows("PRAGMA application_id")[0][0]
+    return application, database.rows("PRAGMA user_version")[0][0]
+
+
+def _is_blank(database: Database, application: int, version: int) -> bool:
+    return application == 0 and version == 0 and not database.rows("SELECT 1 FROM sqlite_master LIMIT 1")
+
+
+def _explained(path: Path, error: sqlite3.Error) -> EdgexpError:
+    """One line for people: what happened to which bank, what is lost (nothing that was committed), what to do."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return EdgexpError(f"the bank {path.parent} is being written by another process: try again when that is done")
+    if name.startswith("SQLITE_FULL") or name in ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_FSYNC"):
+        return EdgexpError(f"no space left for the bank {path.parent}: the last write was undone, all before it is safe; free some space")
+    if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
+        return EdgexpError(f"the bank {path.parent} may not be written here: check the permissions, or open it read-only")
+    if name.startswith("SQLITE_CANTOPEN"):
+        return EdgexpError(f"{path} cannot be opened: check that the folder is there and may be written")
+    if name.startswith("SQLITE_NOTADB"):
+        return EdgexpError(f"{path} is not a bank, or its first page is damaged: restore it from a copy, or move it away to begin anew")
+    if name.startswith("SQLITE_CORRUPT"):
+        remedy = f"restore it from a copy, or save what can be read with `sqlite3 {path.name} .recover`"
+        return EdgexpError(f"{path} is damaged ({error}): {remedy}")
+    return EdgexpError(f"the bank {path}: {error}")
