@@ -120,7 +120,9 @@ def test_receptacles_at_one_place_are_all_looked_into() -> None:
                  Receptacle("drawer 2", "Drawer", 0, openable=True), Receptacle("drawer 1", "Drawer", 0, openable=True),
                  Receptacle("pedestal 2", "Pedestal", 1), Receptacle("pedestal 1", "Pedestal", 1), Receptacle("shelf 1", "Shelf", 3),
                  cup_1=(CUP, 0))  # fmt: skip
-    assert commands(scene) is not None
+    done = commands(scene)
+    assert done is not None and "go to drawer 2" in done
+    assert done[done.index("go to drawer 2") + 1] == "open drawer 2"
     elsewhere = room("pick_and_place_simple", "Shelf", "put a cup in shelf.", *scene.receptacles, cup_1=(CUP, 2))
     assert commands(elsewhere) is not None
 
