@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgexp.embedding import Encoder
 from edgexp.engine.engine import Engine, Sequence
 from edgexp.engine.model import Model
 from edgexp.engine.native import Tuning
@@ -36,6 +37,23 @@ def policy_path(own_home: Path) -> Path:
         return resolve(DEFAULT_POLICY).path
     except EdgexpError as error:
         pytest.skip(f"needs the default model's weights: {error}")
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(own_home: Path) -> Path:
+    """The default sentence encoder, made from its weights once."""
+    from edgexp.models import DEFAULT_EMBEDDER, resolve
+
+    try:
+        return resolve(DEFAULT_EMBEDDER).path
+    except EdgexpError as error:
+        pytest.skip(f"needs the default encoder's weights: {error}")
+
+
+@pytest.fixture(scope="session")
+def encoder(encoder_folder: Path) -> Encoder:
+    """The default sentence encoder, opened once."""
+    return Encoder.open(encoder_folder)
 
 
 @pytest.fixture(scope="session")
