@@ -137,16 +137,16 @@ def test_draws_follow_their_weights() -> None:
     assert counts[1] == 0
     assert counts[2] / counts[0] == pytest.approx(3, rel=0.1)
     assert {draw.one("ab") for _ in range(100)} == {"a", "b"}
-    assert not any(draw.happens(0.0) for _ in range(100)) and all(draw.happens(1.0) for _ in range(100))
+    assert not any(draw.happens(0) for _ in range(100)) and all(draw.happens(100) for _ in range(100))
 
 
 def test_tables_name_only_what_exists() -> None:
     for room in rooms.ROOMS.values():
         furniture = {piece.type for piece in room.furniture}
-        assert all(0 < piece.chance <= 1 and min(piece.counts) > 0 for piece in room.furniture)
+        assert all(0 < piece.chance <= 100 and min(piece.counts) > 0 for piece in room.furniture)
         for type, stock in room.stock.items():
             assert set(stock.spots) <= furniture, type
-            assert 0 < stock.chance <= 1 and len(stock.odds) == 3 and sum(stock.odds) > 0, type
+            assert 0 < stock.chance <= 100 and len(stock.odds) == 3 and sum(stock.odds) > 0, type
     known = set(things.KINDS)
     assert set().union(*things.FITS.values()) <= known
     assert known >= things.FIXED | things.CLEANABLE | things.HEATABLE | things.COOLABLE | things.SLICEABLE | things.VESSELS

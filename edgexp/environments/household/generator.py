@@ -8,8 +8,6 @@ import random
 from collections.abc import Mapping, Sequence, Set
 from typing import TypeVar
 
-import msgspec
-
 from edgexp.environments.household import goals, rooms, things
 from edgexp.environments.household.scene import Goal, GoalKind, Receptacle, Scene, Thing, numbered
 
@@ -32,30 +30,22 @@ class Draw:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed).random
 
-    def happens(self, chance: float) -> bool:
-        """True with that probability."""
-        return self._random() < chance
+    def happens(self, percent: int) -> bool:
+        """True that often of a hundred times."""
+        return self._random() * 100 < percent
 
     def one(self, of: Sequence[T]) -> T:
         """Any one of them."""
         return of[int(self._random() * len(of))]
 
-    def weighed(self, weights: Sequence[float]) -> int:
-        """An index, drawn by weight."""
+    def weighed(self, weights: Sequence[int]) -> int:
+        """An index, drawn by weight. Whole numbers only: Pythons differ in how they add up others."""
         left = self._random() * sum(weights)
         for index, weight in enumerate(weights):
             left -= weight
             if left < 0:
                 return index
         return len(weights) - 1
-
-
-class _Errand(msgspec.Struct, frozen=True):
-    """What the goal will be about, by type."""
-
-    kind: GoalKind
-    object: str
-    target: str
 
 
 def generate(kind: GoalKind, seed: int) -> Scene:
@@ -67,10 +57,10 @@ def generate(kind: GoalKind, seed: int) -> Scene:
     while not (choices := _choices(kind, room, {receptacle.type for receptacle in receptacles})):
         receptacles = _furnish(draw, room)  # a room without a stand for the lamp
     target = draw.one(list(choices))
-    errand = _Errand(kind, choices[target][draw.weighed([room.stock[type].chance for type in choices[target]])], target)
-    request = goals.Request(kind, errand.object.lower(), errand.target.lower())
-    goal = Goal(kind, errand.object, errand.target, goals.word(request, int(draw.happens(0.5))))
-    return Scene(receptacles, _stock(draw, room, receptacles, errand), goal, things.FITS)
+    object = choices[target][draw.weighed([room.stock[type].chance for type in choices[target]])]
+    text = goals.word(goals.Request(kind, object.lower(), target.lower()), int(draw.happens(50)))
+    goal = Goal(kind, object, target, text)
+    return Scene(receptacles, _stock(draw, room, receptacles, goal), goal, things.FITS)
 
 
 def _furnish(draw: Draw, room: rooms.Room) -> tuple[Receptacle, ...]:
@@ -83,10 +73,10 @@ def _furnish(draw: Draw, room: rooms.Room) -> tuple[Receptacle, ...]:
     standing: dict[str, list[int]] = {}
     for index, (name, type) in enumerate(zip(numbered(types), types, strict=True)):
         beside = standing.setdefault(type, [])
-        shared = bool(beside) and draw.happens(rooms.NEIGHBOURS.get(type, 0.0))
+        shared = bool(beside) and draw.happens(rooms.NEIGHBOURS.get(type, 0))
         place = draw.one(beside) if shared else index
         beside.append(place)
-        receptacles.append(Receptacle(name, type, place, openable=draw.happens(rooms.OPENABLE.get(type, 0.0))))
+        receptacles.append(Receptacle(name, type, place, openable=draw.happens(rooms.OPENABLE.get(type, 0))))
     return tuple(receptacles)
 
 
@@ -107,31 +97,31 @@ def _movable(kind: GoalKind, target: str, room: rooms.Room, present: Set[str]) -
     return [type for type, stock in room.stock.items() if type in able and (present - {target}) & stock.spots.keys()]
 
 
-def _stock(draw: Draw, room: rooms.Room, receptacles: Sequence[Receptacle], errand: _Errand) -> tuple[Thing, ...]:
+def _stock(draw: Draw, room: rooms.Room, receptacles: Sequence[Receptacle], goal: Goal) -> tuple[Thing, ...]:
     by_type: dict[str, list[int]] = {}
     for index, receptacle in enumerate(receptacles):
         by_type.setdefault(receptacle.type, []).append(index)
     lying: list[tuple[str, int]] = []
     for stock in room.stock.values():
-        spots = [spot for spot in stock.spots if spot in by_type and not _met_there(errand, stock.type, spot)]
+        spots = [spot for spot in stock.spots if spot in by_type and not _met_there(goal, stock.type, spot)]
         weights = [stock.spots[spot] for spot in spots]
-        for _ in range(_pieces(draw, stock, errand) if spots else 0):
+        for _ in range(_pieces(draw, stock, goal) if spots else 0):
             lying.append((stock.type, draw.one(by_type[spots[draw.weighed(weights)]])))
     lying.sort(key=lambda pair: pair[0].lower())  # stable: where a piece lies says nothing about its number
     names = numbered(type for type, _ in lying)
     return tuple(Thing(name, things.KINDS[type], (at,), (receptacles[at].place,)) for name, (type, at) in zip(names, lying, strict=True))
 
 
-def _met_there(errand: _Errand, type: str, spot: str) -> bool:
+def _met_there(goal: Goal, type: str, spot: str) -> bool:
     """Whether a thing lying there at the start could meet the goal (or half of it) without anything being done."""
-    return errand.kind in ("pick_and_place_simple", "pick_two_obj_and_place") and (type, spot) == (errand.object, errand.target)
+    return goal.kind in ("pick_and_place_simple", "pick_two_obj_and_place") and (type, spot) == (goal.object, goal.target)
 
 
-def _pieces(draw: Draw, stock: rooms.Stock, errand: _Errand) -> int:
+def _pieces(draw: Draw, stock: rooms.Stock, goal: Goal) -> int:
     """How many of the type there are; the goal makes sure of what it needs."""
-    if stock.type == errand.object:
-        least = 2 if errand.kind == "pick_two_obj_and_place" else 1
+    if stock.type == goal.object:
+        least = 2 if goal.kind == "pick_two_obj_and_place" else 1
         return least + draw.weighed(rooms.WANTED_ODDS[least - 1 :])
     if draw.happens(stock.chance):
         return 1 + draw.weighed(stock.odds)
-    return int(stock.type == errand.target)  # the lamp
+    return int(stock.type == goal.target)  # the lamp

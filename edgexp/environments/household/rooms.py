@@ -15,8 +15,8 @@ class Furniture(msgspec.Struct, frozen=True):
     """One type of receptacle in a room."""
 
     type: str
-    chance: float
-    """How probable it is that the room has any."""
+    chance: int
+    """How many of a hundred such rooms have any."""
     counts: tuple[int, ...]
     """How many there are then: each of these numbers is equally likely."""
 
@@ -25,8 +25,8 @@ class Stock(msgspec.Struct, frozen=True):
     """One type of thing in a room."""
 
     type: str
-    chance: float
-    """How probable it is that the room has any."""
+    chance: int
+    """How many of a hundred such rooms have any."""
     odds: tuple[int, ...]
     """Weights of 1, 2 and 3 pieces then."""
     spots: Mapping[str, int]
@@ -42,12 +42,12 @@ class Room(msgspec.Struct, frozen=True):
 
 def _furniture(text: str) -> tuple[Furniture, ...]:
     rows = [line.split() for line in text.split("\n") if line.strip()]
-    return tuple(Furniture(row[0], int(row[1]) / 100, tuple(map(int, row[2:]))) for row in rows)
+    return tuple(Furniture(row[0], int(row[1]), tuple(map(int, row[2:]))) for row in rows)
 
 
 def _stock(text: str) -> dict[str, Stock]:
     rows = [line.split() for line in text.split("\n") if line.strip()]
-    return {row[0]: Stock(row[0], int(row[1]) / 100, tuple(map(int, row[2])), _weights(row[3:])) for row in rows}
+    return {row[0]: Stock(row[0], int(row[1]), tuple(map(int, row[2])), _weights(row[3:])) for row in rows}
 
 
 def _weights(words: list[str]) -> dict[str, int]:
@@ -255,8 +255,8 @@ WHERE: Mapping[GoalKind, Mapping[str, int]] = {
 }
 """Goal → room → how often, of a hundred, it is set there."""
 
-OPENABLE: Mapping[str, float] = {"Cabinet": 0.85, "Drawer": 0.8, "Fridge": 1.0, "Microwave": 1.0, "Safe": 1.0}
-"""Receptacle type → how probable it is that one has a door. Only those with a door are closed at the start."""
+OPENABLE: Mapping[str, int] = {"Cabinet": 85, "Drawer": 80, "Fridge": 100, "Microwave": 100, "Safe": 100}
+"""Receptacle type → how many of a hundred have a door. Only those with a door are closed at the start."""
 
-NEIGHBOURS: Mapping[str, float] = {"Cabinet": 0.15, "Drawer": 0.2, "Shelf": 0.1, "StoveBurner": 0.5}
-"""Receptacle type → how probable it is that one is used from the same standing place as another of its type."""
+NEIGHBOURS: Mapping[str, int] = {"Cabinet": 15, "Drawer": 20, "Shelf": 10, "StoveBurner": 50}
+"""Receptacle type → how many of a hundred are used from the same standing place as another of their type."""
