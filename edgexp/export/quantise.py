@@ -5,6 +5,8 @@ byte for byte; a test holds the two together. Making the choice here lets one pa
 memory, without a full-size f16 file in between.
 """
 
+from dataclasses import dataclass
+
 from edgexp.errors import UsageError
 from edgexp.export.ggml import F16, KINDS, Q4_0, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0
 from edgexp.export.gguf_read import GgufFile, Tensor
@@ -26,32 +28,50 @@ def check_quant(quant: str) -> str:
 
 def plan(base: GgufFile, quant: str) -> list[Tensor]:
     """The tensors of the export, in the base's order, each with the format it will have. Offsets are left at 0."""
-    tied = "output.weight" not in base.tensors
-    layers = int(base.get(f"{base.architecture}.block_count") or 0)
-    return [Tensor(t.name, t.shape, _kind(t, quant, tied, layers)) for t in base.tensors.values()]
+    shape = _Shape.of(base)
+    return [Tensor(t.name, t.shape, _kind(t, quant, shape)) for t in base.tensors.values()]
 
 
-def _kind(tensor: Tensor, quant: str, tied: bool, layers: int) -> int:
+@dataclass(frozen=True)
+class _Shape:
+    """What the mixtures look at."""
+
+    layers: int
+    tied: bool
+    """Whether the token embedding is the output too."""
+    shared: bool
+    """Whether it is one of the models of 80 layers whose value heads serve several query heads each."""
+
+    @classmethod
+    def of(cls, base: GgufFile) -> "_Shape":
+        a = base.architecture
+        layers = int(base.get(f"{a}.block_count") or 0)
+        heads = base.get(f"{a}.attention.head_count")
+        shared = layers == 80 and (a != "llama" or base.get(f"{a}.attention.head_count_kv", heads) != heads)
+        return cls(layers, "output.weight" not in base.tensors, shared)
+
+
+def _kind(tensor: Tensor, quant: str, shape: _Shape) -> int:
     if len(tensor.shape) < 2 or not tensor.name.endswith("weight") or "_norm.weight" in tensor.name:
         return tensor.kind
     main, _ = QUANTS[quant]
     if main == F16:
         return F16
-    kind = _mixture(tensor, quant, main, tied, layers)
+    kind = _mixture(tensor, quant, main, shape)
     if tensor.columns % KINDS[kind].elements:
         kind = FALLBACK.get(kind, F16)
     return F16 if tensor.columns % KINDS[kind].elements else kind
 
 
-def _mixture(tensor: Tensor, quant: str, main: int, tied: bool, layers: int) -> int:
+def _mixture(tensor: Tensor, quant: str, main: int, shape: _Shape) -> int:
     """The format before looking at whether the blocks divide the rows."""
-    if tensor.name == "output.weight" or (tied and tensor.name == "token_embd.weight"):
+    if tensor.name == "output.weight" or (shape.tied and tensor.name == "token_embd.weight"):
         return Q8_0 if tensor.columns % KINDS[main].elements or main == Q8_0 else Q6_K
     if quant != "q4_k_m" or not tensor.name.startswith("blk."):
         return main
     _, layer, role, _ = tensor.name.split(".")
-    sensitive = role in ("attn_v", "ffn_down") and _more_bits(int(layer), layers)
-    if role == "attn_v" and layers == 80 and not sensitive:  # eight query heads share it in the 70B models: small and worth its bits
+    sensitive = role in ("attn_v", "ffn_down") and _more_bits(int(layer), shape.layers)
+    if role == "attn_v" and shape.shared and not sensitive:  # an eighth of the size it could have: worth its bits
         return Q5_K
     return Q6_K if sensitive else main
 
