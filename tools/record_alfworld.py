@@ -5,7 +5,7 @@
 
 The package lives in an environment of its own (`--venv`), made with uv on first use; that takes some minutes and a C compiler. Walks are
 random and seeded: valid commands, odd ones, and in half the games first the commands that win. The first difference of a game is printed,
-and the exit code is 1.
+and the exit code is 1 then.
 """
 
 import argparse
@@ -89,12 +89,14 @@ def ensure_package(venv: Path) -> Path:
 
 
 def generated_jobs(count: int, folder: Path, python: Path, seed: int) -> Iterator[Job]:
-    """Games of our generator, the six kinds in turn, written as the files the package takes."""
+    """Games of our generator, the six kinds in turn, every third with something unusual, written as the files the package takes."""
     where = "import importlib.util as u; print(u.find_spec('alfworld').submodule_search_locations[0])"
     package = subprocess.run([str(python), "-c", where], check=True, capture_output=True, text=True).stdout.strip()
     templates = gamefile.Templates.of_folder(Path(package) / "data")
     for number in range(count):
         scene = generate(GOAL_KINDS[number % len(GOAL_KINDS)], seed + number)
+        if number % 3 == 2:
+            scene = unusual(scene, random.Random(f"{seed}/{number}/unusual"))
         file = folder / f"{number}.tw-pddl"
         file.write_bytes(gamefile.encode(scene, templates))
         yield Job(scene, file, expert_plan(scene))
@@ -120,14 +122,53 @@ def expert_plan(scene: Scene) -> list[str]:
     return plan
 
 
+def unusual(scene: Scene, draw: random.Random) -> Scene:
+    """The same scene with what official files have now and then, or could have: shared places, things in two receptacles or in a vessel."""
+    change = msgspec.structs.replace
+    receptacles, things = list(scene.receptacles), list(scene.things)
+    for _ in range(4):
+        a, b, c = (draw.randrange(len(receptacles)) for _ in range(3))
+        receptacles[a] = change(receptacles[a], place=receptacles[b].place)
+        receptacles[c] = change(receptacles[c], opened=receptacles[c].openable)
+    for index, thing in enumerate(things):
+        state = {name: True for name in ("clean", draw.choice(("hot", "cool")), "sliced", "toggled") if draw.random() < 0.1}
+        other, inner = draw.randrange(len(receptacles)), draw.randrange(len(things))
+        if draw.random() < 0.2:
+            both = {*thing.receptacles, other}
+            thing = change(thing, receptacles=tuple(sorted(both)), places=(receptacles[other].place,))
+        inside = thing.kind.vessel and inner != index and draw.random() < 0.5
+        things[index] = change(thing, contents=(inner,) if inside else (), **state)
+    start = receptacles[0].place if draw.random() < 0.2 else scene.start
+    return change(scene, receptacles=tuple(receptacles), things=tuple(things), start=start)
+
+
+def errand(scene: Scene, draw: random.Random) -> list[str]:
+    """Slice something, put the knife back, then heat, cool and clean the slices and look at them: what chance alone hardly does."""
+    lying = [thing for thing in scene.things if thing.receptacles]
+    knives = [thing for thing in lying if thing.kind.type in ("Knife", "ButterKnife")]
+    food = [thing for thing in lying if thing.kind.sliceable] or [thing for thing in lying if thing.kind.portable]
+    if not knives or not food:
+        return []
+    knife, piece = draw.choice(knives), draw.choice(food)
+    block, plate = (scene.receptacles[thing.receptacles[0]].name for thing in (knife, piece))
+    knife_, piece_ = knife.name, piece.name
+    commands = [f"go to {block}", f"open {block}", f"take {knife_} from {block}", f"go to {plate}", f"slice {piece_} with {knife_}", "look"]
+    commands += [f"go to {block}", f"move {knife_} to {block}", f"go to {plate}", f"open {plate}", f"take {piece_} from {plate}"]
+    for verb, where in draw.sample([("heat", "microwave 1"), ("cool", "fridge 1"), ("clean", "sinkbasin 1")], 3):
+        commands += [f"go to {where}", f"{verb} {piece_} with {where}", f"examine {piece_}"]
+    return commands
+
+
 def walk(job: Job, steps: int, draw: random.Random) -> list[str]:
-    """Commands for a game: in half the games its plan first; then a random valid command or, one time in ten, an odd one."""
-    game, commands = Game(job.scene), list[str]()
-    plan = job.plan if draw.random() < 0.5 else []
-    while len(commands) < steps + len(plan):
-        command = plan[len(commands)] if len(commands) < len(plan) else _any_command(game, draw)
-        commands.append(command)
+    """Commands for a game: now and then an errand or its plan first; then random valid commands and, one time in ten, an odd one."""
+    game, chance = Game(job.scene), draw.random()
+    first = job.plan if chance < 0.5 else errand(job.scene, draw) if chance < 0.75 else []
+    commands = list(first)
+    for command in first:
         game.step(command)
+    for _ in range(steps):
+        commands.append(_any_command(game, draw))
+        game.step(commands[-1])
     return commands
 
 

@@ -44,6 +44,7 @@ _GOALS: Mapping[GoalKind, str] = {
         " (exists (?o - object ?a - agent) (and (objectType ?o {object}) (holds ?a ?o)))"
     ),
 }
+_TYPED = ("objectType", "receptacleType")
 _DOMAIN_OTYPES = ("KnifeType", "ButterKnifeType", "SinkType")
 _DOMAIN_RTYPES = ("FridgeType", "MicrowaveType", "SinkBasinType")
 """Types that the domain's own rules name: a problem has to declare them even where it has nothing of the kind."""
@@ -76,22 +77,25 @@ def parse_goal(text: str, wording: str) -> Goal:
     return Goal(kind, thing, target, wording)
 
 
-def _types_asked(goal: str) -> Iterator[tuple[str, str]]:
+def _atoms(goal: str) -> Iterator[tuple[str, ...]]:
     for predicate, arguments in _ATOM.findall(goal):
-        if predicate in ("objectType", "receptacleType"):
-            variable, type_ = arguments.split()
-            yield variable, type_.removesuffix("Type")
+        yield predicate, *arguments.split()
 
 
-def _shape(goal: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _types_asked(goal: str) -> Iterator[tuple[str, str]]:
+    for predicate, *arguments in _atoms(goal):
+        if predicate in _TYPED and len(arguments) == 2:
+            yield arguments[0], arguments[1].removesuffix("Type")
+
+
+def _shape(goal: str) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
     """What a goal says, types aside; the order of its parts does not matter."""
-    atoms = {f"{predicate} {arguments.split()[0] if predicate.endswith('Type') else ' '.join(arguments.split())}"
-             for predicate, arguments in _ATOM.findall(goal)}  # fmt: skip
+    atoms = {atom[:2] if atom[0] in _TYPED else atom for atom in _atoms(goal)}
     return tuple(sorted(atoms)), tuple(sorted(_CONNECTIVE.findall(goal)))
 
 
 @functools.cache
-def _kinds_by_shape() -> Mapping[tuple[tuple[str, ...], tuple[str, ...]], GoalKind]:
+def _kinds_by_shape() -> Mapping[object, GoalKind]:
     return {_shape(goal): kind for kind, goal in _GOALS.items()}
 
 
