@@ -62,10 +62,9 @@ def pull(names: tuple[str, ...], given: Path | None, as_json: bool) -> None:
 def verify(names: tuple[str, ...], as_json: bool) -> None:
     """Hash every file of the models that are here, or of those named, and compare. Exit status 1 when any is wrong."""
     from edgexp.models import verify as checking
-    from edgexp.models.manifest import files, read, require
+    from edgexp.models.manifest import require
 
-    wanted = [require(name) for name in names] if names else [read(path) for _, path in files()]
-    results = [row for manifest in wanted for row in checking.verify(manifest, named=bool(names))]
+    results = [row for name in names for row in checking.verify(require(name))] if names else list(checking.verify_all())
     if as_json:
         _print_json(results)
     else:

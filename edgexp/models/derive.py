@@ -19,7 +19,7 @@ import edgexp
 from edgexp.errors import EdgexpError
 from edgexp.models import digest
 from edgexp.models.manifest import Bert, Derive, Manifest, Pool, Requantise
-from edgexp.models.store import Here, Say, check, folder, not_here
+from edgexp.models.store import Here, Say, check, folder, locate, not_here
 
 # Raised by one whenever the same source would give another result: everything made by the older code is then made again.
 RECIPES = {Requantise: 1, Bert: 1, Pool: 1}
@@ -49,22 +49,23 @@ class Job(msgspec.Struct, frozen=True):
     out: str
 
 
-def ensure(manifest: Manifest, here: Here | None, say: Say) -> tuple[Path, str]:
+def ensure(manifest: Manifest, say: Say) -> tuple[Path, str]:
     """The path to load and its digest, made now where it is not there yet. Raises EdgexpError."""
     made = peek_made(manifest)
-    if made is not None and _current(manifest, made, here):
+    if made is not None and _current(manifest, made):
         if _intact(manifest, made):
             return _result(manifest, made)
         say(f"{manifest.name}: the file made from the weights is damaged; making it again")
+    here = locate(manifest)
     if here is None:
         raise not_here(manifest)
     return _result(manifest, _make(manifest, here, check(manifest, here), say))
 
 
 def peek(manifest: Manifest) -> Path | None:
-    """Where the finished thing lies, if it is there and fits the manifest; no byte of it is read."""
+    """Where the finished thing lies, if it is there and fits the manifest; it is not checked."""
     made = peek_made(manifest) if manifest.derive is not None else None
-    if made is None or not _current(manifest, made, None) or not all((_ready(manifest) / name).is_file() for name in made.files):
+    if made is None or not _current(manifest, made) or not all((_ready(manifest) / name).is_file() for name in made.files):
         return None
     return _result(manifest, made)[0]
 
@@ -107,14 +108,17 @@ def _result(manifest: Manifest, made: Made) -> tuple[Path, str]:
     return _ready(manifest), made.fingerprint
 
 
-def _current(manifest: Manifest, made: Made, here: Here | None) -> bool:
+def _current(manifest: Manifest, made: Made) -> bool:
     """Whether what was made comes from the files the manifest means, by its recipe."""
     assert manifest.derive is not None
     if made.fingerprint != fingerprint(manifest.derive, made.sources):
         return False
-    if here is not None:
-        return all(made.sources.get(name) == (sha or digest.sha256(here.paths[name])) for name, sha in here.sha256.items())
-    return any(all(made.sources.get(f.name) == (f.sha256 or made.sources.get(f.name)) for f in s.files) for s in manifest.sources)
+    pins = [{file.name: file.sha256 for file in source.files} for source in manifest.sources]
+    fitting = [p for p in pins if p.keys() == made.sources.keys() and all(sha in (None, made.sources[n]) for n, sha in p.items())]
+    if not fitting or any(None not in pinned.values() for pinned in fitting):
+        return bool(fitting)
+    here = locate(manifest)  # without pins the files themselves say whether they changed
+    return here is None or all(made.sources.get(n) == (sha or digest.sha256(here.paths[n])) for n, sha in here.sha256.items())
 
 
 def _intact(manifest: Manifest, made: Made) -> bool:

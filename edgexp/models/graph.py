@@ -72,7 +72,7 @@ def _chosen(graph: Graph, mask: str, pooling: str) -> str:
 
 
 def probe(path: Path, dimensions: int) -> None:
-    """Run a finished encoder once. Raises EdgexpError unless it gives unit vectors of that length, the same alone and in a batch."""
+    """Run a finished encoder once. Raises EdgexpError unless it gives a unit vector of so many numbers."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

