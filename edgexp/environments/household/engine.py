@@ -78,7 +78,7 @@ class Game:
 
     def observation(self) -> str:
         """What is seen at the beginning, before any command."""
-        return (self._here and self._look("")) or texts.middle_of_room([r.name for r in self._receptacles])
+        return self._facing() if self._here else texts.middle_of_room([r.name for r in self._receptacles])
 
     def intro(self) -> str:
         """The original's whole first text: welcome, first observation, task."""
@@ -205,9 +205,7 @@ class Game:
     def _look(self, rest: str) -> str | None:
         if rest:
             return None
-        if not self._here:
-            return texts.middle_of_room([])  # it names nothing once the game has begun, as the original
-        return texts.facing([self._receptacles[r].name for r in self._here], self._names(self._floor()))
+        return self._facing() if self._here else texts.middle_of_room([])  # it names nothing once the game has begun, as the original
 
     def _inventory(self, rest: str) -> str | None:
         if rest:
@@ -277,6 +275,9 @@ class Game:
             yield from (f"slice {t.name} with {name}" for i, t in enumerate(self._things) if self._sliceable(i))
 
     # What is seen
+
+    def _facing(self) -> str:
+        return texts.facing([self._receptacles[r].name for r in self._here], self._names(self._floor()))
 
     def _floor(self) -> list[int]:
         """What was taken out of a receptacle here and is still here: a thing moved from drawer to drawer at one place, as the original."""
