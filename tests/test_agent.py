@@ -1,7 +1,7 @@
 """An episode: what is recorded, how it ends, and what it costs the engine."""
 
 import pytest
-from conftest import Counting, make_trajectory
+from toys import Counting, make_trajectory
 
 from edgexp.agent import Acted, Began, Ended, Recalled, play
 from edgexp.engine.engine import Engine

@@ -1,9 +1,9 @@
 """The renderer: what it writes, what no text can forge, and that running and training see the same ids."""
 
 import pytest
-from conftest import make_trajectory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from toys import make_trajectory
 
 from edgexp.prompt import Renderer, first_turn
 from edgexp.template import render

@@ -5,10 +5,12 @@ import importlib.metadata
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from edgexp.environments.base import Environment, Expert, HasAdmissible, HasExpert, Outcome, Start
 from edgexp.errors import EdgexpError, UsageError
 
-__all__ = ["Environment", "Expert", "HasAdmissible", "HasExpert", "Outcome", "Start", "available", "make"]
+__all__ = ["Environment", "Expert", "HasAdmissible", "HasExpert", "Outcome", "Start", "available", "describe_all", "make"]
 
 GROUP = "edgexp.environments"
 
@@ -26,6 +28,24 @@ def available() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+class Description(msgspec.Struct, frozen=True):
+    """An environment for people to choose from; `problem` says why it cannot be used, where it cannot."""
+
+    name: str
+    target: str
+    """`module:attribute`."""
+    splits: dict[str, int] = {}
+    """Split → number of tasks."""
+    admissible: bool = False
+    expert: bool = False
+    problem: str = ""
+
+
+def describe_all() -> list[Description]:
+    """Every environment that can be named; each is made and closed again."""
+    return [_describe(name, target) for name, target in available().items()]
+
+
 def make(name: str, **options: Any) -> Environment:
     """Make an environment by registered name or `module:attribute`; the options go to its constructor.
 
@@ -41,6 +61,18 @@ def make(name: str, **options: Any) -> Environment:
                    if not hasattr(environment, m)]
         raise EdgexpError(f"{target} is not an environment: it lacks {', '.join(lacking)}; see edgexp/environments/base.py")
     return environment
+
+
+def _describe(name: str, target: str) -> Description:
+    try:
+        environment = make(name)
+        try:
+            splits = {split: len(environment.tasks(split)) for split in environment.splits()}
+        finally:
+            environment.close()
+    except EdgexpError as error:
+        return Description(name, target, problem=str(error))
+    return Description(name, target, splits, isinstance(environment, HasAdmissible), isinstance(environment, HasExpert))
 
 
 def _load(target: str) -> Callable[..., Any]:
