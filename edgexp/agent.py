@@ -127,8 +127,8 @@ def play(environment: Environment, task: Task, policy: Policy, *, max_steps: int
         _clock(policy.stats, seconds, first=not record.steps)
         try:
             record.outcome = environment.step(decision.text)
-        except EdgexpError as error:
-            end = f"error: {error}"
+        except Exception as error:  # a plug-in, or the server behind it, may die in any way; the run goes on
+            end = f"error: {error}" if isinstance(error, EdgexpError) else f"error: {type(error).__name__}: {error}"
             break
         policy.stats.environment_seconds += perf_counter() - started - seconds
         record.steps.append(Step(decision.text, record.outcome.observation, record.outcome.reward))

@@ -11,7 +11,7 @@ from edgexp.engine.decide import Chooser, Deciding, Decision, Request
 from edgexp.engine.engine import ContextFull
 from edgexp.engine.engine import Sequence as Tokens
 from edgexp.environments.base import Environment, Expert, HasAdmissible, HasExpert, Start
-from edgexp.errors import UsageError
+from edgexp.errors import EdgexpError, UsageError
 from edgexp.prompt import Renderer
 from edgexp.retrieval import Memory, Retriever, fit
 from edgexp.trajectory import Provenance, Source, Step, Task
@@ -94,11 +94,14 @@ class ModelPolicy:
         self._seen = 0
 
     def begin(self, task: Task, start: Start, watch: Watcher) -> None:
-        """Recall what is relevant and set the prompt."""
+        """Recall what is relevant and set the prompt. Raises EdgexpError when not even the bare prompt fits the context."""
         self._task, self._start, self._watch, self._seen = task, start, watch, 0
         self._recall([])
         self._set_prompt([])
         self.stats.prompt = len(self._sequence.ids)
+        if self.stats.prompt + self._limit > self._context:
+            need = f"{self.stats.prompt} tokens of prompt and {self._limit} for an action"
+            raise EdgexpError(f"{task.id}: {need} do not fit a context of {self._context}; ask for more with: --context")
 
     def decide(self, steps: Sequence[Step], environment: Environment) -> Generator[Request, Any, Decision | None]:
         """The model's next action. Raises ContextFull when the episode outgrows the context."""

@@ -55,7 +55,12 @@ def make(name: str, **options: Any) -> Environment:
     if target is None:
         raise UsageError(f"no environment is called {name!r}; known: {', '.join(available())}, or module:attribute")
     factory = _load(target)
-    environment = factory(**options)
+    try:
+        environment = factory(**options)
+    except EdgexpError:
+        raise
+    except Exception as error:  # a plug-in's constructor may raise anything
+        raise EdgexpError(f"environment {target} cannot be made: {type(error).__name__}: {error}") from error
     if not isinstance(environment, Environment):
         lacking = [m for m in ("name", "version", "max_steps", "splits", "tasks", "task", "instructions", "reset", "step", "close")
                    if not hasattr(environment, m)]

@@ -76,7 +76,8 @@ def test_it_opens_no_socket(first_run, own_home):
 def test_learning_keeps_what_succeeded(first_run, edgexp, tmp_path):
     """A task that the bank solves word for word is not needed: any success is kept, any failure is not."""
     bank = tmp_path / "bank"
-    played = edgexp("run", "-n", "4", "--type", "look_at_obj_in_light", "--learn", "--json", "--bank", bank)
+    task = ("--type", "look_at_obj_in_light", "-n", "3", "--steps", "8")
+    played = edgexp("run", *task, "--learn", "--json", "--bank", bank)
     lines = [json.loads(line) for line in played.stdout.splitlines()]
     won = [e["trajectory"] for e in lines if "trajectory" in e and e["trajectory"]["success"]]
     with Bank.open(bank, readonly=True) as opened:
@@ -105,9 +106,10 @@ def test_a_terminal_shows_no_control_characters_from_an_environment(first_run):
         (("run", "--task", "household/dev/x"), 2, "household/dev/x"),
         (("run", "--model", "no-such-model"), 2, "no-such-model"),
         (("run", "--model", "/no/such.gguf"), None, "/no/such.gguf"),
-        (("run", "--context", "300", "-n", "1"), None, "context"),
+        (("run", "--context", "256", "-n", "1"), 1, "do not fit a context of 256"),
         (("run", "--actions", "dance"), 2, "dance"),
-        (("run", "json:loads"), 1, "is not an environment"),
+        (("run", "json:loads"), 1, "cannot be made"),
+        (("run", "builtins:dict"), 1, "is not an environment"),
         (("collect", "nowhere"), 2, "no environment"),
     ],
 )
