@@ -133,12 +133,18 @@ def _report(quiet: bool) -> "Iterator[Report]":
             self.bars, self.tasks = bars, dict[str, TaskID]()
 
         def say(self, text: str) -> None:
-            self.bars.console.print(text, markup=False)
+            console.print(text, markup=False)
 
         def progress(self, name: str, done: int, total: int | None) -> None:
+            self.bars.start()  # not before there is a bar: an empty display leaves an empty line
             if name not in self.tasks:
                 self.tasks[name] = self.bars.add_task(name, total=total)
             self.bars.update(self.tasks[name], completed=done, total=total)
 
-    with Progress(*columns, console=console, disable=quiet) as bars:
-        yield Shown(bars)
+    bars = Progress(*columns, console=console, disable=quiet)
+    shown = Shown(bars)
+    try:
+        yield shown
+    finally:
+        if shown.tasks:
+            bars.stop()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.models import digest
+from edgexp.models import derive, digest
 from edgexp.models.derive import workplace
 from edgexp.models.manifest import File, Hub, Local, Manifest, Package, Source
 from edgexp.models.store import Here, Ready, check, check_file, folder, locate, resolve, write_pulled
@@ -49,7 +49,7 @@ def pull(manifest: Manifest, report: Report, given: Path | None = None) -> Ready
     """
     if given is not None:
         _take(manifest, given.expanduser().absolute(), report)
-    elif not _sound(manifest, report):
+    elif not _sound(manifest, report) and not _made_is_sound(manifest):
         _fetch(manifest, report)
     return resolve(manifest.name, say=report.say)
 
@@ -59,6 +59,7 @@ def _sound(manifest: Manifest, report: Report) -> bool:
     here = locate(manifest)
     if here is None:
         return False
+    _made_is_sound(manifest)
     try:
         check(manifest, here, fresh=True)
     except EdgexpError as error:
@@ -67,6 +68,12 @@ def _sound(manifest: Manifest, report: Report) -> bool:
             _drop_damaged(manifest, here)
         return False
     return True
+
+
+def _made_is_sound(manifest: Manifest) -> bool:
+    """Whether what was made from a source that is here no more is whole; reading it all also lets `resolve` notice if it is not."""
+    made = derive.peek_made(manifest) if derive.peek(manifest) else None
+    return made is not None and not any(derive.verify(manifest, made).values())
 
 
 def _drop_damaged(manifest: Manifest, here: Here) -> None:

@@ -1,9 +1,13 @@
 """A GGUF rewritten with another tensor type by llama.cpp, in this process. Run in a child: the library prints, and may abort."""
 
+import shutil
 from pathlib import Path
 
 from edgexp.errors import EdgexpError
 from edgexp.models.manifest import Requantise
+
+_ROOM = 64 << 20
+"""Bytes: less free space than this after a failure means the disk was full; llama.cpp does not say."""
 
 
 def requantise(source: Path, out: Path, recipe: Requantise) -> list[str]:
@@ -28,6 +32,8 @@ def requantise(source: Path, out: Path, recipe: Requantise) -> list[str]:
     llama_cpp.llama_backend_init()
     status = llama_cpp.llama_model_quantize(str(source).encode(), str(out / name).encode(), params)
     if status != 0:
+        if shutil.disk_usage(out).free < _ROOM:
+            raise EdgexpError(f"{out.parent}: no room for the new file; free some, or EDGEXP_HOME names another place")
         raise EdgexpError(f"{source}: llama.cpp could not requantise it (status {status})")
     open_gguf(out / name)
     return [name]

@@ -17,12 +17,13 @@ from edgexp.models.manifest import Bert, Pool, Requantise
 
 def main() -> None:
     """Do the job on standard input. Never returns."""
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     try:
-        work(msgspec.json.decode(sys.stdin.buffer.read(), type=Job))
+        work(job)
     except EdgexpError as error:
         sys.exit(str(error))
     except OSError as error:
-        sys.exit(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        sys.exit(f"{error.filename or Path(job.out).parent}: {error.strerror or error}")
     except MemoryError:
         sys.exit("not enough memory")
     except KeyboardInterrupt:

@@ -21,13 +21,12 @@ TEXTS = [
     "put a clean mug in the coffee machine.",
     "You are in the middle of a room. Looking quickly around you, you see a cabinet 1, a drawer 2 and a fridge 1.",
     "heat some egg and put it in the garbage can; " * 4,
-    "open drawer 1. You open the drawer 1. The drawer 1 is open. In it, you see a pen 2. " * 30,
+    "open drawer 1. You open the drawer 1. The drawer 1 is open. In it, you see a pen 2. " * 4,
 ]
 
 
 def reference(config: dict, w: dict, ids: list[int], pooling: str = "mean") -> np.ndarray:
     """One text's unit vector, float64, without padding. Devlin et al. 2018, section 3; Reimers and Gurevych 2019, section 3."""
-    w = {name.removeprefix("bert."): value.astype(np.float64) for name, value in w.items() if value.dtype.kind == "f"}
     heads, t = config["num_attention_heads"], len(ids)
 
     def norm(x, name):
@@ -53,6 +52,11 @@ def reference(config: dict, w: dict, ids: list[int], pooling: str = "mean") -> n
         x = norm(x + dense(gelu(dense(x, p + "intermediate.dense")), p + "output.dense"), p + "output.LayerNorm")
     vector = x.mean(0) if pooling == "mean" else x[0]
     return vector / np.linalg.norm(vector)
+
+
+def double(w: dict) -> dict:
+    """Every weight in float64."""
+    return {name.removeprefix("bert."): value.astype(np.float64) for name, value in w.items() if value.dtype.kind == "f"}
 
 
 def embed(session, ids: list[list[int]], extra: int = 0) -> np.ndarray:
@@ -95,9 +99,9 @@ def tokens(minilm):
 
 def test_the_default_encoder_equals_the_reference(minilm, session, tokens):
     source = locate(require(DEFAULT_EMBEDDER)).paths
-    config, weights = json.loads(source["config.json"].read_text()), load_file(source["model.safetensors"])
+    config, weights = json.loads(source["config.json"].read_text()), double(load_file(source["model.safetensors"]))
     ids = tokens(TEXTS)
-    assert [len(row) for row in ids] == sorted(len(row) for row in ids) and len(ids[0]) == 2 and len(ids[-1]) == 256
+    assert [len(row) for row in ids] == sorted(len(row) for row in ids) and len(ids[0]) == 2 and len(ids[-1]) > 100
     expected = np.array([reference(config, weights, row) for row in ids])
     alone = np.concatenate([embed(session, [row]) for row in ids])
     cosines = (alone * expected).sum(1)
@@ -122,6 +126,11 @@ def test_the_folder_says_how_it_is_used(minilm):
     config = encoder.read(minilm.path)
     assert (config.dimensions, config.max_tokens, config.pooling, config.output) == (384, 256, "done", "embedding")
     assert config.fingerprint == minilm.sha256
+
+
+def test_the_longest_text_it_takes(session, tokens):
+    (ids,) = tokens(["open drawer 1. " * 200])
+    assert len(ids) == 256 and abs(np.linalg.norm(embed(session, [ids])) - 1) < 1e-6
 
 
 # Small checkpoints
@@ -165,7 +174,7 @@ def test_a_small_checkpoint_equals_the_reference(source, pooling, prefix, tmp_pa
     save_file({prefix + name: value for name, value in weights.items()}, source["model.safetensors"])
     assert convert(source, pooling) == ["model.onnx", "tokenizer.json", "encoder.json"]
     ids = [[3, 1, 4], [15, 9, 2, 6, 5, 29, 8], [7]]
-    expected = np.array([reference(CONFIG, weights, row, pooling) for row in ids])
+    expected = np.array([reference(CONFIG, double(weights), row, pooling) for row in ids])
     assert np.abs(embed(session_of(str(tmp_path / "out" / "model.onnx")), ids) - expected).max() < 1e-5
 
 

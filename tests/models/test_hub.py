@@ -71,7 +71,7 @@ def test_an_interrupt_keeps_what_is_here(hub, target):
 def test_a_server_without_ranges_starts_over(hub, target):
     hub.files["w/file.gguf"] = DATA
     hub.drop_after, hub.ignore_range = [2_000_000], True
-    assert fetch(target) == sha(DATA)
+    assert fetch(target) == sha(DATA) and hub.gets() == [None, "bytes=2000000-"]
 
 
 @pytest.mark.parametrize("stale", ["longer", "another version"])

@@ -20,7 +20,7 @@ TABLE = np.random.default_rng(3).normal(size=(20, WIDTH)).astype(np.float32)
 def exported(path: Path, *, half: bool = False, opset: int = 18, external: str = "", drop: str = "", extra: str = "") -> None:
     """A stand-in for an exported decoder: a token's vector is the sum of the embeddings so far, plus its position.
 
-    It concatenates the key-value cache it is given, so a cache that is not empty, or positions that are not right, change the result.
+    The length of the key-value cache is added too, so a cache that is not empty, or positions that are not right, change the result.
     """
     kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
     table = numpy_helper.from_array(TABLE.astype(np.float16 if half else np.float32), "table")
@@ -30,8 +30,10 @@ def exported(path: Path, *, half: bool = False, opset: int = 18, external: str =
         helper.make_node("Add", ["position_ids", "token_type_ids"], ["offset"]),
         helper.make_node("Cast", ["offset"], ["offset.float"], to=kind),
         helper.make_node("Unsqueeze", ["offset.float", "two"], ["offset.3d"]),
-        helper.make_node("Add", ["sum", "offset.3d"], ["last_hidden_state"]),
         helper.make_node("Concat", ["past_key_values.0.key", "past_key_values.0.value"], ["present.0.key"], axis=2),
+        helper.make_node("Shape", ["present.0.key"], ["cached"], start=2, end=3),
+        helper.make_node("Cast", ["cached"], ["cached.float"], to=kind),
+        helper.make_node("Sum", ["sum", "offset.3d", "cached.float"], ["last_hidden_state"]),
         helper.make_node("Identity", ["attention_mask"], ["mask.out"]),
     ]
     constants = [table, numpy_helper.from_array(np.array(1), "axis"), numpy_helper.from_array(np.array([2]), "two")]

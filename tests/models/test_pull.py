@@ -3,15 +3,22 @@
 import base64
 import hashlib
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hub_double import hub_source, sha
+from safetensors.numpy import save_file
+from test_bert import CONFIG, checkpoint
+from test_derive import ENCODER
 
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.models import DEFAULT_POLICY, derive, worker
 from edgexp.models import pull as pulling
+from edgexp.models.manifest import require
 from edgexp.models.pull import Silent, pull
 from edgexp.models.store import folder, resolve, state
 from edgexp.models.verify import verify
@@ -143,6 +150,29 @@ def test_when_none_will_do_each_says_why(hub, declare):
     with pytest.raises(EdgexpError, match=says) as error:
         pull(declare(body), Silent())
     assert "\n" not in str(error.value)
+
+
+def test_what_is_ready_needs_no_source_to_be_pulled_again(policy_path, own_home, monkeypatch):
+    """And a bit that flipped without a trace is found by a pull, which reads everything."""
+    manifest = require(DEFAULT_POLICY)
+    monkeypatch.setattr("edgexp.models.store.installed", lambda source: None)
+    monkeypatch.setattr(pulling, "_fetch", lambda *_: pytest.fail("fetched"))
+    assert pull(manifest, Silent()).path == policy_path
+
+
+def test_a_silent_flip_in_what_was_made_is_mended(declare, tmp_path, monkeypatch):
+    body = ENCODER.format(path=str(tmp_path), pooling="mean")
+    save_file(checkpoint(np.random.default_rng(1)), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "tokenizer.json").write_text("{}")
+    monkeypatch.setattr(derive, "_run", worker.work)
+    manifest = declare(body, role="embedder")
+    graph = pull(manifest, Silent()).path / "model.onnx"
+    whole, stat = graph.read_bytes(), graph.stat()
+    graph.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    os.utime(graph, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    pull(manifest, Silent())
+    assert graph.read_bytes() == whole
 
 
 # From a folder the user has
