@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -18,8 +19,6 @@ from edgexp.models import derive, digest
 from edgexp.models.derive import workplace
 from edgexp.models.manifest import File, Hub, Local, Manifest, Package, Source
 from edgexp.models.store import Here, Ready, check, check_file, folder, locate, resolve, write_pulled
-
-_CHUNK = 1 << 22
 
 
 class Report(Protocol):
@@ -47,19 +46,19 @@ def pull(manifest: Manifest, report: Report, given: Path | None = None) -> Ready
 
     Raises EdgexpError saying for each source why it would not do; what was fetched so far is kept.
     """
+    made, source = _made_is_sound(manifest), _source_is_sound(manifest, report)
     if given is not None:
         _take(manifest, given.expanduser().absolute(), report)
-    elif not _sound(manifest, report) and not _made_is_sound(manifest):
+    elif not made and not source:
         _fetch(manifest, report)
     return resolve(manifest.name, say=report.say)
 
 
-def _sound(manifest: Manifest, report: Report) -> bool:
+def _source_is_sound(manifest: Manifest, report: Report) -> bool:
     """Whether a complete source is here, every byte of it read again."""
     here = locate(manifest)
     if here is None:
         return False
-    _made_is_sound(manifest)
     try:
         check(manifest, here, fresh=True)
     except EdgexpError as error:
@@ -71,7 +70,7 @@ def _sound(manifest: Manifest, report: Report) -> bool:
 
 
 def _made_is_sound(manifest: Manifest) -> bool:
-    """Whether what was made from a source that is here no more is whole; reading it all also lets `resolve` notice if it is not."""
+    """Whether what is made from the source is here and whole. It is all read again, so that `resolve` notices if it is not."""
     made = derive.peek_made(manifest) if derive.peek(manifest) else None
     return made is not None and not any(derive.verify(manifest, made).values())
 
@@ -80,7 +79,7 @@ def _drop_damaged(manifest: Manifest, here: Here) -> None:
     """Remove our own files that are wrong, so that only they are fetched again."""
     for name, path in here.paths.items():
         if here.sha256[name] != digest.sha256(path, fresh=True):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _fetch(manifest: Manifest, report: Report) -> None:
@@ -113,8 +112,7 @@ def _fetch_from(manifest: Manifest, source: Source, report: Report) -> None:
 def _fetch_package(manifest: Manifest, source: Package, place: Path, report: Report) -> dict[str, str]:
     """Install the wheel into a folder of its own and move the named files out of it."""
     with workplace(manifest.name) as work:
-        command = _installer(work)
-        tool = "uv" if "--python" in command else "pip"
+        tool, command = _installer(work)
         report.say(f"{manifest.name}: fetching {source.distribution} {source.version} with {tool}")
         done = subprocess.run([*command, f"{source.distribution}=={source.version}"], capture_output=True, check=False)
         if done.returncode != 0:
@@ -122,18 +120,20 @@ def _fetch_package(manifest: Manifest, source: Package, place: Path, report: Rep
         return {file.name: _place(work / file.path, place / file.name, file.sha256, move=True) for file in source.files}
 
 
-def _installer(target: Path) -> list[str]:
-    """The user's own uv or pip, told to unpack one wheel. Wheels only: nothing of the package is run, then or later."""
+def _installer(target: Path) -> tuple[str, list[str]]:
+    """The user's own uv or pip (its name, its command), told to unpack a wheel. Wheels only: nothing of the package is ever run."""
     options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--target", str(target)]
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv:
-        return [uv, "pip", "install", "--python", sys.executable, *options]
-    beside = [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else None
+        return "uv", [uv, "pip", "install", "--python", sys.executable, *options]
     elsewhere = shutil.which("pip")
-    pip = beside or ([elsewhere] if elsewhere else None)
-    if pip is None:
+    if importlib.util.find_spec("pip"):
+        pip = [sys.executable, "-m", "pip"]
+    elif elsewhere:
+        pip = [elsewhere]
+    else:
         raise EdgexpError("neither uv nor pip is here to fetch a package; install one of them")
-    return [*pip, "install", "--no-compile", "--disable-pip-version-check", *options]
+    return "pip", [*pip, "install", "--no-compile", "--disable-pip-version-check", *options]
 
 
 def _last_line(output: bytes) -> str:
@@ -145,19 +145,27 @@ def _last_line(output: bytes) -> str:
 def _fetch_hub(source: Hub, place: Path, report: Report) -> tuple[str, dict[str, str]]:
     from edgexp.models import hub
 
-    shas, commit = {}, source.revision
+    shas: dict[str, str] = {}
+    commit = source.revision
     for file in source.files:
         target = place / file.name
-        if target.is_file() and file.sha256 is not None and digest.sha256(target) == file.sha256:
+        if file.sha256 is not None and _has(target, file.sha256):
             shas[file.name] = file.sha256
             continue
         remote = hub.ask(source.repo, file.path, source.revision)
+        commit = remote.commit or commit
         _agree(file, remote.size, remote.sha256)
-        shas[file.name] = hub.fetch(remote, target, file.sha256, lambda done, total, name=file.name: report.progress(name, done, total))  # type: ignore[misc]
+        if remote.sha256 is not None and _has(target, remote.sha256):
+            shas[file.name] = remote.sha256
+            continue
+        shas[file.name] = hub.fetch(remote, target, file.sha256, partial(report.progress, file.name))
         if file.sha256 is None:
             _check_first(target)
-        commit = remote.commit or commit
     return f"{source} at {commit}", shas
+
+
+def _has(target: Path, sha: str) -> bool:
+    return target.is_file() and digest.sha256(target) == sha
 
 
 def _check_first(target: Path) -> None:
@@ -222,4 +230,6 @@ def _place(origin: Path, target: Path, expected: str | None, move: bool) -> str:
         raise EdgexpError(f"{target}: {error.strerror or error}") from error
     finally:
         held.unlink(missing_ok=True)
-    return check_file(target, got, "edgexp models pull")
+    if expected is None:
+        _check_first(target)
+    return got

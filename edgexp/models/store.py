@@ -76,8 +76,7 @@ def resolve(name_or_path: str | Path, *, role: Role | None = None, say: Say = la
     manifest = find(text) if isinstance(name_or_path, str) else None
     ready = _by_name(manifest, say) if manifest else _by_path(Path(text).expanduser(), text)
     if role is not None and ready.role != role:
-        raise UsageError(f"{text}: is an {ready.role}, a {role} is needed here; edgexp models ls shows which there are"
-                         if ready.role == "embedder" else f"{text}: is a {ready.role}, an {role} is needed here; see edgexp models ls")
+        raise UsageError(f"{text}: a model of role {role} is needed here, this one's is {ready.role}; see edgexp models ls")
     return ready
 
 
@@ -87,7 +86,7 @@ def folder(name: str) -> Path:
 
 
 def state(manifest: Manifest) -> tuple[State, str]:
-    """Whether a model could be loaded, and where its files are or would come from. Looks at names and sizes only."""
+    """Whether a model could be loaded, and where its files are or would come from. Reads no weights."""
     from edgexp.models import derive
 
     made = derive.peek(manifest)
@@ -145,6 +144,11 @@ def open_gguf(path: Path) -> "GgufFile":
     return gguf_read.open_gguf(path)
 
 
+def not_here(manifest: Manifest) -> EdgexpError:
+    """The error of a model whose weights are nowhere on this machine."""
+    return EdgexpError(f"{manifest.name} is not here; run: edgexp models pull {manifest.name}")
+
+
 def _by_name(manifest: Manifest, say: Say) -> Ready:
     from edgexp.models import derive
 
@@ -159,11 +163,6 @@ def _by_name(manifest: Manifest, say: Say) -> Ready:
     return _ready(manifest, next(iter(here.paths.values())), sha)
 
 
-def not_here(manifest: Manifest) -> EdgexpError:
-    """The error of a model whose weights are nowhere on this machine."""
-    return EdgexpError(f"{manifest.name} is not here; run: edgexp models pull {manifest.name}")
-
-
 def _ready(manifest: Manifest, path: Path, sha: str) -> Ready:
     return Ready(manifest.name, manifest.role, path, sha, manifest.context, manifest.licence, manifest)
 
@@ -173,9 +172,7 @@ def _by_path(path: Path, text: str) -> Ready:
     if path.is_dir():
         from edgexp.models import encoder
 
-        config = encoder.read(path)
-        shas = {name: digest.sha256(path / name) for name in sorted(encoder.files(path, config))}
-        return Ready(path.name, "embedder", path, digest.of_mapping(shas), config.max_tokens, "")
+        return Ready(path.name, "embedder", path, encoder.fingerprint_of(path), encoder.read(path).max_tokens, "")
     if path.is_file():
         header = open_gguf(path)
         context = int(header.get(f"{header.architecture}.context_length", 0))

@@ -113,3 +113,14 @@ def test_a_local_source_is_relative_to_its_manifest(declare, home):
     manifest = declare('[[source]]\nkind = "local"\npath = "../w"\n[[source.file]]\npath = "a.gguf"')
     (source,) = manifest.sources
     assert isinstance(source, Local) and Path(source.path) == (home / "models" / ".." / "w").absolute()
+
+
+def test_the_examples_in_the_documentation_work(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 3
+    for example in examples:
+        (name,) = re.findall(r'^name = "(.*?)"', example, re.MULTILINE)
+        path = tmp_path / f"{name}.toml"
+        path.write_text(example)
+        assert read(path).name == name

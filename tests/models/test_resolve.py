@@ -92,7 +92,7 @@ def test_a_folder_that_is_no_encoder(home, tmp_path):
 def test_the_role_is_checked(declare, tiny_gguf):
     declare(local(tiny_gguf))
     assert resolve("toy", role="policy").role == "policy"
-    with pytest.raises(UsageError, match="toy: is a policy, an embedder is needed"):
+    with pytest.raises(UsageError, match="toy: a model of role embedder is needed here, this one's is policy"):
         resolve("toy", role="embedder")
 
 
@@ -138,7 +138,17 @@ def test_an_encoder_folder_by_its_path(own_home, tmp_path):
     made = _default(DEFAULT_EMBEDDER)
     ready = resolve(made.path)
     assert (ready.role, ready.context) == ("embedder", 256)
-    assert encoder.fingerprint_of(made.path) == made.sha256
+    assert ready.sha256 == made.sha256 == encoder.fingerprint_of(made.path)
+
+
+def test_an_encoder_of_unknown_origin_is_known_by_its_files(home, tmp_path):
+    for name in ("model.onnx", "tokenizer.json"):
+        (tmp_path / name).write_text(name)
+    encoder.write(tmp_path, encoder.EncoderConfig(384, 256))
+    before = resolve(tmp_path).sha256
+    assert resolve(tmp_path).sha256 == before
+    (tmp_path / "model.onnx").write_text("another")
+    assert resolve(tmp_path).sha256 != before
 
 
 def _default(name):
