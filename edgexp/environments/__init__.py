@@ -16,6 +16,7 @@ GROUP = "edgexp.environments"
 
 BUILT_IN = {
     "household": "edgexp.environments.household:Household",
+    "worlds": "edgexp.environments.worlds:Worlds",
     "alfworld": "edgexp.environments.alfworld:Alfworld",
 }
 

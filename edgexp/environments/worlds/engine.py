@@ -1,0 +1,160 @@
+"""The rules of the worlds: a scene played by commands. Knows no files, no tasks and no players.
+
+Whatever is done to a thing is told in the same words whether it is of any use or not; only the last step of a recipe, after all the others
+in their order and with nothing in between, tells what the thing has become. So a wrong try costs a turn and teaches nothing.
+"""
+
+from collections.abc import Callable, Iterator
+
+from edgexp.environments.household import texts
+from edgexp.environments.worlds.scene import Scene
+from edgexp.environments.worlds.world import Step
+
+Act = Callable[[], str]
+
+
+class Game:
+    """One game under way. Places and things are indices into the scene's tuples throughout."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self._world = scene.world
+        self._places = scene.places
+        self._things = scene.things
+        self._at: list[int | None] = [thing.place for thing in scene.things]
+        """Where things are; None: in hand."""
+        self._closed = {index for index, place in enumerate(scene.places) if place.lid}
+        self._done: list[list[Step]] = [[] for _ in scene.things]
+        """What was done to each thing, in order."""
+        self._is: list[set[str]] = [set() for _ in scene.things]
+        """The states that recipes gave to each thing."""
+        self._here: int | None = None
+        self._held: int | None = None
+
+    # What the player sees and may do
+
+    def observation(self) -> str:
+        """What is seen at the beginning, before any command."""
+        listing = texts.listing([place.name for place in self._places])
+        return f"You are in the house of {self._world.name}. Looking quickly around you, you see {listing}."
+
+    def step(self, command: str) -> str:
+        """Carry out a command and return what is seen. Any text will do: what is not valid changes nothing."""
+        act = dict(self._valid()).get(command.strip())
+        return act() if act else texts.NOTHING
+
+    def admissible(self) -> list[str]:
+        """Every valid command, sorted, each once. Most of them are of no use."""
+        return sorted({command for command, _ in self._valid()})
+
+    @property
+    def won(self) -> bool:
+        """Whether a wanted thing lies at a wanted place and is what it should be."""
+        scene = self.scene
+        return any(
+            thing.type == scene.object and scene.recipe.state in states and at is not None and self._places[at].type == scene.target
+            for thing, states, at in zip(self._things, self._is, self._at, strict=True)
+        )
+
+    # Commands with what they do
+
+    def _valid(self) -> Iterator[tuple[str, Act]]:
+        yield "look", self._look
+        yield "inventory", self._inventory
+        for index, place in enumerate(self._places):
+            if index != self._here:
+                yield f"go to {place.name}", lambda index=index: self._go(index)
+        if self._here is not None:
+            yield from self._valid_at(self._here)
+        if self._held is not None:
+            yield from self._valid_with(self._held)
+
+    def _valid_at(self, here: int) -> Iterator[tuple[str, Act]]:
+        world, place = self._world, self._places[here]
+        yield f"examine {place.name}", lambda: self._see(here)
+        if place.appliance or here in self._closed:
+            for verb in world.verbs:
+                yield f"{verb} {place.name}", lambda verb=verb: self._work(verb, here)
+        if self._held is None:
+            for thing in self._seen(here):
+                yield f"{world.take} {self._things[thing].name} {world.off} {place.name}", lambda thing=thing: self._take(thing, here)
+
+    def _valid_with(self, held: int) -> Iterator[tuple[str, Act]]:
+        world, name = self._world, self._things[held].name
+        yield f"examine {name}", lambda: self._see_thing(held)
+        for word in world.words:
+            yield f"{world.say} {word}", lambda word=word: self._treat(held, Step("say", "", word), f"You {world.say} {word}.")
+        if self._here is None:
+            return
+        here, place = self._here, self._places[self._here]
+        if here not in self._closed:
+            yield f"{world.put} {name} {world.on} {place.name}", lambda: self._put(held, here)
+        for type, with_name in self._means(here):
+            for verb in world.verbs:
+                told = f"{name} {world.by} {with_name}"
+                step = Step("apply", verb, type)
+                yield f"{verb} {told}", lambda step=step, told=told: self._treat(held, step, f"You {step.verb} the {told}.")
+
+    def _means(self, here: int) -> Iterator[tuple[str, str]]:
+        """(type, name) of what a thing in hand can be treated with here: the appliance, or the tools that lie here."""
+        place = self._places[here]
+        if place.appliance:
+            yield place.type, place.name
+        for thing in self._seen(here):
+            if self._things[thing].type in self._world.tools:
+                yield self._things[thing].type, self._things[thing].name
+
+    def _go(self, to: int) -> str:
+        self._here = to
+        return f"You arrive at {self._places[to].name}. {self._see(to)}"
+
+    def _take(self, thing: int, here: int) -> str:
+        self._held, self._at[thing] = thing, None
+        return f"You {self._world.take} the {self._things[thing].name} {self._world.off} the {self._places[here].name}."
+
+    def _put(self, thing: int, here: int) -> str:
+        self._held, self._at[thing] = None, here
+        return f"You {self._world.put} the {self._things[thing].name} {self._world.on} the {self._places[here].name}."
+
+    def _work(self, verb: str, here: int) -> str:
+        place = self._places[here]
+        told = f"You {verb} the {place.name}."
+        if here in self._closed:
+            if verb != self._world.open:
+                return told
+            self._closed.remove(here)
+            return f"{told} {self._see(here)}"
+        for thing in self._seen(here):
+            told = self._treat(thing, Step("work", verb, place.type), told)
+        return told
+
+    def _treat(self, thing: int, step: Step, told: str) -> str:
+        """Do a step to a thing; `told` with what it became, when that completes a recipe."""
+        done = self._done[thing]
+        done.append(step)
+        for recipe in self._world.recipes:
+            if self._things[thing].type in recipe.objects and tuple(done[-len(recipe.steps) :]) == recipe.steps:
+                self._is[thing].add(recipe.state)
+                told += f" The {self._things[thing].name} is {recipe.state}."
+        return told
+
+    # What is seen
+
+    def _seen(self, here: int) -> list[int]:
+        return [] if here in self._closed else [thing for thing, at in enumerate(self._at) if at == here]
+
+    def _see(self, index: int) -> str:
+        place = self._places[index]
+        return texts.receptacle(place.name, place.lid, index not in self._closed, [self._things[thing].name for thing in self._seen(index)])
+
+    def _see_thing(self, thing: int) -> str:
+        name, states = self._things[thing].name, sorted(self._is[thing])
+        return f"The {name} is {' and '.join(states)}." if states else f"There's nothing special about {name}."
+
+    def _look(self) -> str:
+        if self._here is None:
+            return self.observation()
+        return f"You are facing the {self._places[self._here].name}. {self._see(self._here)}"
+
+    def _inventory(self) -> str:
+        return "You are not carrying anything." if self._held is None else f"You are carrying: a {self._things[self._held].name}."
