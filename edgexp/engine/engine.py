@@ -89,6 +89,10 @@ class Engine:
         params.n_outputs_max = min(self.OUTPUTS, batch)
         params.n_threads, params.n_threads_batch = threads or model.tuning.threads, threads or model.tuning.threads_batch
         params.kv_unified, params.no_perf = True, True
+        if model.gpu_layers == 0:
+            # On processors llama.cpp's flash attention is two to three times slower for batches of some tens of tokens, which is what
+            # an observation is (docs/benchmarks.md); llama.cpp itself would turn it on.
+            params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self._lib = lib
         self._handle = lib.llama_init_from_model(model.handle, params)
         if not self._handle:

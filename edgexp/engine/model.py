@@ -53,7 +53,7 @@ class Model:
     """Weights and vocabulary of one GGUF file, mapped into memory. Use as a context manager, or call `close`."""
 
     def __init__(self, path: Path, tuning: Tuning | None = None, gpu_layers: int = 0):
-        self.path = path
+        self.path, self.gpu_layers = path, gpu_layers
         self.tuning = tuning or Tuning()
         self._lib = native.load(self.tuning)
         self.handle = open_native(path, tuning=self.tuning, gpu_layers=gpu_layers)

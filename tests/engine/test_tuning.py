@@ -1,0 +1,79 @@
+"""Choosing threads and ways of waiting, and surviving a native library that dies."""
+
+import stat
+import sys
+
+import pytest
+
+from edgexp.engine import tuning
+from edgexp.engine.tuning import Rate
+from edgexp.errors import EdgexpError
+
+SLEEP, SPIN = tuning.WAITING
+
+
+def test_spinning_is_chosen_only_when_it_is_worth_it():
+    slow, fast = [Rate(1, 400, 100), Rate(2, 500, 60)], [Rate(1, 400, 100), Rate(2, 800, 110)]
+    assert tuning.choose([(SLEEP, slow), (SPIN, fast)]).environment == SPIN
+    assert tuning.choose([(SLEEP, slow), (SPIN, slow)]).environment == SLEEP
+
+
+def test_prompts_and_generation_get_their_own_thread_counts():
+    chosen = tuning.choose([(SLEEP, [Rate(1, 400, 130), Rate(2, 800, 147)])])
+    assert (chosen.threads, chosen.threads_batch) == (1, 2)
+    chosen = tuning.choose([(SLEEP, [Rate(1, 40, 5), Rate(2, 75, 9)])])
+    assert (chosen.threads, chosen.threads_batch) == (2, 2)
+
+
+@pytest.mark.parametrize(("cores", "counts"), [(1, [1]), (2, [1, 2]), (8, [1, 4, 8]), (64, [1, 8, 16])])
+def test_thread_counts(cores, counts):
+    assert tuning.thread_counts(cores) == counts
+
+
+@pytest.fixture
+def probe(tmp_path, monkeypatch):
+    """Replace the child's interpreter by a script of the test's choice."""
+
+    def install(script):
+        path = tmp_path / "python"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setattr(tuning.sys, "executable", str(path))
+
+    if sys.platform == "win32":
+        pytest.skip("stands in for the interpreter with a shell script")
+    return install
+
+
+RATE = """echo '{"threads": 1, "prompt": 100.0, "generate": 10.0}'"""
+
+
+def test_a_crash_with_repacked_weights_falls_back_by_itself_and_says_so_once(probe, policy_path, own_home):
+    probe(f'if [ "$4" = 1 ]; then kill -SEGV $$; fi; {RATE}')
+    said: list[str] = []
+    found = tuning.for_model(policy_path, said.append)
+    assert not found.extra_buffers
+    assert any("crashes" in s for s in said)
+    again: list[str] = []
+    assert tuning.for_model(policy_path, again.append) == found and again == []
+    tuning.forget(policy_path)
+
+
+@pytest.mark.parametrize(("script", "words"), [("kill -ILL $$", "crashes"), ("echo no such op >&2; exit 1", "no such op")])
+def test_a_library_that_cannot_run_is_one_clear_line(probe, policy_path, script, words):
+    probe(script)
+    with pytest.raises(EdgexpError, match=words):
+        tuning.measure(policy_path)
+
+
+def test_the_real_library_is_measured(policy_path):
+    found = tuning.measure(policy_path)
+    assert found.generate_rate > 1 and found.prompt_rate > 1
+    assert 1 <= found.threads <= tuning.cores()
+
+
+def test_a_damaged_memory_of_measurements_is_measured_again(probe, policy_path):
+    probe(RATE)
+    tuning.cache_path().write_text("{not json")
+    assert tuning.for_model(policy_path).threads == 1
+    tuning.forget(policy_path)
