@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgexp.trajectory import Provenance, Step, Task, Trajectory
+from edgexp.trajectory import Provenance, Source, Step, Task, Trajectory
 
 PLACES = ["shelf", "drawer", "cabinet", "countertop", "sofa", "fridge", "desk", "bed"]
 THINGS = ["book", "mug", "apple", "pencil", "vase", "laptop", "egg", "knife"]
@@ -35,7 +35,9 @@ class WordEncoder:
         return np.random.default_rng(seed).normal(size=self.dimensions)
 
 
-def trajectory(number: int, environment: str = "household", success: bool | None = None, source: str = "expert", task: str = "") -> Trajectory:
+def trajectory(
+    number: int, environment: str = "household", success: bool | None = None, source: Source = "expert", task: str = ""
+) -> Trajectory:
     """Trajectory `number`: always the same; different numbers differ."""
     rng = random.Random(number)
     thing, place = rng.choice(THINGS), rng.choice(PLACES)

@@ -35,7 +35,8 @@ def test_similarities_are_those_the_model_is_known_for(encoder: Encoder) -> None
 
 
 def test_a_vector_does_not_depend_on_its_batch(encoder: Encoder) -> None:
-    texts = [" ".join(random.Random(n).choices(["go", "to", "the", "shelf", "and", "take", "a", "red", "mug", "from", "drawer", "3"], k=1 + 3 * n)) for n in range(70)]
+    words = ["go", "to", "the", "shelf", "and", "take", "a", "red", "mug", "from", "drawer", "3"]
+    texts = [" ".join(random.Random(n).choices(words, k=1 + 3 * n)) for n in range(70)]
     together = encoder.encode(texts)
     alone = np.concatenate([encoder.encode([text]) for text in texts])
     shuffled = random.Random(1).sample(range(70), 70)

@@ -185,7 +185,8 @@ class Bank:
         for identity in ids:
             if identity not in found:
                 raise UsageError(f"the bank {self.path} holds no vector of {identity}")
-        return np.array([np.frombuffer(found[identity], "<f2") for identity in ids], np.float32)
+        data = b"".join(found[identity] for identity in ids)
+        return np.frombuffer(data, "<f2").astype(np.float32).reshape(len(ids), encoder.dimensions if encoder else 0)
 
     def count(self, filters: Filters | None = None, status: Status | None = "accepted") -> int:
         """How many trajectories match."""
@@ -237,7 +238,11 @@ class Bank:
 
     def verify(self, progress: Progress | None = None) -> list[str]:
         """Everything that is wrong, one line each; nothing is changed. `progress` is told trajectories checked and total."""
-        return [*check.problems(self._store, progress), *(line for index in self._indexes.all() for line in index.check())]
+        problems = list(check.problems(self._store, progress))
+        try:
+            return problems + [line for index in self._indexes.all() for line in index.check()]
+        except EdgexpError as error:
+            return [*problems, str(error)]
 
     def rebuild(self, encoder: Embedder | None = None, progress: Progress | None = None) -> int:
         """Make all index files anew; with an `encoder`, first embed what lacks a sound vector under it, and use it from now on.

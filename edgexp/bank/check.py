@@ -19,16 +19,25 @@ UNIT_TOLERANCE = 2e-3
 
 def problems(store: Store, progress: Callable[[int, int], None] | None = None) -> Iterator[str]:
     """What is wrong with the database, one line each; `progress` is told trajectories done and total."""
-    for (message,) in store.database.rows("PRAGMA integrity_check(20)"):
-        if message != "ok":
-            yield f"{store.database.path}: {message}"
-    yield from _trajectories(store, progress)
-    encoder = store.encoder()
-    if encoder:
-        for row in store.without_vectors(encoder):
-            yield f"trajectory {store.id_of_row(row)} lacks a vector: `edgexp bank rebuild` computes it"
-        for row in bad_vectors(store, encoder):
-            yield f"trajectory {store.id_of_row(row)} has a vector that is not a unit vector: `edgexp bank rebuild` computes it anew"
+    try:
+        for (message,) in store.database.rows("PRAGMA integrity_check(20)"):
+            if message != "ok":
+                yield f"{store.database.path}: {message}"
+        yield from _trajectories(store, progress)
+        encoder = store.encoder()
+        if encoder:
+            yield from _vectors(store, encoder)
+    except EdgexpError as error:  # so damaged that there is no going on
+        yield str(error)
+
+
+def _vectors(store: Store, encoder: EncoderRow) -> Iterator[str]:
+    if strays := store.strays():
+        yield f"{store.database.path}: {strays} vectors belong to no trajectory"
+    for row in store.without_vectors(encoder):
+        yield f"trajectory {store.id_of_row(row)} lacks a vector: `edgexp bank rebuild` computes it"
+    for row in bad_vectors(store, encoder):
+        yield f"trajectory {store.id_of_row(row)} has a vector that is not a unit vector: `edgexp bank rebuild` computes it anew"
 
 
 def bad_vectors(store: Store, encoder: EncoderRow) -> list[int]:
@@ -38,7 +47,7 @@ def bad_vectors(store: Store, encoder: EncoderRow) -> list[int]:
     bad = set()
     for kind in KINDS:
         for row, data in store.raw_vectors(encoder, kind):
-            if len(data) != 2 * encoder.dimensions or not is_unit(np.frombuffer(data, "<f2")[None, :])[0]:
+            if not isinstance(data, bytes) or len(data) != 2 * encoder.dimensions or not is_unit(np.frombuffer(data, "<f2")[None, :])[0]:
                 bad.add(row)
     return sorted(bad)
 

@@ -26,10 +26,10 @@ _FIRST = (
     # Bodies and vectors live apart: listing and filtering then read small rows only.
     "CREATE TABLE body (row INTEGER PRIMARY KEY REFERENCES trajectory ON DELETE CASCADE, data BLOB NOT NULL)",
     "CREATE TABLE encoder (code INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, dimensions INTEGER NOT NULL)",
+    # No foreign key on the row: it would need an index of its own. Trajectories are deleted together with their vectors.
     """CREATE TABLE vector (
-        encoder INTEGER NOT NULL REFERENCES encoder, kind TEXT NOT NULL, row INTEGER NOT NULL REFERENCES trajectory ON DELETE CASCADE,
-        data BLOB NOT NULL, PRIMARY KEY (encoder, kind, row)) WITHOUT ROWID""",
-    "CREATE INDEX vector_by_row ON vector (row)",
+        encoder INTEGER NOT NULL REFERENCES encoder, kind TEXT NOT NULL, row INTEGER NOT NULL, data BLOB NOT NULL,
+        PRIMARY KEY (encoder, kind, row)) WITHOUT ROWID""",
     """CREATE TABLE episode (
         number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, run TEXT NOT NULL, environment TEXT NOT NULL,
         task_id TEXT NOT NULL, trajectory TEXT NOT NULL, success INTEGER NOT NULL, score REAL NOT NULL, model TEXT NOT NULL,
@@ -130,6 +130,7 @@ def connect(path: Path, *, readonly: bool, wait: float) -> Database:
         raise EdgexpError(f"no bank at {path.parent}: nothing has been collected or added there yet")
     database = Database(path, _open(path, readonly, wait))
     try:
+        database.execute("PRAGMA cell_size_check = ON")  # a damaged page is an error rather than a wrong answer
         _check(database, readonly)
         if not readonly:
             _prepare(database)

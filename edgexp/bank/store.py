@@ -93,6 +93,10 @@ class Store:
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove trajectories with their bodies and vectors; how many there were."""
+        rows = f"(SELECT row FROM trajectory WHERE id IN {_LIST})"
+        for kind in KINDS:
+            where = f"encoder IN (SELECT code FROM encoder) AND kind = ? AND row IN {rows}"  # all of the primary key: no scan
+            self.database.execute(f"DELETE FROM vector WHERE {where}", (kind, _list(ids)))
         return self.database.execute(f"DELETE FROM trajectory WHERE id IN {_LIST}", (_list(ids),))
 
     def get(self, ids: Sequence[str]) -> list[Trajectory]:
@@ -114,7 +118,10 @@ class Store:
         """Entries in the order they were added, the newest first or last; a negative limit is none."""
         where, arguments = _where(filters, status)
         sql = f"SELECT {_COLUMNS} FROM trajectory WHERE {where} ORDER BY row {'DESC' if newest else 'ASC'} LIMIT ?"
-        return [msgspec.convert(row, Entry, strict=False) for row in map(_named, self.database.rows(sql, (*arguments, limit)))]
+        try:
+            return [msgspec.convert(row, Entry, strict=False) for row in map(_named, self.database.rows(sql, (*arguments, limit)))]
+        except msgspec.ValidationError as error:
+            raise EdgexpError(f"{self.database.path} is damaged: an entry is impossible ({error}); restore it from a copy") from error
 
     def each(self, filters: Filters, status: Status | None) -> Iterator[tuple[int, str, Trajectory]]:
         """Row, id and content of the trajectories that match, in the order they were added."""
@@ -170,11 +177,10 @@ class Store:
             found = self.database.rows(sql, (encoder.code, kind, after))
             if not found:
                 return
+            if any(not isinstance(data, bytes) or len(data) != 2 * encoder.dimensions for _, data in found):
+                raise EdgexpError(f"{self.database.path}: a stored vector is damaged: `edgexp bank verify` names it, `rebuild` renews it")
             rows = np.array([row for row, _ in found], np.int64)
-            data = b"".join(data for _, data in found)
-            if len(data) != 2 * encoder.dimensions * len(rows):
-                raise EdgexpError(f"{self.database.path}: a stored vector has a wrong length; `edgexp bank verify` names it")
-            yield rows, np.frombuffer(data, "<f2").reshape(len(rows), encoder.dimensions)
+            yield rows, np.frombuffer(b"".join(data for _, data in found), "<f2").reshape(len(rows), encoder.dimensions)
             after = int(rows[-1])
 
     def raw_vectors(self, encoder: EncoderRow, kind: Kind) -> Iterator[tuple[int, bytes]]:
@@ -193,8 +199,14 @@ class Store:
 
     def without_vectors(self, encoder: EncoderRow) -> list[int]:
         """Rows of trajectories that lack a vector of some kind under this encoder."""
-        sql = "SELECT row FROM trajectory t WHERE (SELECT count(*) FROM vector v WHERE v.row = t.row AND encoder = ?) < ? ORDER BY row"
-        return [row for (row,) in self.database.rows(sql, (encoder.code, len(KINDS)))]
+        has = "EXISTS (SELECT 1 FROM vector v WHERE encoder = ? AND kind = ? AND v.row = t.row)"
+        sql = f"SELECT row FROM trajectory t WHERE NOT ({' AND '.join([has] * len(KINDS))}) ORDER BY row"
+        return [row for (row,) in self.database.rows(sql, [value for kind in KINDS for value in (encoder.code, kind)])]
+
+    def strays(self) -> int:
+        """Vectors of trajectories that are not there."""
+        sql = "SELECT count(*) FROM vector v WHERE NOT EXISTS (SELECT 1 FROM trajectory t WHERE t.row = v.row)"
+        return int(self.database.rows(sql)[0][0])
 
     def by_row(self, rows: Sequence[int]) -> list[tuple[int, Trajectory]]:
         """Row and content of the given rows that are still there."""
@@ -215,7 +227,7 @@ def unpack(data: bytes, identity: str) -> Trajectory:
     """The reverse of `pack`. Raises EdgexpError naming the trajectory whose body is damaged."""
     try:
         return decode(zlib.decompress(data))
-    except (zlib.error, EdgexpError) as error:
+    except (zlib.error, TypeError, EdgexpError) as error:
         raise EdgexpError(f"the stored trajectory {identity} is damaged ({error}): `edgexp bank forget {identity}` removes it") from error
 
 
