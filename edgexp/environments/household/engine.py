@@ -295,7 +295,8 @@ class Game:
         thing = self._things[index]
         if thing.kind.vessel:
             return texts.vessel(thing.name, self._names(list(thing.contents)))
-        return texts.thing(thing.name, {state for state in _STATES if index in self._is[state]})
+        states = {state for state in _STATES if index in self._is[state]}
+        return texts.thing(thing.name, states, thing.kind.toggleable, thing.kind.sliceable)
 
 
 _VERBS: dict[str, Callable[[Game, str], str | None]] = {

@@ -1,6 +1,6 @@
 """The sentences of the household world, word for word those of the original game. Knows no rules and no state beyond its arguments."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence, Set
 
 NOTHING = "Nothing happens."
 """The answer to everything that is not a valid command."""
@@ -60,18 +60,17 @@ def receptacle(name: str, openable: bool, opened: bool, things: Sequence[str]) -
     return f"The {name} is closed."
 
 
-def thing(name: str, states: Iterable[str]) -> str:
+def thing(name: str, states: Set[str], toggleable: bool, sliceable: bool) -> str:
     """What a close look at a thing (not a vessel) tells; `states` are among clean, hot, cool, sliced, toggled."""
-    states = set(states)
     warmth = "hot" if "hot" in states else "cool" if "cool" in states else ""
     words = " and ".join(word for word in (warmth, "clean" if "clean" in states else "") if word)
     if words and "sliced" in states:
         return f"This is a {words} sliced {name}."
     if words:
         return f"This is a {'cold' if words == 'cool' else words} {name}."
-    if "toggled" in states:
+    if "toggled" in states and toggleable:
         return f"This {name} is on."
-    if "sliced" in states:
+    if "sliced" in states and sliceable:
         return f"This is a sliced {name}."
     return f"There's nothing special about {name}."
 
