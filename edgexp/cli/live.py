@@ -1,8 +1,11 @@
 """An episode on the screen as it happens, and the summary after the last."""
 
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -33,8 +36,8 @@ class Live:
         task = event.task
         title = Text.assemble((f" {len(self.finished) + 1}/{self.total} ", "bold"), (task.type, "bold"), (f"  {task.id} ", "dim"))
         self.console.rule(title, align="left", style="dim")
-        self.console.print(Text.assemble(("goal  ", "bold magenta"), event.start.goal))
-        self.console.print(Text(event.start.observation, "dim"))
+        self.console.print(Text.assemble(("goal      ", "bold magenta"), event.start.goal))
+        self.console.print(Padding(Text(event.start.observation, "dim"), (0, 0, 0, 6)))
 
     def _recalled(self, event: Recalled) -> None:
         memory = event.memory
@@ -53,7 +56,7 @@ class Live:
         action = Text.assemble((f"{event.number:3} ", "dim"), ("> ", "green"), (event.decision.text or "(said nothing)", "bold"))
         action.append(f"   {share}{event.seconds * 1000:.0f} ms", "dim")
         self.console.print(action)
-        self.console.print(Text(event.outcome.observation, "dim"), width=self.console.width)
+        self.console.print(Padding(Text(event.outcome.observation, "dim"), (0, 0, 0, 6)))
 
     def _ended(self, event: Ended) -> None:
         self.finished.append((event.trajectory, event.stats))
@@ -99,6 +102,20 @@ def show_summary(console: Console, figures: dict[str, object]) -> None:
     for name, text in rows:
         table.add_row(Text(name, "bold"), text)
     console.print(table)
+
+
+def save_picture(console: Console, path: Path, title: str) -> None:
+    """What a recording console has printed, as an SVG that needs no fonts from the network."""
+    from rich._export_format import CONSOLE_SVG_FORMAT
+    from rich.terminal_theme import TerminalTheme
+
+    light = TerminalTheme(
+        (250, 250, 247), (56, 58, 66),
+        [(56, 58, 66), (190, 60, 60), (60, 130, 60), (160, 110, 20), (50, 100, 180), (140, 60, 150), (20, 125, 140), (120, 124, 133)],
+    )
+    # Rich's own format fetches its font from the web; without it the reader's monospace font is used.
+    plain = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL).replace("Fira Code", "ui-monospace, Menlo, Consolas")
+    path.write_text(console.export_svg(title=title, theme=light, code_format=plain), encoding="utf-8")
 
 
 def _ms(seconds: object) -> str:

@@ -64,7 +64,9 @@ def run(environment: str, number: int, task_ids: tuple[str, ...], types: tuple[s
         _starter_bank(stack)
         _play(stack, tasks, console, None if picture else record, learn, as_json, steps)
     if picture and record is not None:
-        console.save_svg(str(record), title="edgexp run")
+        from edgexp.cli.live import save_picture
+
+        save_picture(console, record, "edgexp run")
 
 
 def _settings(environment: str, options: dict[str, Any]) -> "Settings":
