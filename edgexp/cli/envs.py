@@ -37,11 +37,9 @@ def ls(as_json: bool) -> None:
         for one in described:
             click.echo(msgspec.json.encode(one))
         return
-    table = Table("name", "splits", "valid actions", "expert", "from", box=None, padding=(0, 2, 0, 0))
+    table = Table("name", "valid actions", "expert", "tasks", box=None, padding=(0, 2, 0, 0))
     for one in described:
-        if one.problem:
-            table.add_row(one.name, f"[yellow]{one.problem}", "", "", one.target)
-        else:
-            splits = ", ".join(f"{split} {count:,}" for split, count in one.splits.items())
-            table.add_row(one.name, splits, "yes" if one.admissible else "no", "yes" if one.expert else "no", one.target)
+        splits = ", ".join(f"{split} {count:,}" for split, count in one.splits.items())
+        abilities = ("", "") if one.problem else ("yes" if one.admissible else "no", "yes" if one.expert else "no")
+        table.add_row(one.name, *abilities, f"[yellow]{one.problem}" if one.problem else splits)
     Console().print(table)
