@@ -3,7 +3,7 @@
 `Bank` is the façade; the rest of the package is behind it. Importing this loads neither numpy nor an index library.
 """
 
-from edgexp.bank.bank import Bank
+from edgexp.bank.bank import Bank, default_path
 from edgexp.bank.embed import Embedder
 from edgexp.bank.keys import KINDS, Kind, course_text, task_text
 from edgexp.bank.records import AddResult, Entry, Episode, Filters, Hit, Recall, Stats, Status, Weighed
@@ -23,5 +23,6 @@ __all__ = [
     "Status",
     "Weighed",
     "course_text",
+    "default_path",
     "task_text",
 ]

@@ -20,6 +20,7 @@ from edgexp.bank.schema import connect
 from edgexp.bank.search import search
 from edgexp.bank.store import EncoderRow, Store
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.home import home
 from edgexp.trajectory import Trajectory, encode
 
 if TYPE_CHECKING:
@@ -37,28 +38,37 @@ _WORTH_A_FILE = 256
 class Bank:
     """An open bank. `Bank.open` is the way to get one; close it, or use it as a context manager. One thread at a time."""
 
-    def __init__(self, path: Path, store: Store, encoder: Embedder | None, readonly: bool, exact_limit: int) -> None:
+    def __init__(self, path: Path, store: Store, readonly: bool, exact_limit: int) -> None:
         self.path = path
         self.readonly = readonly
         self._store = store
-        self._embedder = encoder
+        self._embedder: Embedder | None = None
         self._indexes = Indexes(store, readonly, exact_limit)
 
     @classmethod
     def open(
-        cls, path: Path, encoder: Embedder | None = None, *, readonly: bool = False, wait: float = 30.0, exact_limit: int = EXACT_LIMIT
+        cls,
+        path: Path,
+        encoder: Embedder | None = None,
+        *,
+        readonly: bool = False,
+        create: bool = True,
+        wait: float = 30.0,
+        exact_limit: int = EXACT_LIMIT,
     ) -> "Bank":
-        """Open the bank in the folder `path`, or make an empty one unless `readonly`.
+        """Open the bank in the folder `path`; one that is not there is made, unless `readonly` or not to `create`.
 
         Adding and searching by text need the `encoder` the bank was made with; everything else does without. A write waits up to
-        `wait` seconds for other writers. Raises EdgexpError when there is no bank to read, when it is damaged or of a newer version,
-        or when another encoder made it.
+        `wait` seconds for other writers. Raises EdgexpError when there is no bank, when it is damaged or of a newer version, or when
+        another encoder made it.
         """
-        bank = cls(path, Store(connect(path / FILE, readonly=readonly, wait=wait)), encoder, readonly, exact_limit)
+        database = connect(path / FILE, readonly=readonly, create=create and not readonly, wait=wait)
         try:
-            bank._check_encoder(bank._store.encoder())
+            bank = cls(path, Store(database), readonly, exact_limit)
+            if encoder:
+                bank.use(encoder)
         except BaseException:
-            bank._store.database.close()
+            database.close()
             raise
         return bank
 
@@ -76,12 +86,23 @@ class Bank:
         finally:
             self._store.database.close()
 
+    def use(self, encoder: Embedder) -> None:
+        """Add and search with this encoder. Raises EdgexpError when another one made the bank."""
+        self._check_encoder(self._store.encoder(), encoder)
+        self._embedder = encoder
+
     @property
     def embedder(self) -> Embedder:
         """The encoder the bank was opened with. Raises EdgexpError when there is none."""
         if not self._embedder:
             raise EdgexpError(f"the bank {self.path} was opened without an encoder: texts can be neither added nor searched")
         return self._embedder
+
+    @property
+    def encoder_name(self) -> str:
+        """What the encoder of the stored vectors is called; empty until something was added."""
+        encoder = self._store.encoder()
+        return encoder.name if encoder else ""
 
     # In
 
@@ -172,7 +193,7 @@ class Bank:
     def embed(self, query: str) -> "NDArray[np.float32]":
         """The unit vector [dimensions] of a query. Raises EdgexpError when the bank was opened without its encoder."""
         embedder = self.embedder
-        self._check_encoder(self._store.encoder())
+        self._check_encoder(self._store.encoder(), embedder)
         vector: NDArray[np.float32] = embedder.encode([query], query=True)[0]
         return vector
 
@@ -265,7 +286,7 @@ class Bank:
         with self._writing():
             held = self._store.statuses(list(batch))  # again: another writer may have been faster
             encoder = self._store.encoder()
-            self._check_encoder(encoder)
+            self._check_encoder(encoder, embedder)
             if not encoder:
                 encoder = self._store.know_encoder(embedder.id, embedder.name, embedder.dimensions)
                 self._store.use_encoder(encoder)
@@ -287,9 +308,14 @@ class Bank:
         if self.readonly:
             raise EdgexpError(f"the bank {self.path} is open for reading only")
 
-    def _check_encoder(self, encoder: EncoderRow | None) -> None:
-        if encoder and self._embedder and encoder.id != self._embedder.id:
+    def _check_encoder(self, made_with: EncoderRow | None, embedder: Embedder) -> None:
+        if made_with and made_with.id != embedder.id:
             raise EdgexpError(
-                f"the bank {self.path} was embedded with {encoder.name} ({encoder.id}), not with {self._embedder.name} "
-                f"({self._embedder.id}): `edgexp bank rebuild --encoder {self._embedder.name}` embeds it anew"
+                f"the bank {self.path} was embedded with {made_with.name} ({made_with.id}), not with {embedder.name} ({embedder.id}): "
+                f"`edgexp bank rebuild --encoder {embedder.name}` embeds it anew"
             )
+
+
+def default_path() -> Path:
+    """The bank that is meant when none is named; it need not exist yet."""
+    return home() / "banks" / "default"

@@ -121,13 +121,13 @@ class Database:
             raise _explained(self.path, error) from error
 
 
-def connect(path: Path, *, readonly: bool, wait: float) -> Database:
-    """Open the bank file `path`, creating or migrating it unless `readonly`; `wait` seconds for another writer before giving up.
+def connect(path: Path, *, readonly: bool, create: bool, wait: float) -> Database:
+    """Open the bank file `path`, and migrate it unless `readonly`; `wait` seconds for another writer before giving up.
 
-    Raises EdgexpError for a file that is missing (readonly), damaged, no bank, or written by a newer edgexp.
+    Raises EdgexpError for a file that is missing (unless to `create`), damaged, no bank, or written by a newer edgexp.
     """
-    if readonly and not path.is_file():
-        raise EdgexpError(f"no bank at {path.parent}: nothing has been collected or added there yet")
+    if not create and not path.is_file():
+        raise EdgexpError(f"no bank at {path.parent}: `edgexp collect` or `edgexp bank add` makes one")
     database = Database(path, _open(path, readonly, wait))
     try:
         database.execute("PRAGMA cell_size_check = ON")  # a damaged page is an error rather than a wrong answer
@@ -172,7 +172,7 @@ def _check(database: Database, readonly: bool) -> None:
             f"{database.path} was written by a newer edgexp (bank version {version}, this one knows {len(MIGRATIONS)}): upgrade edgexp"
         )
     if readonly and version < len(MIGRATIONS):
-        raise EdgexpError(f"{database.path} is of an older version: `edgexp bank verify` opens it for writing and brings it up to date")
+        raise EdgexpError(f"{database.path} is of an older version: `edgexp bank rebuild` brings it up to date")
 
 
 def _prepare(database: Database) -> None:

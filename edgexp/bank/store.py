@@ -47,8 +47,9 @@ class Store:
         return EncoderRow(*row) if row else None
 
     def know_encoder(self, identity: str, name: str, dimensions: int) -> EncoderRow:
-        """The row of an encoder, made when there is none; which one searches use does not change."""
-        self.database.execute("INSERT OR IGNORE INTO encoder (id, name, dimensions) VALUES (?, ?, ?)", (identity, name, dimensions))
+        """The row of an encoder, made when there is none and called as it is called now; which one searches use does not change."""
+        sql = "INSERT INTO encoder (id, name, dimensions) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET name = excluded.name"
+        self.database.execute(sql, (identity, name, dimensions))
         return EncoderRow(*self.database.rows("SELECT code, id, name, dimensions FROM encoder WHERE id = ?", (identity,))[0])
 
     def use_encoder(self, encoder: EncoderRow) -> None:
