@@ -71,7 +71,7 @@ def default_bank() -> Path:
 def open_encoder(name: str = DEFAULT_EMBEDDER, say: Say = lambda _: None) -> Encoder:
     """An embedding model by name or path, checked and loaded."""
     ready = resolve(name, role="embedder", say=say)
-    return Encoder.open(ready.path)
+    return Encoder.open(ready.path, name=ready.name)
 
 
 @contextmanager
