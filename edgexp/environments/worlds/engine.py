@@ -5,6 +5,7 @@ in their order and with nothing in between, tells what the thing has become. So 
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from edgexp.environments.household import texts
 from edgexp.environments.worlds.scene import Scene
@@ -36,7 +37,7 @@ class Game:
     def observation(self) -> str:
         """What is seen at the beginning, before any command."""
         listing = texts.listing([place.name for place in self._places])
-        return f"You are in the house of {self._world.name}. Looking quickly around you, you see {listing}."
+        return f"You are in the {self.scene.recipe.room} of {self._world.name}. Looking quickly around you, you see {listing}."
 
     def step(self, command: str) -> str:
         """Carry out a command and return what is seen. Any text will do: what is not valid changes nothing."""
@@ -63,7 +64,7 @@ class Game:
         yield "inventory", self._inventory
         for index, place in enumerate(self._places):
             if index != self._here:
-                yield f"go to {place.name}", lambda index=index: self._go(index)
+                yield f"go to {place.name}", partial(self._go, index)
         if self._here is not None:
             yield from self._valid_at(self._here)
         if self._held is not None:
@@ -71,29 +72,28 @@ class Game:
 
     def _valid_at(self, here: int) -> Iterator[tuple[str, Act]]:
         world, place = self._world, self._places[here]
-        yield f"examine {place.name}", lambda: self._see(here)
+        yield f"examine {place.name}", partial(self._see, here)
         if place.appliance or here in self._closed:
             for verb in world.verbs:
-                yield f"{verb} {place.name}", lambda verb=verb: self._work(verb, here)
+                yield f"{verb} {place.name}", partial(self._work, verb, here)
         if self._held is None:
             for thing in self._seen(here):
-                yield f"{world.take} {self._things[thing].name} {world.off} {place.name}", lambda thing=thing: self._take(thing, here)
+                yield f"{world.take} {self._things[thing].name} {world.off} {place.name}", partial(self._take, thing, here)
 
     def _valid_with(self, held: int) -> Iterator[tuple[str, Act]]:
         world, name = self._world, self._things[held].name
-        yield f"examine {name}", lambda: self._see_thing(held)
+        yield f"examine {name}", partial(self._see_thing, held)
         for word in world.words:
-            yield f"{world.say} {word}", lambda word=word: self._treat(held, Step("say", "", word), f"You {world.say} {word}.")
+            yield f"{world.say} {word}", partial(self._treat, held, Step("say", "", word), f"You {world.say} {word}.")
         if self._here is None:
             return
         here, place = self._here, self._places[self._here]
         if here not in self._closed:
-            yield f"{world.put} {name} {world.on} {place.name}", lambda: self._put(held, here)
+            yield f"{world.put} {name} {world.on} {place.name}", partial(self._put, held, here)
         for type, with_name in self._means(here):
             for verb in world.verbs:
-                told = f"{name} {world.by} {with_name}"
-                step = Step("apply", verb, type)
-                yield f"{verb} {told}", lambda step=step, told=told: self._treat(held, step, f"You {step.verb} the {told}.")
+                act = partial(self._treat, held, Step("apply", verb, type), f"You {verb} the {name}.")
+                yield f"{verb} {name} {world.by} {with_name}", act
 
     def _means(self, here: int) -> Iterator[tuple[str, str]]:
         """(type, name) of what a thing in hand can be treated with here: the appliance, or the tools that lie here."""
@@ -106,7 +106,8 @@ class Game:
 
     def _go(self, to: int) -> str:
         self._here = to
-        return f"You arrive at {self._places[to].name}. {self._see(to)}"
+        bare = self._places[to].appliance and not self._seen(to)
+        return f"You arrive at {self._places[to].name}." + ("" if bare else f" {self._see(to)}")
 
     def _take(self, thing: int, here: int) -> str:
         self._held, self._at[thing] = thing, None

@@ -1,30 +1,65 @@
-"""Scripted players: the expert, who knows the ways of every house; a guesser, who knows all but the recipes; and blind chance.
+"""Scripted players: they search a room as a person would, by the texts alone, and do what they believe is to be done there.
 
-All of them search a room as a person would, by the texts alone. The expert is the teacher: what it knows beyond the texts are the rules of
-the house, never where things are. The other two are there to measure what success is worth without experience.
+What they believe is given to them as `Ways`. The expert believes what is true: it is the teacher, and knows the rules of the house but not
+where things lie. The guesser knows all but the recipe; it is there to measure what success is worth without experience. A third set of
+beliefs, read out of past episodes, is in `imitator`.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from edgexp.environments.household.generator import Draw
 from edgexp.environments.worlds.scene import Scene
 from edgexp.environments.worlds.world import Recipe, Step, World
 
-_NAME = re.compile(r"\b([a-z]+ \d+)\b")
+NAME = re.compile(r"\b([a-z]+ \d+)\b")
+"""The name of a place or a thing in an action or an observation."""
+
 _SHOWN = re.compile(r"(?:On the|The) ([a-z]+ \d+)(?: is open\. In it)?, you see ([^.]*)\.")
 _CLOSED = re.compile(r"The ([a-z]+ \d+) is closed\.")
 
 
-def _type(name: str) -> str:
+def type_of(name: str) -> str:
+    """`apple` of `apple 1`."""
     return name.partition(" ")[0]
+
+
+@dataclass(frozen=True)
+class Move:
+    """One step of a recipe as a player sees it: an action, in which `{thing}` and `{at}` stand for names, and what it is done at."""
+
+    action: str
+    at: str
+    """Type of the appliance or tool; empty where any place will do."""
+    lying: bool = False
+    """Whether the thing has to lie there, rather than be in hand."""
+
+
+@dataclass(frozen=True)
+class Ways:
+    """What a player believes about a house and its task."""
+
+    object: str
+    target: str
+    state: str
+    """What the thing has to be before it is delivered."""
+    take: str
+    """An action with `{thing}` and `{place}`."""
+    put: str
+    open: str
+    """An action with `{place}`."""
+    storage: tuple[str, ...]
+    """Types of places to search first."""
+    tries: Iterable[Sequence[Move]]
+    """What to try until the thing is what it should be, one sequence after the other."""
 
 
 class Notes:
     """What a player has seen of a room."""
 
     def __init__(self, observation: str) -> None:
-        self.places = _NAME.findall(observation)
+        self.places: list[str] = NAME.findall(observation)
         self.contents: dict[str, list[str]] = {}
         """Place → what was last seen there. No entry: not looked into yet."""
         self.closed: set[str] = set()
@@ -35,28 +70,28 @@ class Notes:
         self.closed.update(_CLOSED.findall(observation))
         for place, listing in _SHOWN.findall(observation):
             self.closed.discard(place)
-            self.contents[place] = _NAME.findall(listing)
+            self.contents[place] = NAME.findall(listing)
+        if self.here and self.here not in self.closed:
+            self.contents.setdefault(self.here, [])
 
     def find(self, type: str) -> tuple[str, str] | None:
         """A (thing, place) of that type, one that is here first; None when none was seen."""
-        found = [(thing, place) for place, things in self.contents.items() for thing in things if _type(thing) == type]
+        found = [(thing, place) for place, things in self.contents.items() for thing in things if type_of(thing) == type]
         return min(found, key=lambda pair: pair[1] != self.here, default=None)
 
 
 class Player:
-    """Plays a scene by trying sequences of steps on the wanted thing until it is what it should be. Keeps the `Expert` protocol."""
+    """Finds the thing, tries what it believes in until the thing is what it should be, delivers it. Keeps the `Expert` protocol."""
 
-    def __init__(self, scene: Callable[[], Scene], tries: Callable[[Scene], Iterator[tuple[Step, ...]]]) -> None:
-        """`scene` gives the scene that is being played, `tries` what to try in it, one sequence after the other."""
-        self._scene_now, self._tries_for = scene, tries
+    def __init__(self, ways: Callable[[str], Ways | None]) -> None:
+        """`ways` gives the beliefs for an episode, from its goal; None where there are none."""
+        self._ways_for = ways
 
     def begin(self, goal: str, observation: str) -> None:
         """A new episode."""
-        scene = self._scene_now()
-        self._world, self._object, self._target, self._state = scene.world, scene.object, scene.target, scene.recipe.state
-        self._storage = set(scene.world.storage)
-        self._tries = self._tries_for(scene)
-        self._left: list[Step] = []
+        self._ways = self._ways_for(goal)
+        self._tries = iter(self._ways.tries if self._ways else ())
+        self._moves: list[Move] = []
         self._notes = Notes(observation)
         self._thing = ""
         """The thing to work on, once it was taken."""
@@ -66,108 +101,121 @@ class Player:
 
     def act(self, observation: str) -> str | None:
         """The next action, given the latest observation; None when there is nothing left to look into or to try."""
-        self._notes.learn(observation)
-        if self._thing and f"The {self._thing} is {self._state}." in observation:
-            self._ready = True
+        ways, notes = self._ways, self._notes
+        notes.learn(observation)
+        if ways is None:
+            return None
         if not self._thing:
-            return self._get()
-        return self._deliver() if self._ready else self._work()
+            found = notes.find(ways.object)
+            return self._get(ways, *found) if found else self._search(ways)
+        self._ready = self._ready or f"The {self._thing} is {ways.state}." in observation
+        return self._deliver(ways) if self._ready else self._work(ways)
 
     # The parts of the plan
 
-    def _get(self) -> str | None:
-        found = self._notes.find(self._object)
-        if not found:
-            return self._search()
-        thing, place = found
-        if move := self._reach(place):
+    def _get(self, ways: Ways, thing: str, place: str) -> str:
+        if move := self._reach(ways, place):
             return move
         self._thing = thing
         self._notes.contents[place].remove(thing)
-        return self._take(thing, place)
+        return ways.take.format(thing=thing, place=place)
 
-    def _work(self) -> str | None:
-        if not self._left:
-            self._left = list(next(self._tries, ()))
-            if not self._left:
+    def _work(self, ways: Ways) -> str | None:
+        """The next move, or what has to come before it: to be there, with the thing in hand or lying there."""
+        if not self._moves:
+            self._moves = list(next(self._tries, ()))
+            if not self._moves:
                 return None
-        step = self._left[0]
-        at = step.at
-        if step.kind == "apply" and at in self._world.tools:
-            found = self._notes.find(at)
-            return self._do(f"{step.verb} {self._thing} {self._world.by} {found[0]}", found[1]) if found else self._search()
-        if step.kind == "work":
-            return self._do(f"{step.verb} {at} 1", f"{at} 1", lying=True)
-        if step.kind == "apply":
-            return self._do(f"{step.verb} {self._thing} {self._world.by} {at} 1", f"{at} 1")
-        return self._do(f"{self._world.say} {at}", self._notes.here)
+        move = self._moves[0]
+        at, place = self._whereabouts(move.at)
+        if not place:
+            return self._search(ways)
+        if self._lies and not (move.lying and self._lies == place):
+            return self._take_back(ways)
+        if on_the_way := self._reach(ways, place):
+            return on_the_way
+        if move.lying and not self._lies:
+            return self._put(ways, place)
+        self._moves.pop(0)
+        return move.action.format(thing=self._thing, at=at)
 
-    def _do(self, action: str, place: str, lying: bool = False) -> str:
-        """A step at a place, or what has to come before: to have the thing in hand, or lying there, and to be there."""
-        if self._lies and (not lying or self._lies != place):
-            return self._take_back()
-        if move := self._reach(place):
-            return move
-        if lying and not self._lies:
-            return self._put(place)
-        self._left.pop(0)
-        return action
+    def _whereabouts(self, type: str) -> tuple[str, str]:
+        """The name of what a move is done at, and the place to stand; two empty texts for a tool not seen yet."""
+        if not type:
+            return "", self._notes.here
+        appliance = next((place for place in self._notes.places if type_of(place) == type), "")
+        return (appliance, appliance) if appliance else self._notes.find(type) or ("", "")
 
-    def _deliver(self) -> str:
+    def _deliver(self, ways: Ways) -> str | None:
         if self._lies:
-            return self._take_back()
-        places = [place for place in self._notes.places if _type(place) == self._target]
-        best = min(places, key=lambda place: (place != self._notes.here, place in self._notes.closed or place not in self._notes.contents))
-        return self._reach(best) or self._put(best)
+            return self._take_back(ways)
+        notes = self._notes
+        places = [place for place in notes.places if type_of(place) == ways.target]
+        best = min(places, key=lambda place: (place != notes.here, place not in notes.contents), default=None)
+        return best and (self._reach(ways, best) or self._put(ways, best))
 
     # The steps of it
 
-    def _search(self) -> str | None:
-        unseen = (place for place in self._notes.places if _type(place) in self._storage and place not in self._notes.contents)
-        place = next(unseen, None)
-        return None if place is None else self._reach(place)
+    def _search(self, ways: Ways) -> str | None:
+        unseen = [place for place in self._notes.places if place not in self._notes.contents]
+        place = min(unseen, key=lambda place: type_of(place) not in ways.storage, default=None)
+        return place and self._reach(ways, place)
 
-    def _reach(self, place: str) -> str:
+    def _reach(self, ways: Ways, place: str) -> str:
         """The action that leads to the place, or into it; empty when one is there and it is open."""
         if self._notes.here != place:
             self._notes.here = place
             return f"go to {place}"
-        return f"{self._world.open} {place}" if place in self._notes.closed else ""
+        return ways.open.format(place=place) if place in self._notes.closed else ""
 
-    def _take(self, thing: str, place: str) -> str:
-        return f"{self._world.take} {thing} {self._world.off} {place}"
-
-    def _put(self, place: str) -> str:
+    def _put(self, ways: Ways, place: str) -> str:
         self._lies = place
-        return f"{self._world.put} {self._thing} {self._world.on} {place}"
+        return ways.put.format(thing=self._thing, place=place)
 
-    def _take_back(self) -> str:
+    def _take_back(self, ways: Ways) -> str:
         place = self._lies
-        if move := self._reach(place):
+        if move := self._reach(ways, place):
             return move
         self._lies = ""
-        return self._take(self._thing, place)
+        return ways.take.format(thing=self._thing, place=place)
 
 
 def expert(scene: Callable[[], Scene]) -> Player:
-    """The teacher: does what the house's recipe says, once."""
-    return Player(scene, lambda scene: iter([scene.recipe.steps]))
+    """The teacher: does what the house's recipe says, once. `scene` gives the scene that is being played."""
+    return Player(lambda _: _ways(scene(), [scene().recipe.steps]))
 
 
 def guesser(scene: Callable[[], Scene], draw: Draw) -> Player:
     """Knows the house's words and the shape of the recipe, finds things as the expert does, and tries recipes of that shape by chance."""
-    return Player(scene, lambda scene: _guesses(scene.world, scene.recipe, draw))
+    return Player(lambda _: _ways(scene(), _guesses(scene().world, scene().recipe, draw)))
+
+
+def _ways(scene: Scene, tries: Iterable[Sequence[Step]]) -> Ways:
+    world, recipe = scene.world, scene.recipe
+    take = f"{world.take} {{thing}} {world.off} {{place}}"
+    put = f"{world.put} {{thing}} {world.on} {{place}}"
+    moves = ([_move(world, step) for step in steps] for steps in tries)
+    return Ways(scene.object, scene.target, recipe.state, take, put, f"{world.open} {{place}}", recipe.storage, moves)
+
+
+def _move(world: World, step: Step) -> Move:
+    if step.kind == "say":
+        return Move(f"{world.say} {step.at}", "")
+    if step.kind == "work":
+        return Move(f"{step.verb} {{at}}", step.at, lying=True)
+    return Move(f"{step.verb} {{thing}} {world.by} {{at}}", step.at)
 
 
 def _guesses(world: World, recipe: Recipe, draw: Draw) -> Iterator[tuple[Step, ...]]:
     while True:
-        at = draw.one(world.appliances)
-        yield tuple(_like(step, world, at, draw) for step in recipe.steps)
+        appliance = draw.one(world.appliances)
+        yield tuple(_like(step, world, appliance, draw) for step in recipe.steps)
 
 
-def _like(step: Step, world: World, at: str, draw: Draw) -> Step:
+def _like(step: Step, world: World, appliance: str, draw: Draw) -> Step:
+    """A step of the same kind by chance; those that work an appliance go to the given one, since they belong together."""
     if step.kind == "say":
         return Step("say", "", draw.one(world.words))
     if step.kind == "work":
-        return Step("work", draw.one(world.verbs), at)
+        return Step("work", draw.one(world.verbs), appliance)
     return Step("apply", draw.one(world.verbs), draw.one(world.tools if step.at in world.tools else world.appliances))

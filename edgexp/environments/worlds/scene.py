@@ -57,10 +57,10 @@ def scene(world: World, slot: int) -> Scene:
     """Scene number `slot` (0 to SLOTS - 1) of a world. Its recipes take turns."""
     draw = Draw(_SEEDS + world.number * SLOTS + slot)
     recipe = world.recipes[slot % RECIPES]
-    storage = [draw.one(world.storage) for _ in range(draw.one((3, 4) if world.lids else (4, 5)))]
+    storage = [draw.one(recipe.storage) for _ in range(draw.one((3, 4) if world.lids else (4, 5)))]
     types = sorted([*storage, *world.appliances])
     places = tuple(
-        Place(name, type, type in world.appliances, world.lids and type in world.storage)
+        Place(name, type, type in world.appliances, world.lids and type not in world.appliances)
         for name, type in zip(numbered(types), types, strict=True)
     )
     object = draw.one(recipe.objects)

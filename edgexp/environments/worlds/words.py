@@ -4,47 +4,57 @@ The pools of one group share no word, so that within a world a word has one mean
 that is the point. Most were picked because small models' tokenizers spend one token on them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from edgexp.environments.household.generator import Draw
 
-TAKE = "take fetch grab lift pick gather collect claim get draw".split()
-FROM = "from off".split()
-PUT = "put set lay place move rest leave drop park".split()
-ON = "on in by to".split()
-SAY = "say call sing hum chant".split()
-WITH = "with under over against".split()
 
-HAND = (
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+TAKE = _words("take fetch grab lift pick gather collect claim get draw")
+FROM = _words("from off")
+PUT = _words("put set lay place move rest leave drop park")
+ON = _words("on in by to")
+SAY = _words("say call sing hum chant")
+WITH = _words("with under over against")
+
+HAND = _words(
     "press rub wind fold brush pull push squeeze roll dip turn spin wave hit point stroke poke pat blow kick touch hook lock mark "
     "nail smooth trace trim lean rock cross count cover twist tap shake stir knock swing"
-).split()
+)
 """What hands can do to an appliance, to a lid, or to a thing with an appliance or tool."""
 
-STORAGE = "shelf drawer table desk box chest rack bench stool counter safe closet chair niche hamper trunk basket bin cabinet crate".split()
+ROOMS = _words(
+    "kitchen cellar attic garden hall study bedroom bathroom workshop pantry yard tower chapel studio garage stable library office porch "
+    "lounge nursery gallery barn dairy laundry parlour"
+)
+
+STORAGE = _words("shelf drawer table desk box chest rack bench stool counter safe closet chair niche hamper trunk basket bin cabinet crate")
 """Places where things lie."""
 
-APPLIANCES = (
+APPLIANCES = _words(
     "kiln forge loom churn basin still mill trough wheel oven stove barrel well fountain stone pillar altar mirror bell tank tub pit "
     "spring arch ladder engine crane boiler grill column globe clock organ harp cage tent hearth vault cart boat lens prism magnet anvil"
-).split()
+)
 
-TOOLS = (
+TOOLS = _words(
     "feather comb hammer needle ribbon sponge whistle candle rope key blade stick coin shell horn leaf ring flute chain fan bead whip "
     "wand spoon rake saw razor thread mask glove"
-).split()
+)
 
-OBJECTS = (
+OBJECTS = _words(
     "plate apple book pen bowl vase cup pot pan jar bottle potato egg bread hat shoe shirt pillow blanket watch doll ball brick tile log "
     "plank lamp pear plum carrot onion tomato lemon peach cheese medal crown boot belt coat sock towel cloth rug map letter card photo "
     "phone pencil fork knife kettle fig nut bean bone skull mug scarf melon"
-).split()
+)
 
-STATES = (
+STATES = _words(
     "polished painted dyed smoked pickled sealed blessed frozen roasted dried soaked tempered carved steamed weighed marked stamped "
     "hardened sweetened tuned charged warmed cooled heated cleaned bound brewed cured fired lit pressed seasoned wrapped glazed salted "
     "waxed toasted bleached gilded perfumed charmed greased laced mended plated rusted sanded tanned buttered"
-).split()
+)
 """What a recipe makes of a thing."""
 
 GOALS = (
@@ -59,15 +69,17 @@ GOALS = (
 )
 """How a goal may be worded. Each world keeps to one."""
 
-_ONSETS = "b br d dr f fl g gl gr h j k kl kr l m n p pl qu r s sk sn str t thr tr v w y z".split()
-_VOWELS = "a e i o u".split()
-_CODAS = "b d k l lm lt m n nk nt p r rb rn rt rv sk st x zz".split()
+_ONSETS = _words("br dr fl gl gr kl kr l m pl qu r sk sn str thr tr v w y z")
+_VOWELS = _words("a e i o u")
+_CODAS = _words("b d lb lm lt mp n nd r rb rn rt rv sk st x zz")
 
-_NAME_STARTS = "Bel Dar El Fen Gal Har Il Jor Kal Lor Mar Nor Or Pel Quin Ral Sel Tor Ul Vel Wen Yar Zan Tam".split()
-_NAME_MIDDLES = "a e i o u ba da fi go ka li mo na pa ri so ta va".split()
-_NAME_ENDS = "dar la len lin mir na nor ra ran reth rin sa tan th ton va vane wick".split()
+_NAME_STARTS = _words("Bel Dar El Fen Gal Har Il Jor Kal Lor Mar Nor Or Pel Quin Ral Sel Tor Ul Vel Wen Yar Zan Tam")
+_NAME_MIDDLES = _words("a e i o u ba da fi go ka li mo na pa ri so ta va")
+_NAME_ENDS = _words("dar la len lin mir na nor ra ran reth rin sa tan th ton va vane wick")
 NAMES = len(_NAME_STARTS) * len(_NAME_MIDDLES) * len(_NAME_ENDS)
 """How many houses can be told apart by name."""
+
+_KNOWN = frozenset().union(TAKE, FROM, PUT, ON, SAY, WITH, HAND, ROOMS, STORAGE, APPLIANCES, TOOLS, OBJECTS, STATES)
 
 _SCATTER = 3_571
 """Prime to NAMES, so that neighbouring numbers get names that are far apart, and each number its own."""
@@ -87,16 +99,19 @@ class Lexicon:
         self._draw = draw
         self._used: set[str] = set()
 
-    def some(self, pool: list[str], count: int, invented: int = 0, ending: str = "") -> tuple[str, ...]:
+    def some(self, pool: Sequence[str], count: int, invented: int = 0, ending: str = "") -> tuple[str, ...]:
         """`count` words from the pool; each is an invented one instead, with that ending, `invented` times of a hundred."""
         return tuple(self._fresh(pool, ending, self._draw.happens(invented)) for _ in range(count))
 
-    def _fresh(self, pool: list[str], ending: str, invent: bool) -> str:
+    def _fresh(self, pool: Sequence[str], ending: str, invent: bool) -> str:
         word = next(word for word in self._candidates(pool, ending, invent) if word not in self._used)
         self._used.add(word)
         return word
 
-    def _candidates(self, pool: list[str], ending: str, invent: bool) -> Iterator[str]:
-        draw = self._draw
+    def _candidates(self, pool: Sequence[str], ending: str, invent: bool) -> Iterator[str]:
+        while not invent:
+            yield self._draw.one(pool)
         while True:
-            yield draw.one(_ONSETS) + draw.one(_VOWELS) + draw.one(_CODAS) + ending if invent else draw.one(pool)
+            word = "".join(self._draw.one(part) for part in (_ONSETS, _VOWELS, _CODAS)) + ending
+            if word not in _KNOWN:
+                yield word

@@ -1,9 +1,10 @@
 """The ways of a house: its words and its recipes, drawn from its number. Knows no scenes and plays nothing.
 
-A recipe is a sequence of steps that makes a thing so: to be glazed, it is rubbed with the kiln and then folded under the loom. Three steps
-and their order are nowhere to be read but in episodes of the same house.
+A recipe is a sequence of steps that makes a thing what is asked for: to be glazed, it is rubbed with the kiln and then folded with the
+loom. The steps and their order are to be read nowhere but in episodes of the same house.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, get_args
 
@@ -24,6 +25,7 @@ WORLDS = words.NAMES
 """How many worlds there are."""
 
 _OBJECTS_OF_A_RECIPE = 4
+_STORAGE_OF_A_ROOM = 2
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -37,12 +39,15 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """How things become `state`, and which types of things do."""
+    """How things become `state`, which types of things do, and the room in which it is done."""
 
     shape: Shape
     state: str
     steps: tuple[Step, ...]
     objects: tuple[str, ...]
+    room: str
+    storage: tuple[str, ...]
+    """Types of places in that room where things lie."""
 
 
 class World(msgspec.Struct, frozen=True):
@@ -66,8 +71,8 @@ class World(msgspec.Struct, frozen=True):
     verbs: tuple[str, ...]
     words: tuple[str, ...]
     """What can be said."""
-    storage: tuple[str, ...]
     appliances: tuple[str, ...]
+    """Types; each room has one of each."""
     tools: tuple[str, ...]
     goal: str
     """The wording of goals."""
@@ -89,50 +94,58 @@ def world(number: int) -> World:
     """The world of that number, 0 to WORLDS - 1."""
     draw = Draw(number)
     lexicon = Lexicon(draw)
+    bare = _words(number, draw, lexicon)
+    return msgspec.structs.replace(bare, recipes=tuple(_recipe(draw, lexicon, bare, shape(number, i)) for i in range(RECIPES)))
+
+
+def _words(number: int, draw: Draw, lexicon: Lexicon) -> World:
+    """A world that has no recipes yet."""
     verbs = lexicon.some(words.HAND, 6, invented=20)
-    appliances = lexicon.some(words.APPLIANCES, 4, invented=25)
-    tools = lexicon.some(words.TOOLS, 2, invented=10)
-    said = lexicon.some([], 4, invented=100)
     return World(
-        number,
-        words.name(number),
-        *(draw.one(pool) for pool in (words.TAKE, words.FROM, words.PUT, words.ON, words.SAY, words.WITH)),
+        number=number,
+        name=words.name(number),
+        take=draw.one(words.TAKE),
+        off=draw.one(words.FROM),
+        put=draw.one(words.PUT),
+        on=draw.one(words.ON),
+        say=draw.one(words.SAY),
+        by=draw.one(words.WITH),
         open=draw.one(verbs),
         lids=draw.happens(30),
         verbs=verbs,
-        words=said,
-        storage=lexicon.some(words.STORAGE, 3),
-        appliances=appliances,
-        tools=tools,
+        words=lexicon.some((), 5, invented=100),
+        appliances=lexicon.some(words.APPLIANCES, 4, invented=25),
+        tools=lexicon.some(words.TOOLS, 2, invented=10),
         goal=draw.one(words.GOALS),
-        recipes=tuple(_recipe(draw, lexicon, shape(number, i), verbs, appliances, tools, said) for i in range(RECIPES)),
+        recipes=(),
     )
 
 
-def _recipe(
-    draw: Draw, lexicon: Lexicon, shape: Shape, verbs: tuple[str, ...], appliances: tuple[str, ...], tools: tuple[str, ...], said: tuple[str, ...]
-) -> Recipe:
-    def verb_at(kind: Literal["apply", "work"], at: str) -> Step:
-        return Step(kind, draw.one(verbs), at)
+def _recipe(draw: Draw, lexicon: Lexicon, world: World, shape: Shape) -> Recipe:
+    return Recipe(
+        shape=shape,
+        state=lexicon.some(words.STATES, 1, invented=35, ending="ed")[0],
+        steps=_steps(draw, world, shape),
+        objects=lexicon.some(words.OBJECTS, _OBJECTS_OF_A_RECIPE),
+        room=lexicon.some(words.ROOMS, 1)[0],
+        storage=lexicon.some(words.STORAGE, _STORAGE_OF_A_ROOM),
+    )
 
+
+def _steps(draw: Draw, world: World, shape: Shape) -> tuple[Step, ...]:
+    appliances = _some(draw, world.appliances, 3)
     if shape == "machine":
-        at = draw.one(appliances)
-        steps = [verb_at("work", at), verb_at("work", at)]
-        while steps[0] == steps[1]:
-            steps[1] = verb_at("work", at)
-    else:
-        first, second, third = _different(draw, appliances, 3)
-        steps = [verb_at("apply", first)]
-        if shape == "word":
-            steps.append(Step("say", "", draw.one(said)))
-        elif shape == "tool":
-            steps.insert(int(draw.happens(50)), verb_at("apply", draw.one(tools)))
-        else:
-            steps += [verb_at("apply", at) for at in (second, third)[: 2 if shape == "three_step" else 1]]
-    state = lexicon.some(words.STATES, 1, invented=35, ending="ed")[0]
-    return Recipe(shape, state, tuple(steps), lexicon.some(words.OBJECTS, _OBJECTS_OF_A_RECIPE))
+        return tuple(Step("work", verb, appliances[0]) for verb in _some(draw, world.verbs, 2))
+    if shape in ("two_step", "three_step"):
+        return tuple(Step("apply", draw.one(world.verbs), at) for at in appliances[: 2 if shape == "two_step" else 3])
+    treated = Step("apply", draw.one(world.verbs), appliances[0])
+    if shape == "word":
+        return treated, Step("say", "", draw.one(world.words))
+    with_tool = Step("apply", draw.one(world.verbs), draw.one(world.tools))
+    return (with_tool, treated) if draw.happens(50) else (treated, with_tool)
 
 
-def _different(draw: Draw, pool: tuple[str, ...], count: int) -> list[str]:
-    left = list(pool)
+def _some(draw: Draw, of: Sequence[str], count: int) -> list[str]:
+    """Different ones, in any order."""
+    left = list(of)
     return [left.pop(left.index(draw.one(left))) for _ in range(count)]
