@@ -43,12 +43,14 @@ class Split(msgspec.Struct, frozen=True):
 
 SPLITS = {
     "train": Split(0, 3_000, 0, 3 * RECIPES),
+    "train-small": Split(3_600, 300, 0, 3 * RECIPES),
     "dev": Split(3_000, 300, 8 * RECIPES, RECIPES),
     "test": Split(3_300, 300, 8 * RECIPES, RECIPES),
     "dev-bank": Split(3_000, 300, 0, 3 * RECIPES),
     "test-bank": Split(3_300, 300, 0, 3 * RECIPES),
 }
-"""Train is its own bank; dev and test have banks of the same worlds in other scenes."""
+"""The train splits are their own banks; dev and test have banks of the same worlds in other scenes. `train-small` is for those who cannot
+fill a bank with all of `train`: a draw from `train` would hold too few episodes of each world."""
 
 
 class Tasks(Sequence[Task]):
@@ -85,7 +87,7 @@ class Worlds:
         self._over = False
 
     def splits(self) -> Sequence[str]:
-        """`train`, `dev`, `test`, `dev-bank`, `test-bank`."""
+        """`train`, `train-small`, `dev`, `test`, `dev-bank`, `test-bank`."""
         return tuple(SPLITS)
 
     def tasks(self, split: str) -> Sequence[Task]:

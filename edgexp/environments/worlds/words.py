@@ -79,7 +79,8 @@ _NAME_ENDS = _words("dar la len lin mir na nor ra ran reth rin sa tan th ton va 
 NAMES = len(_NAME_STARTS) * len(_NAME_MIDDLES) * len(_NAME_ENDS)
 """How many houses can be told apart by name."""
 
-_KNOWN = frozenset().union(TAKE, FROM, PUT, ON, SAY, WITH, HAND, ROOMS, STORAGE, APPLIANCES, TOOLS, OBJECTS, STATES)
+_KNOWN = frozenset({"verb"}).union(TAKE, FROM, PUT, ON, SAY, WITH, HAND, ROOMS, STORAGE, APPLIANCES, TOOLS, OBJECTS, STATES)
+"""What is never invented: the words of the pools, and one that the instructions use."""
 
 _SCATTER = 3_571
 """Prime to NAMES, so that neighbouring numbers get names that are far apart, and each number its own."""
