@@ -1,0 +1,106 @@
+"""`edgexp train`: a recipe and a bank become an adapter."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgexp.cli.options import say
+
+if TYPE_CHECKING:
+    from edgexp.training.dataset import Built
+    from edgexp.training.recipe import Recipe
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/RECIPE in edgexp's home]")
+@click.option("--bank", type=click.Path(path_type=Path), help="Bank folder, in place of those the recipe names.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting, as in train.lr=1e-4 (may be given again).")
+@click.option("--show", is_flag=True, help="Print every setting of the recipe as TOML and stop.")
+@click.option("--dry-run", is_flag=True, help="Build the dataset, print its figures and two samples with labels marked, and stop.")
+@click.option("--fresh", is_flag=True, help="Throw away what an earlier run of this recipe left in the folder.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines on standard output, for scripts.")
+def train(recipe: str, out: Path | None, bank: Path | None, changes: tuple[str, ...], show: bool, dry_run: bool, fresh: bool,
+          as_json: bool) -> None:
+    """Fine-tune a model by RECIPE, a name or a TOML file, on demonstrations from a bank.
+
+    Interrupted with Ctrl-C it finishes the step and writes a checkpoint; the same command goes on from there.
+
+    \b
+    lora, exprag-lora, exprag-lora-robust, exprag-lora-meta    small enough for a processor
+    smoke                                                      some minutes, to see that it works
+    qwen-8gb, qwen-16gb, qwen-24gb                             by the memory of a GPU
+    """
+    from edgexp.home import home
+    from edgexp.training import recipe as recipes
+
+    if bank is not None:
+        changes = (*changes, f"data.bank={_quoted(str(bank.expanduser().absolute()))}")
+    name, settings = recipes.load(recipe, changes)
+    if show:
+        click.echo(recipes.show(settings), nl=False)
+    elif dry_run:
+        _dry_run(settings, as_json)
+    else:
+        _train((out or home() / "runs" / name).expanduser().absolute(), name, settings, fresh, as_json)
+
+
+def _train(folder: Path, name: str, recipe: "Recipe", fresh: bool, as_json: bool) -> None:
+    from edgexp.cli.training import watching
+    from edgexp.training.train import train
+
+    with watching(as_json) as watch:
+        adapter = train(folder, name, recipe, watch, fresh=fresh)
+    say(f"adapter: {adapter}\nnext: edgexp export {adapter} --name {name}")
+
+
+def _dry_run(recipe: "Recipe", as_json: bool) -> None:
+    import json
+
+    from edgexp.cli.training import watching
+    from edgexp.training.train import build_for, find_base
+
+    with watching(as_json) as watch:
+        built, _, _ = build_for(recipe, find_base(recipe), watch)
+    if as_json:
+        click.echo(json.dumps(built.statistics()))
+    else:
+        _figures(recipe, built)
+        _samples(built)
+
+
+def _figures(recipe: "Recipe", built: "Built") -> None:
+    """The dataset in a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from edgexp.training.plan import padding, plan
+
+    figures = built.statistics()
+    table = Table("set", "samples", "actions", "tokens", "labels", "shortest", "median", "longest", box=None)
+    for name, row in figures["sets"].items():
+        table.add_row(name, *(f"{row[key]:,}" for key in ("samples", "actions", "tokens", "labels", "shortest", "median", "longest")))
+    Console().print(table)
+    train, lengths = recipe.train, built.sets["train"].lengths
+    todo = plan(lengths, trajectories=train.trajectories, at_once=train.tokens_at_once or 8192, epochs=train.epochs, steps=train.steps,
+                seed=recipe.seed)
+    shares = ", ".join(f"{count} {name}" for name, count in figures["conditions"].items() if count)
+    click.echo(f"{built.trajectories} demonstrations; memory of training samples: {shares}; {built.remembered} trajectories remembered, "
+               f"{built.dropped} left out for want of room")
+    click.echo(f"{len(built.skipped)} samples are too long (train.sequence = {train.sequence})")
+    click.echo(f"{len(todo.steps)} steps; padding {padding(todo.steps, lengths):.1%} on a GPU, none on a processor")
+
+
+def _samples(built: "Built") -> None:
+    """Two samples; labels in colour, and between marks where there is no colour."""
+    for number, pieces in enumerate(built.shown, 1):
+        click.echo(click.style(f"\nsample {number}", bold=True) + ", what the model is to say marked ⟦so⟧\n")
+        click.echo("".join(click.style(f"⟦{text}⟧", fg="green", bold=True) if label else text for text, label in pieces))
+
+
+def _quoted(text: str) -> str:
+    """As a TOML text."""
+    import json
+
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,191 @@
+"""The model with its adapter, loaded by Unsloth, or by transformers and peft where Unsloth is not installed. The only file that knows
+which. On a CPU the layers are run by `quick.py`, on a GPU by whoever loaded the model.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgexp.errors import EdgexpError
+from edgexp.training import quick
+from edgexp.training.recipe import Recipe
+
+Precision = Literal["bf16", "f32"]
+TYPES = {"bf16": torch.bfloat16, "f32": torch.float32}
+Say = Callable[[str], None]
+
+
+class Learner:
+    """A frozen model with a trainable adapter: token ids in, hidden states at chosen positions out."""
+
+    def __init__(self, model: Any, name: str, precision: Precision, four_bit: bool, recompute: bool):
+        self.model, self.backend, self.precision, self.four_bit = model, name, precision, four_bit
+        inner = model.base_model.model
+        self._decoder = inner.model
+        self.head: Tensor = inner.lm_head.weight.detach()
+        self.device = self.head.device
+        on_cpu = self.device.type == "cpu" and quick.suits(model.config)
+        self._quick = quick.Quick(self._decoder, recompute) if on_cpu else None
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """The adapter's, in a fixed order."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    @property
+    def pads(self) -> bool:
+        """Whether rows of unequal length cost padding."""
+        return self._quick is None
+
+    def hidden(self, rows: Sequence[NDArray[np.int32]], keep: Sequence[NDArray[np.int64]], *, training: bool) -> Tensor:
+        """Last hidden states [K, C] at the positions `keep` of each row, row after row.
+
+        Rows are padded at the end. No mask is needed for that: attention looks backwards only, and nothing is kept of the padding.
+        """
+        self.model.train(training)
+        if self._quick:
+            lengths = [len(row) for row in rows]
+            starts = np.cumsum([0, *lengths[:-1]])
+            flat = np.concatenate([k + start for k, start in zip(keep, starts, strict=True)])
+            return self._quick(self._ids(np.concatenate(rows)), lengths, torch.from_numpy(flat), training=training)
+        longest = max(len(row) for row in rows)
+        padded = np.zeros((len(rows), longest), np.int32)
+        for place, row in zip(padded, rows, strict=True):
+            place[: len(row)] = row
+        with self._autocast():
+            states = self._decoder(input_ids=self._ids(padded), use_cache=False).last_hidden_state
+        flat = np.concatenate([k + longest * number for number, k in enumerate(keep)])
+        return states.flatten(0, 1)[torch.from_numpy(flat).to(self.device)].to(self.head.dtype)
+
+    def adapter(self) -> dict[str, Tensor]:
+        """The adapter's tensors, by peft's names."""
+        from peft import get_peft_model_state_dict
+
+        found: dict[str, Tensor] = get_peft_model_state_dict(self.model)
+        return found
+
+    def load_adapter(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put other values into the adapter. Raises EdgexpError where they are of another adapter."""
+        from peft import set_peft_model_state_dict
+
+        if {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in self.adapter().items()}:
+            raise EdgexpError("the checkpoint's adapter has other tensors than the recipe's; choose another folder with --out")
+        with torch.no_grad():
+            set_peft_model_state_dict(self.model, dict(tensors))
+
+    def config(self, base: str) -> bytes:
+        """adapter_config.json as peft writes it, naming `base` as what it was trained on."""
+        import json
+
+        settings = self.model.peft_config["default"].to_dict()
+        settings.update(base_model_name_or_path=base, inference_mode=True, revision=None)
+        plain = {key: sorted(value) if isinstance(value, set) else getattr(value, "value", value) for key, value in settings.items()}
+        return json.dumps(plain, indent=2, sort_keys=True, default=str).encode()
+
+    def _ids(self, ids: NDArray[np.int32]) -> Tensor:
+        return torch.from_numpy(ids.astype(np.int64)).to(self.device)
+
+    @contextlib.contextmanager
+    def _autocast(self) -> Iterator[None]:
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            yield
+
+
+def device() -> torch.device:
+    """The accelerator, or the CPU where there is none."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def precision(wanted: str) -> Precision:
+    """The type to compute in: as asked for, or bf16 where the device is fast in it."""
+    if wanted == "auto":
+        return "bf16" if (torch.cuda.is_bf16_supported() if torch.cuda.is_available() else _cpu_has_bf16()) else "f32"
+    return "bf16" if wanted == "bf16" else "f32"
+
+
+def has_unsloth() -> bool:
+    """Whether Unsloth can be imported. It patches transformers and peft, so this is to be asked before either is imported."""
+    try:
+        import unsloth  # noqa: F401
+    except Exception:  # it raises what it likes where it cannot run
+        return False
+    return True
+
+
+def load(folder: Path, recipe: Recipe, say: Say) -> Learner:
+    """Base and a fresh adapter, as the recipe says. The adapter's beginning depends on the recipe's seed only."""
+    kind, name = precision(recipe.base.dtype), "unsloth" if has_unsloth() else "peft"
+    if name == "peft":
+        say("Unsloth is not installed here; training with transformers and peft")
+    model = (_by_unsloth if name == "unsloth" else _by_peft)(folder, recipe, kind)
+    return Learner(model, name, kind, recipe.base.four_bit, recipe.train.recompute)
+
+
+def load_exact(folder: Path, recipe: Recipe, kind: Precision) -> Learner:
+    """The unquantised base with a fresh adapter, for computing references: no 4-bit weights, no patches, no dropout."""
+    import msgspec
+
+    lora = msgspec.structs.replace(recipe.lora, dropout=0.0)
+    plain = msgspec.structs.replace(recipe, base=msgspec.structs.replace(recipe.base, four_bit=False), lora=lora)
+    return Learner(_by_peft(folder, plain, kind), "peft", kind, False, False)
+
+
+def _by_unsloth(folder: Path, recipe: Recipe, kind: Precision) -> Any:
+    from unsloth import FastLanguageModel
+
+    checkpointing: Any = "unsloth" if recipe.train.recompute and device().type != "cpu" else False
+    model, _ = FastLanguageModel.from_pretrained(
+        model_name=str(folder), max_seq_length=recipe.train.sequence, dtype=TYPES[kind], load_in_4bit=recipe.base.four_bit,
+        use_gradient_checkpointing=checkpointing, local_files_only=True,
+    )  # fmt: skip
+    if recipe.base.four_bit and not any(type(m).__name__ == "Linear4bit" for m in model.modules()):
+        raise EdgexpError("4-bit weights do not work on this machine; set base.four_bit = false")
+    return FastLanguageModel.get_peft_model(
+        model, r=recipe.lora.r, lora_alpha=recipe.lora.alpha, lora_dropout=recipe.lora.dropout, target_modules=list(recipe.lora.targets),
+        bias="none", use_gradient_checkpointing=checkpointing, random_state=recipe.seed, max_seq_length=recipe.train.sequence,
+    )  # fmt: skip
+
+
+def _by_peft(folder: Path, recipe: Recipe, kind: Precision) -> Any:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                              bnb_4bit_compute_dtype=TYPES[kind]) if recipe.base.four_bit else None
+    on = device()
+    model = AutoModelForCausalLM.from_pretrained(
+        str(folder), dtype=TYPES[kind], quantization_config=bits, attn_implementation="sdpa", device_map={"": on}, local_files_only=True
+    )
+    model.config.use_cache = False
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # else bitsandbytes repacks weights at the first evaluation, for good
+    if recipe.train.recompute:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    torch.manual_seed(recipe.seed)
+    lora = LoraConfig(r=recipe.lora.r, lora_alpha=recipe.lora.alpha, lora_dropout=recipe.lora.dropout,
+                      target_modules=list(recipe.lora.targets), bias="none", task_type="CAUSAL_LM")
+    return get_peft_model(model, lora)
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 in hardware. Timed, since flags lie in other places on every system: emulation is far slower."""
+    import time
+
+    a = torch.randn(384, 384)
+    best = {}
+    for kind in TYPES.values():
+        x = a.to(kind)
+        times = []
+        for _ in range(4):
+            started = time.perf_counter()
+            x @ x
+            times.append(time.perf_counter() - started)
+        best[kind] = min(times[1:])
+    return best[torch.bfloat16] < best[torch.float32]

@@ -1,0 +1,113 @@
+"""The training process: `python -m edgexp.training.child train|finish RUN [STEP]`. Started by `launch.py`, never by hand.
+
+Standard output carries one event a line and nothing else; whatever libraries print goes to standard error, which is the run's log file.
+A line on standard input, or its end, asks to stop after the step under way: so a parent that dies never leaves a training behind.
+"""
+
+import contextlib
+import errno
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from edgexp.errors import EdgexpError
+from edgexp.training import events, metrics
+from edgexp.training.job import Job, Run
+
+Emit = Callable[[events.Event], None]
+
+
+def main(arguments: list[str]) -> int:
+    """Do one task and report it. Exit codes: 0 done or stopped, 1 failed with a reason sent."""
+    out = _own_output()
+    run = Run(Path(arguments[1]))
+
+    def emit(event: events.Event) -> None:
+        if isinstance(event, events.Started):
+            metrics.rewind(run.metrics, event.done)
+        metrics.append(run.metrics, event)
+        with contextlib.suppress(BrokenPipeError):  # nobody listens any more; the end of standard input says so too
+            out.write(events.encode(event))
+
+    try:
+        job = run.job()
+        if job is None:
+            raise EdgexpError(f"{run.folder} is not a run")
+        _train(run, job, emit) if arguments[0] == "train" else _finish(run, job, int(arguments[2]), emit)
+    except Exception as error:
+        traceback.print_exc()  # into the log
+        with contextlib.suppress(OSError):
+            out.write(events.encode(events.Failed(reason(error))))
+        return 1
+    return 0
+
+
+def reason(error: Exception) -> str:
+    """One line that says what to change."""
+    text = str(error).strip().split("\n")[0]
+    if isinstance(error, EdgexpError):
+        return str(error)
+    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
+        return ("memory ran out: lower train.tokens_at_once or train.sequence, set train.recompute = true or base.four_bit = true, or take "
+                "a smaller model")
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"no space left on the disk ({error.filename}): make room and run the same command again"
+    if isinstance(error, ImportError):
+        return f"{text}; install what training needs: uv sync --extra train (with pip: pip install 'edgexp[train-plain]')"
+    return f"{type(error).__name__}: {text}"
+
+
+def _own_output() -> BinaryIO:
+    """The real standard output for events alone; what anybody prints from now on goes to standard error."""
+    out = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return out
+
+
+def _train(run: Run, job: Job, emit: Emit) -> None:
+    from edgexp.training import backend, prepared
+    from edgexp.training.loop import Loop
+
+    stop = threading.Event()
+    threading.Thread(target=_listen, args=(stop,), daemon=True).start()
+    folder = _ready(job, emit)
+    record = prepared.read(run.data)
+    learner = backend.load(folder, job.recipe, lambda text: emit(events.Notice(text)))
+    data = prepared.read_set(run.data, record, "train")
+    held_out = {name.removeprefix("valid-"): prepared.read_set(run.data, record, name) for name in record.held_out}
+    Loop(learner, job.recipe, job.base.name, data, held_out, run.checkpoints, emit, stop.is_set).run()
+
+
+def _listen(stop: threading.Event) -> None:
+    sys.stdin.buffer.readline()
+    stop.set()
+
+
+def _finish(run: Run, job: Job, step: int, emit: Emit) -> None:
+    from edgexp.training.finish import finish
+
+    scores = finish(run, job, _ready(job, emit), step, lambda text: emit(events.Notice(text)))
+    if scores:
+        emit(events.Evaluated(step, scores, 0.0))
+    emit(events.Finished(step))
+
+
+def _ready(job: Job, emit: Emit) -> Path:
+    """The folder with the base's weights; the libraries set up."""
+    import torch
+
+    from edgexp.training import backend, weights
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    backend.has_unsloth()  # before transformers, which it patches
+    return weights.folder_of(Path(job.base.gguf), job.base.sha256, job.base.checkpoint, Path(job.cache),
+                             lambda text: emit(events.Notice(text)))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

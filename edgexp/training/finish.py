@@ -1,0 +1,72 @@
+"""From a chosen checkpoint to a finished adapter: weights in 16 bits, configuration, and the answers that an export is compared with.
+
+The reference is computed from the unquantised base with the adapter's very numbers as stored, in 32 bits where memory allows: it is the
+base an export merges into, so the gate can be tight. What the model said in the arithmetic it was trained in (bf16, or 4-bit weights) is
+kept beside it in `as-trained/`, which shows how much that arithmetic is worth.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from edgexp.errors import EdgexpError
+from edgexp.export.reference import Origin, Precision, Reference, write_reference
+from edgexp.home import write_atomic
+from edgexp.training import backend, checkpoint, measure, prepared, weights
+from edgexp.training.events import Scores
+from edgexp.training.job import Job, Run
+
+AS_TRAINED = "as-trained"
+
+
+def finish(run: Run, job: Job, folder: Path, step: int, say: Callable[[str], None]) -> dict[str, Scores]:
+    """Write adapter, configuration and references of a step's checkpoint into the adapter folder; scores of the exact arithmetic.
+
+    Raises EdgexpError where the checkpoint is damaged, or holds a number that 16 bits do not.
+    """
+    chosen = checkpoint.read(run.checkpoints / checkpoint.name(step))
+    tensors = {key: _halved(key, value) for key, value in checkpoint.load_adapter(chosen.folder).items()}
+    data = safetensors.torch.save(tensors)
+    run.adapter.mkdir(parents=True, exist_ok=True)
+    write_atomic(run.adapter / checkpoint.ADAPTER, data)
+    write_atomic(run.adapter / "adapter_config.json", (chosen.folder / "adapter_config.json").read_bytes())
+
+    record = prepared.read(run.data)
+    if not record.held_out:
+        say("nothing was held out: there is no parity reference, and an export needs --no-gate")
+        return {}
+    samples = prepared.read_set(run.data, record, record.held_out[0])
+    sha256 = hashlib.sha256(data).hexdigest()
+    learner = backend.load(folder, job.recipe, say)
+    trained: Precision = "nf4" if learner.four_bit else learner.precision
+    _write(run.adapter / AS_TRAINED, learner, tensors, samples, _origin(record, trained, sha256))
+    parameters = sum(p.numel() for p in learner.model.parameters())
+    del learner
+    exact: backend.Precision = "f32" if weights.roomy(parameters, backend.device()) else "bf16"
+    learner = backend.load_exact(folder, job.recipe, exact)
+    said = _write(run.adapter, learner, tensors, samples, _origin(record, exact, sha256))
+    return {f"{record.held_out[0].removeprefix('valid-')} in {exact}": measure.scores(samples, said)}
+
+
+def _halved(key: str, value: Tensor) -> Tensor:
+    half = value.to(torch.float16)
+    if not torch.isfinite(half).all():
+        raise EdgexpError(f"{key} holds a number that is none, or too large for 16 bits; the training went wrong, take an earlier one")
+    return half
+
+
+def _origin(record: prepared.Dataset, precision: Precision, sha256: str) -> Origin:
+    return Origin(precision, sha256, record.template, record.reference)
+
+
+def _write(folder: Path, learner: backend.Learner, tensors: dict[str, Tensor], samples: prepared.Samples,
+           origin: Origin) -> measure.Answers:
+    learner.load_adapter({key: value.float() for key, value in tensors.items()})
+    said = measure.ask(learner, samples)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_reference(folder, Reference(origin, samples.ids, said.positions, said.logprobs, said.greedy))
+    return said

@@ -1,0 +1,65 @@
+"""What a training process is told: one JSON file in the run's folder, and where everything in that folder lies. Knows no torch."""
+
+from pathlib import Path
+
+import msgspec
+
+from edgexp.errors import EdgexpError
+from edgexp.home import write_atomic
+from edgexp.training.recipe import Recipe
+
+FILE = "job.json"
+
+
+class Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The weights to start from, found and checked."""
+
+    name: str
+    """What the adapter will say it was trained on: a name of `edgexp models ls`, or a GGUF's path."""
+    gguf: str
+    sha256: str
+    """Of the GGUF."""
+    checkpoint: str = ""
+    """A folder with unquantised weights of the same model; empty where the GGUF's own are used."""
+
+
+class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A run: recipe, base, and the prepared dataset in its folder."""
+
+    name: str
+    recipe: Recipe
+    base: Base
+    cache: str
+    """Folder for weights expanded from GGUF files; shared by runs."""
+
+
+class Run:
+    """The folder of a run."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.job_file, self.metrics, self.log = folder / FILE, folder / "metrics.jsonl", folder / "child.log"
+        self.data, self.checkpoints, self.adapter = folder / "data", folder / "checkpoints", folder / "adapter"
+
+    def write_job(self, job: Job) -> None:
+        """Record what this run is."""
+        write_atomic(self.job_file, msgspec.json.format(msgspec.json.encode(job), indent=2))
+
+    def job(self) -> Job | None:
+        """What this run is; None where the folder is no run yet. Raises EdgexpError where the file is not one of ours."""
+        try:
+            return msgspec.json.decode(self.job_file.read_bytes(), type=Job)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            raise EdgexpError(f"{self.job_file} cannot be read: {error}; choose another folder with --out") from error
+
+
+def same_training(a: Job, b: Job) -> bool:
+    """Whether both would take the same steps: all but name, description and what is measured on the way is equal."""
+    return _steps_of(a) == _steps_of(b)
+
+
+def _steps_of(job: Job) -> tuple[Base, Recipe]:
+    check = msgspec.structs.replace(Recipe().check, held_out=job.recipe.check.held_out)
+    return job.base, msgspec.structs.replace(job.recipe, description="", check=check)

@@ -1,0 +1,261 @@
+"""The four pieces of a decoder layer as autograd functions that are quick on CPUs, and the loss. Plain torch, any float type.
+
+What they save over the stock modules: LoRA runs in the compute type and as one product for all projections that share an input;
+attention never touches the half above the diagonal and keeps no scores; nothing is kept for gradients that nobody wants; the loss
+never holds more than a few rows of the vocabulary. Knows nothing of models: tensors in, tensors out.
+
+Shapes: N tokens, T tokens of one row, C channels, H heads that share G key/value heads, D channels a head, R ranks in all, V vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+_QUERIES = 128
+"""Query positions a block of attention looks at: larger blocks waste work above the diagonal, smaller ones waste calls."""
+_LOSS_ELEMENTS = 4 << 20
+"""Logits held at once."""
+
+
+class Norm(Function):  # type: ignore[misc]
+    """RMSNorm: x [N, C] · weight / rms(x)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        inverse = length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
+        ctx.save_for_backward(x, inverse, weight)
+        return (x * inverse.to(x.dtype)).mul_(weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        x, inverse, weight = ctx.saved_tensors
+        scaled = grad * weight
+        along = (scaled * x).sum(-1, keepdim=True, dtype=torch.float32).mul_(inverse.pow(3)).div_(x.shape[-1])
+        return scaled.mul_(inverse.to(x.dtype)).addcmul_(x, along.to(x.dtype), value=-1), None, None
+
+
+class Projections(Function):  # type: ignore[misc]
+    """Linear layers that share their input, with their LoRA: x [N, C] → [N, outputs of all, side by side].
+
+    `weight()` is the frozen weight [outputs, C], all layers' rows on top of each other; a function, so that a quantised one can be
+    expanded when it is needed. Half of `factors` are the A [rank, C], the other half the B [outputs, rank] of each layer.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Callable[[], Tensor], bias: Tensor | None, scales: Sequence[float], drop: float,
+                *factors: Tensor) -> Tensor:
+        a, b = _joined(factors, scales, x.dtype)
+        mask = None if drop == 0 else torch.empty_like(x).bernoulli_(1 - drop).div_(1 - drop)
+        shown = x if mask is None else x * mask
+        low = shown @ a.t()
+        y = torch.mm(x, weight().t()) if bias is None else torch.addmm(bias, x, weight().t())
+        y.addmm_(low, b.t())
+        ctx.save_for_backward(x, low, a, b, mask)
+        ctx.weight, ctx.scales, ctx.shapes = weight, scales, [tuple(f.shape) for f in factors]
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, low, a, b, mask = ctx.saved_tensors
+        grad_low = grad @ b
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = torch.mm(grad, ctx.weight())
+            grad_x.addmm_(grad_low, a) if mask is None else grad_x.addcmul_(grad_low @ a, mask)
+        grad_a = (grad_low.t() @ (x if mask is None else x * mask)).float()
+        grad_b = (grad.t() @ low).float()
+        return grad_x, None, None, None, None, *_parted(grad_a, grad_b, ctx.shapes, ctx.scales)
+
+
+def _joined(factors: Sequence[Tensor], scales: Sequence[float], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """A of all layers [R, C], and their scaled B on the diagonal of one matrix [outputs, R]."""
+    half = len(factors) // 2
+    a = torch.cat([f.detach() for f in factors[:half]]).to(dtype)
+    b = torch.block_diag(*(f.detach() * s for f, s in zip(factors[half:], scales, strict=True))).to(dtype)
+    return a, b
+
+
+def _parted(grad_a: Tensor, grad_b: Tensor, shapes: Sequence[tuple[int, int]], scales: Sequence[float]) -> list[Tensor]:
+    """The reverse of `_joined`, for gradients."""
+    half = len(shapes) // 2
+    parts_a, parts_b, row, rank = [], [], 0, 0
+    for (r, _), (outputs, _), scale in zip(shapes[:half], shapes[half:], scales, strict=True):
+        parts_a.append(grad_a[rank : rank + r])
+        parts_b.append(grad_b[row : row + outputs, rank : rank + r] * scale)
+        row, rank = row + outputs, rank + r
+    return [*parts_a, *parts_b]
+
+
+class Gated(Function):  # type: ignore[misc]
+    """SwiGLU: [N, 2·I], gate and up side by side → silu(gate) · up [N, I]."""
+
+    @staticmethod
+    def forward(ctx: Any, both: Tensor) -> Tensor:
+        ctx.save_for_backward(both)
+        gate, up = both.chunk(2, -1)
+        return torch.nn.functional.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (both,) = ctx.saved_tensors
+        gate, up = both.chunk(2, -1)
+        out = torch.empty_like(both)
+        torch.mul(grad, torch.nn.functional.silu(gate), out=out[:, up.shape[1] :])
+        out[:, : gate.shape[1]] = torch.ops.aten.silu_backward(grad * up, gate)
+        return out
+
+
+class Attention(Function):  # type: ignore[misc]
+    """Rotary positions and causal attention within each of `rows`: [N, (H + 2·G)·D], queries, keys, values side by side → [N, H·D].
+
+    `cos` and `sin` [N, D / 2] are of each token's position. `rows` are the lengths of the sequences that lie one after the other in
+    the N tokens; no token sees another row.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, cos: Tensor, sin: Tensor, rows: Sequence[int], heads: int, groups: int, dim: int) -> Tensor:
+        ctx.args = (rows, heads, groups, dim)
+        turned = _turn(qkv, cos, sin, heads + groups, dim)
+        out = torch.empty(qkv.shape[0], heads * dim, dtype=qkv.dtype)
+        for first, last in _ranges(rows):
+            q, k, v = _heads(turned[first:last], qkv[first:last], heads, groups, dim)
+            _attend(q, k, v, out[first:last])
+        ctx.save_for_backward(turned, qkv, cos, sin)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        turned, qkv, cos, sin = ctx.saved_tensors
+        rows, heads, groups, dim = ctx.args
+        out = torch.empty_like(qkv)
+        for first, last in _ranges(rows):
+            q, k, v = _heads(turned[first:last], qkv[first:last], heads, groups, dim)
+            _attend_back(q, k, v, grad[first:last], out[first:last])
+        straight = (heads + groups) * dim
+        out[:, :straight] = _turn(out, cos, -sin, heads + groups, dim).view(-1, straight)
+        return out, None, None, None, None, None, None
+
+
+def _ranges(lengths: Sequence[int]) -> list[tuple[int, int]]:
+    out, start = [], 0
+    for length in lengths:
+        out.append((start, start + length))
+        start += length
+    return out
+
+
+def _turn(x: Tensor, cos: Tensor, sin: Tensor, heads: int, dim: int) -> Tensor:
+    """The first `heads` heads of x [N, …], each rotated by its token's position: [N, heads, D]."""
+    first, second = x[:, : heads * dim].view(-1, heads, 2, dim // 2).unbind(2)
+    cos, sin = cos[:, None], sin[:, None]
+    out = torch.empty(x.shape[0], heads, 2, dim // 2, dtype=x.dtype)
+    torch.mul(first, cos, out=out[:, :, 0]).addcmul_(second, sin, value=-1)
+    torch.mul(second, cos, out=out[:, :, 1]).addcmul_(first, sin)
+    return out.view(x.shape[0], heads, dim)
+
+
+def _heads(turned: Tensor, qkv: Tensor, heads: int, groups: int, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Scaled queries [G, H/G, T, D], keys and values [G, T, D] of one row."""
+    length = turned.shape[0]
+    q = turned[:, :heads].mul(dim**-0.5).view(length, groups, heads // groups, dim).permute(1, 2, 0, 3).contiguous()
+    k = turned[:, heads:].transpose(0, 1).contiguous()
+    v = qkv[:, -groups * dim :].view(length, groups, dim).transpose(0, 1).contiguous()
+    return q, k, v
+
+
+def _weights(q: Tensor, keys: Tensor, start: int, end: int) -> Tensor:
+    """Attention weights [G, H/G·n, end] of the queries in start:end; `keys` [G, D, T]."""
+    groups, share, _, dim = q.shape
+    n = end - start
+    scores = torch.bmm(q[:, :, start:end].reshape(groups, share * n, dim), keys[:, :, :end])
+    scores.view(groups, share, n, end)[..., start:].add_(_future(n, q.dtype))
+    return torch.softmax(scores, -1)
+
+
+def _future(n: int, dtype: torch.dtype) -> Tensor:
+    """0 where a query may look, -inf above the diagonal [n, n]."""
+    return torch.full((n, n), -torch.inf, dtype=dtype).triu_(1)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> None:
+    """Causal attention into out [T, H·D], block of queries by block."""
+    groups, share, length, dim = q.shape
+    keys = k.transpose(1, 2)
+    seen = out.view(length, groups, share, dim)
+    for start in range(0, length, _QUERIES):
+        end = min(start + _QUERIES, length)
+        block = torch.bmm(_weights(q, keys, start, end), v[:, :end])
+        seen[start:end] = block.view(groups, share, end - start, dim).permute(2, 0, 1, 3)
+
+
+def _attend_back(q: Tensor, k: Tensor, v: Tensor, grad: Tensor, out: Tensor) -> None:
+    """Gradients of queries, keys and values, still rotated, into out [T, (H + 2·G)·D]. Weights are computed again, not remembered."""
+    groups, share, length, dim = q.shape
+    keys, values = k.transpose(1, 2), v.transpose(1, 2)
+    # Keys and values gather from every block: in 32 bits, and transposed, which is how the products come out fastest.
+    grad_k, grad_v = torch.zeros(2, groups, dim, length, dtype=torch.float32)
+    grad_q = out[:, : groups * share * dim].view(length, groups, share, dim)
+    seen = grad.view(length, groups, share, dim).permute(1, 2, 0, 3)
+    for start in range(0, length, _QUERIES):
+        end = min(start + _QUERIES, length)
+        shape = (groups, share * (end - start), dim)
+        weights = _weights(q, keys, start, end)
+        block = seen[:, :, start:end].reshape(shape)
+        grad_v[:, :, :end] += torch.bmm(block.transpose(1, 2), weights)
+        scores = torch.ops.aten._softmax_backward_data(torch.bmm(block, values[:, :, :end]), weights, -1, weights.dtype)
+        grad_q[start:end] = torch.bmm(scores, k[:, :end]).mul_(dim**-0.5).view(groups, share, -1, dim).permute(2, 0, 1, 3)
+        grad_k[:, :, :end] += torch.bmm(q[:, :, start:end].reshape(shape).transpose(1, 2), scores)
+    sides = out[:, groups * share * dim :].view(length, 2, groups, dim)
+    sides[:, 0], sides[:, 1] = grad_k.permute(2, 0, 1), grad_v.permute(2, 0, 1)
+
+
+class LabelLoss(Function):  # type: ignore[misc]
+    """Σ −log p(target) of hidden [L, C] under the output weight [V, C], times `scale`. Gradients are made on the way, a few rows at a time.
+
+    Returns the loss and how many of the L targets were the most probable token (no gradient).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        wanted = ctx.needs_input_grad[0]
+        grad = torch.empty_like(hidden) if wanted else None
+        total = hidden.new_zeros((), dtype=torch.float32)
+        hits = torch.zeros((), dtype=torch.int64, device=hidden.device)
+        rows = max(1, _LOSS_ELEMENTS // weight.shape[0])
+        for start in range(0, hidden.shape[0], rows):
+            block, target = hidden[start : start + rows], targets[start : start + rows, None]
+            logits = (block @ weight.t()).float()
+            said = logits.gather(1, target)
+            top = logits.amax(1, keepdim=True)
+            hits += (said == top).sum()
+            mass = logits.sub_(top).exp_().sum(1, keepdim=True)
+            total += (mass.log() + top - said).sum()
+            if grad is not None:
+                logits.mul_(scale / mass).scatter_add_(1, target, torch.full_like(said, -scale))
+                grad[start : start + rows] = logits.to(block.dtype) @ weight
+        ctx.save_for_backward(grad)
+        ctx.mark_non_differentiable(hits)
+        return total * scale, hits
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor, _: Any) -> tuple[Tensor, None, None, None]:
+        (grad,) = ctx.saved_tensors
+        return grad * outer.to(grad.dtype), None, None, None
+
+
+def answers(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities (float32) of targets [L] given hidden [L, C], and the most probable tokens [L]. No gradients."""
+    logprobs, greedy = [], []
+    rows = max(1, _LOSS_ELEMENTS // weight.shape[0])
+    for start in range(0, hidden.shape[0], rows):
+        logits = (hidden[start : start + rows] @ weight.t()).float()
+        target = targets[start : start + rows, None]
+        top, choice = logits.max(1, keepdim=True)
+        said = logits.gather(1, target)
+        logprobs.append((said - top - logits.sub_(top).exp_().sum(1, keepdim=True).log())[:, 0])
+        greedy.append(choice[:, 0])
+    return torch.cat(logprobs), torch.cat(greedy)

@@ -1,0 +1,99 @@
+"""Starts the training process and follows it: its events, its end, and what to say when it died without a word. Knows no torch."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from edgexp.errors import EdgexpError
+from edgexp.training import events
+from edgexp.training.job import Run
+
+Watcher = Callable[[events.Event], None]
+
+ENVIRONMENT = {
+    # No sockets and no telemetry.
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "UNSLOTH_DISABLE_STATISTICS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    # Memory that one step frees is what the next one takes: handing it back to the system in between costs time (glibc only).
+    "MALLOC_TRIM_THRESHOLD_": "17179869184",
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+}
+
+
+def follow(run: Run, task: list[str], watch: Watcher) -> None:
+    """Run one task of `child.py` to its end and pass on every event.
+
+    Interrupted (Ctrl-C), it asks the process to stop after the step under way, waits for its checkpoint and raises KeyboardInterrupt;
+    interrupted again, it ends the process at once. Raises EdgexpError with the reason of a failure.
+    """
+    failure: list[str] = []
+
+    def pass_on(process: "subprocess.Popen[bytes]") -> None:
+        for event in _events(process):
+            if isinstance(event, events.Failed):
+                failure.append(event.message)
+            else:
+                watch(event)
+
+    with run.log.open("ab") as log:
+        process = _start(run, task, log)
+        try:
+            try:
+                pass_on(process)
+            except KeyboardInterrupt:
+                watch(events.Notice("stopping after this step; Ctrl-C again stops at once"))
+                _ask_to_stop(process)
+                pass_on(process)
+                process.wait()
+                raise
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+    if failure:
+        raise EdgexpError(f"{failure[0]} (details: {run.log})")
+    if code != 0:
+        raise EdgexpError(_death(run, code))
+
+
+def _start(run: Run, task: list[str], log: Any) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "edgexp.training.child", task[0], str(run.folder), *task[1:]]
+    # A group of its own: Ctrl-C in a terminal goes to the whole group, and a process hit in mid-step could not save.
+    flags = 0
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=run.folder,
+                            env={**os.environ, **ENVIRONMENT}, start_new_session=sys.platform != "win32", creationflags=flags)
+
+
+def _ask_to_stop(process: "subprocess.Popen[bytes]") -> None:
+    assert process.stdin
+    with contextlib.suppress(OSError):
+        process.stdin.write(b"stop\n")
+        process.stdin.flush()
+
+
+def _events(process: "subprocess.Popen[bytes]") -> Iterator[events.Event]:
+    assert process.stdout
+    for line in process.stdout:
+        with contextlib.suppress(msgspec.DecodeError):  # a library that wrote past the redirection
+            yield events.decode(line)
+
+
+def _death(run: Run, code: int) -> str:
+    again = "the same command goes on from the last checkpoint"
+    if sys.platform != "win32" and code == -signal.SIGKILL:
+        return ("the training process was killed, most often because memory ran out: set train.recompute = true or base.four_bit = true, "
+                f"lower train.sequence, or take a smaller model; {again}")
+    return f"the training process died with code {code}, the end of {run.log} says more; {again}"

@@ -1,0 +1,111 @@
+"""A decoder run by `kernels` instead of its own modules, for training on CPUs: the same weights, the same adapter, the same result.
+
+Takes over models of the Llama and Qwen2 architectures, with or without 4-bit weights; any other model is left to its own code. Nothing
+in the model is replaced: this is another way to compute its last hidden states.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from edgexp.training.kernels import Attention, Gated, Norm, Projections
+
+ARCHITECTURES = ("llama", "qwen2")
+LAYERS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+
+
+def suits(config: Any) -> bool:
+    """Whether a model with this transformers configuration can be run here."""
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    return config.model_type in ARCHITECTURES and config.hidden_act == "silu" and kinds == {"full_attention"}
+
+
+class Quick:
+    """Last hidden states of a decoder. Make it after the adapter is in place; it holds the same tensors."""
+
+    def __init__(self, decoder: Any, recompute: bool = False):
+        """`decoder` is the inner model (embeddings, layers, norm). `recompute` trades time for memory: a layer's inner values are
+        computed again for the gradients instead of kept."""
+        self._decoder, self._recompute = decoder, recompute
+        self._layers = [_Layer(layer) for layer in decoder.layers]
+
+    def __call__(self, ids: Tensor, lengths: Sequence[int], keep: Tensor, *, training: bool) -> Tensor:
+        """The normalised last hidden states [K, C] at the positions `keep` [K] of ids [N], which hold rows of `lengths` end to end."""
+        positions = torch.cat([torch.arange(n) for n in lengths])
+        hidden = self._decoder.embed_tokens(ids)
+        cos, sin = self._decoder.rotary_emb(hidden[None], positions[None])
+        half = cos.shape[-1] // 2
+        cos, sin = cos[0, :, :half].contiguous(), sin[0, :, :half].contiguous()
+        for layer in self._layers:
+            if self._recompute and training:
+                hidden = checkpoint(layer, hidden, cos, sin, lengths, training, use_reentrant=False)
+            else:
+                hidden = layer(hidden, cos, sin, lengths, training)
+        norm = self._decoder.norm
+        return Norm.apply(hidden[keep], norm.weight, norm.variance_epsilon)
+
+
+class _Layer:
+    """One decoder layer."""
+
+    def __init__(self, layer: Any):
+        attention, mlp = layer.self_attn, layer.mlp
+        self._norms = [(n.weight, n.variance_epsilon) for n in (layer.input_layernorm, layer.post_attention_layernorm)]
+        self._qkv = _Group([attention.q_proj, attention.k_proj, attention.v_proj])
+        self._out = _Group([attention.o_proj])
+        self._both = _Group([mlp.gate_proj, mlp.up_proj])
+        self._down = _Group([mlp.down_proj])
+        dim, config = attention.head_dim, attention.config
+        self._shape = (config.num_attention_heads, config.num_key_value_heads, dim)
+
+    def __call__(self, hidden: Tensor, cos: Tensor, sin: Tensor, lengths: Sequence[int], training: bool) -> Tensor:
+        seen = Attention.apply(self._qkv(Norm.apply(hidden, *self._norms[0]), training), cos, sin, lengths, *self._shape)
+        hidden = hidden + self._out(seen, training)
+        both = self._both(Norm.apply(hidden, *self._norms[1]), training)
+        return hidden + self._down(Gated.apply(both), training)
+
+
+class _Group:
+    """Linear layers that share their input, as one matrix, with the LoRA factors of those that are adapted."""
+
+    def __init__(self, modules: Sequence[Any]):
+        bases = [getattr(m, "base_layer", m) for m in modules]
+        self._weight = _stacked(bases) if all(type(b.weight).__name__ == "Parameter" for b in bases) else _expanding(bases)
+        self._bias = None if bases[0].bias is None else torch.cat([b.bias.detach() for b in bases])
+        self._scales = [float(m.scaling["default"]) if hasattr(m, "lora_A") else 0.0 for m in modules]
+        self._factors = [_factor(m, b, side) for side in ("lora_A", "lora_B") for m, b in zip(modules, bases, strict=True)]
+        self._drop = max(float(getattr(m.lora_dropout["default"], "p", 0.0)) if hasattr(m, "lora_A") else 0.0 for m in modules)
+
+    def __call__(self, x: Tensor, training: bool) -> Tensor:
+        drop = self._drop if training else 0.0
+        return Projections.apply(x, self._weight, self._bias, self._scales, drop, *self._factors)
+
+
+def _factor(module: Any, base: Any, side: str) -> Tensor:
+    """A or B of an adapted layer; of rank 0 where it is not adapted."""
+    if hasattr(module, "lora_A"):
+        return getattr(module, side)["default"].weight
+    return torch.empty((0, base.in_features) if side == "lora_A" else (base.out_features, 0))
+
+
+def _stacked(bases: Sequence[Any]) -> Callable[[], Tensor]:
+    """All rows in one tensor; the layers' own weights become views of it, so nothing is held twice."""
+    whole = torch.cat([b.weight.detach() for b in bases])
+    row = 0
+    for base in bases:
+        base.weight.data = whole[row : row + base.out_features]
+        row += base.out_features
+    return lambda: whole
+
+
+def _expanding(bases: Sequence[Any]) -> Callable[[], Tensor]:
+    """Rows expanded from bitsandbytes' 4-bit form each time."""
+    from bitsandbytes.functional import dequantize_4bit
+
+    def weight() -> Tensor:
+        return torch.cat([dequantize_4bit(b.weight.data, b.weight.quant_state).to(b.compute_dtype) for b in bases])
+
+    return weight

@@ -1,0 +1,203 @@
+"""A training from beginning to end: find the base, prepare the dataset, train in a child process, choose a checkpoint, finish the adapter.
+
+Every stage leaves its result in the run's folder and is passed over when that is there, so the same command goes on where it stopped.
+"""
+
+import importlib.metadata
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import edgexp
+from edgexp.bank import Bank
+from edgexp.engine.tokenizer import GGUFTokenizer
+from edgexp.environments import make
+from edgexp.errors import EdgexpError, UsageError
+from edgexp.home import home, write_atomic
+from edgexp.models import digest, manifest, store
+from edgexp.prompt import Renderer
+from edgexp.stack import default_bank, open_encoder
+from edgexp.template import learn
+from edgexp.training import checkpoint, metrics, prepared
+from edgexp.training.dataset import Built, Progress, Source, build
+from edgexp.training.job import Base, Job, Run, same_training
+from edgexp.training.launch import Watcher, follow
+from edgexp.training.recipe import Recipe, show
+from edgexp.training.select import select
+
+Say = Callable[[str], None]
+Rollouts = Callable[[Path], float]
+"""The share of dev episodes that the adapter in a checkpoint's folder wins."""
+TOOLS = ("torch", "transformers", "peft", "unsloth", "bitsandbytes", "safetensors", "llama-cpp-python")
+RECORD, LOG, RECIPE = "manifest.json", "training.jsonl", "recipe.toml"
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """Who hears about what; all of them may be left out."""
+
+    say: Say = lambda _: None
+    preparing: Progress = lambda *_: None
+    event: Watcher = lambda _: None
+
+
+def find_base(recipe: Recipe) -> Base:
+    """The weights a recipe starts from, checked. Raises UsageError for an unknown name, EdgexpError for what is not on this machine."""
+    name, path = recipe.base.model, Path(recipe.base.model).expanduser()
+    if path.is_file():
+        return Base(str(path.absolute()), str(path.absolute()), digest.sha256(path), recipe.base.checkpoint)
+    known = manifest.require(name)
+    here = store.locate(known)
+    if here is None:
+        raise store.not_here(known)
+    gguf = next((p for p in here.paths.values() if p.suffix == ".gguf"), None)
+    if gguf is None or known.role != "policy":
+        raise UsageError(f"base.model: {name} does not come as a GGUF of a language model")
+    return Base(name, str(gguf), store.check(known, here)[gguf.name], recipe.base.checkpoint)
+
+
+@contextmanager
+def open_sources(recipe: Recipe, base: Base, say: Say = lambda _: None) -> Iterator[list[Source]]:
+    """The recipe's banks and renderers, opened. Raises EdgexpError for a bank that is missing or was made with another encoder."""
+    with ExitStack() as stack:
+        tokenizer = GGUFTokenizer(Path(base.gguf))
+        stack.callback(tokenizer.close)
+        bos, eos = (tokenizer.decode([token]) if token >= 0 else "" for token in (tokenizer.bos, tokenizer.eos))
+        template = learn(tokenizer.template() or "chatml", tokenizer, bos=bos, eos=eos)
+        encoder = open_encoder(recipe.memory.encoder, say) if recipe.memory.k else None
+        banks: dict[Path, Bank] = {}
+        sources = []
+        for data in recipe.data:
+            path = Path(data.bank).expanduser() if data.bank else default_bank()
+            if path not in banks:
+                banks[path] = stack.enter_context(Bank.open(path, encoder, readonly=True))
+            environment = make(data.environment)
+            stack.callback(environment.close)
+            sources.append(Source(data, banks[path], Renderer(tokenizer, template, environment.instructions())))
+        yield sources
+
+
+def train(folder: Path, name: str, recipe: Recipe, watch: Watchers, *, fresh: bool = False, rollouts: Rollouts | None = None) -> Path:
+    """Train a recipe in a run's folder, from wherever an earlier call stopped; returns the finished adapter's folder.
+
+    `fresh` throws an earlier run in the folder away. Raises EdgexpError where the folder holds another run, or a stage fails;
+    KeyboardInterrupt after the step under way, with a checkpoint written.
+    """
+    if recipe.check.select == "rollouts" and rollouts is None:
+        raise UsageError('check.select: "rollouts" needs an environment to play in; choose "loss" or "last"')
+    run = Run(folder)
+    job = Job(name, recipe, find_base(recipe), str(home() / "cache" / "bases"))
+    if fresh and run.job() is not None:
+        shutil.rmtree(folder)
+    _claim(run, job, watch.say)
+    if (run.adapter / RECORD).is_file():
+        watch.say(f"this run is finished; throw it away and train again with --fresh, or choose another folder with --out ({folder})")
+        return run.adapter
+    prepare(run, job, watch)
+    follow(run, ["train"], watch.event)
+    step, played = choose(run, recipe, rollouts)
+    follow(run, ["finish", str(step)], watch.event)
+    _complete(run, job, step, played)
+    return run.adapter
+
+
+def prepare(run: Run, job: Job, watch: Watchers) -> None:
+    """Build the run's dataset, unless it is there: a run keeps what it began with, whatever becomes of the bank."""
+    if (run.data / prepared.RECORD).is_file():
+        return
+    built, banks, vocabulary = build_for(job.recipe, job.base, watch)
+    run.data.mkdir(parents=True, exist_ok=True)
+    prepared.write(run.data, built.sets, vocabulary=vocabulary, bank=banks, reference=tuple(built.reference), statistics=built.statistics())
+
+
+def build_for(recipe: Recipe, base: Base, watch: Watchers) -> tuple[Built, tuple[str, ...], int]:
+    """The dataset in memory, fingerprints of its banks, and the size of the vocabulary."""
+    with open_sources(recipe, base, watch.say) as sources:
+        built = build(recipe, sources, watch.preparing)
+        banks = tuple(dict.fromkeys(source.bank.fingerprint() for source in sources))
+        tokenizer = sources[0].renderer.tokenizer
+        assert isinstance(tokenizer, GGUFTokenizer)
+        return built, banks, len(tokenizer)
+
+
+def choose(run: Run, recipe: Recipe, rollouts: Rollouts | None) -> tuple[int, dict[int, float]]:
+    """The chosen checkpoint's step, and the share of episodes each checkpoint won, where that was what counted.
+
+    What has been played is remembered in the run's folder, so that an interruption does not play it again.
+    """
+    steps = checkpoint.steps(run.checkpoints)
+    if recipe.check.select == "rollouts" and rollouts is not None:
+        memory = run.folder / "rollouts.json"
+        played = msgspec.json.decode(memory.read_bytes(), type=dict[int, float]) if memory.is_file() else {}
+        for step in steps:
+            if step not in played:
+                played[step] = rollouts(run.checkpoints / checkpoint.name(step))
+                write_atomic(memory, msgspec.json.encode(played))
+        return select(steps, played), played
+    losses = {step: next(iter(made.values())).loss for step, made in checkpoint.scores(run.checkpoints).items()}
+    return select(steps, {step: -loss for step, loss in losses.items()} if recipe.check.select == "loss" else {}), {}
+
+
+def _claim(run: Run, job: Job, say: Say) -> None:
+    """Make the folder this run's, or see that it is. Raises EdgexpError where it belongs to another."""
+    before = run.job()
+    if before is None:
+        if run.folder.exists() and any(run.folder.iterdir()):
+            raise EdgexpError(f"{run.folder} is not empty and holds no run; choose another folder with --out")
+        run.folder.mkdir(parents=True, exist_ok=True)
+    elif not same_training(before, job):
+        raise EdgexpError(f"{run.folder} holds a training with other settings; go on with those, throw it away with --fresh, or choose "
+                          "another folder with --out")
+    elif checkpoint.steps(run.checkpoints):
+        say(f"going on from step {checkpoint.steps(run.checkpoints)[-1]} ({run.folder})")
+    run.write_job(job)
+
+
+def _complete(run: Run, job: Job, step: int, played: dict[int, float]) -> None:
+    """The log, the recipe and, last, the adapter's record."""
+    dataset = prepared.read(run.data)
+    write_atomic(run.adapter / LOG, run.metrics.read_bytes())
+    write_atomic(run.adapter / RECIPE, show(job.recipe).encode())
+    files = sorted(path.relative_to(run.adapter).as_posix() for path in run.adapter.rglob("*") if path.is_file() and path.name != RECORD)
+    about: dict[str, Any] = {
+        "name": job.name,
+        "recipe": job.recipe,
+        "base": {"name": job.base.name, "sha256": job.base.sha256, "checkpoint": job.base.checkpoint},
+        "banks": dataset.bank,
+        "dataset": {"sets": dataset.sets, "statistics": dataset.statistics},
+        "step": step,
+        "selected_by": job.recipe.check.select,
+        "curve": _curve(run, played),
+        "code": edgexp.__version__,
+        "tools": {name: version for name in TOOLS if (version := _version(name))},
+        "machine": f"{platform.system()} {platform.machine()}",
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "files": {name: digest.sha256(run.adapter / name) for name in files},
+    }
+    write_atomic(run.adapter / RECORD, msgspec.json.format(msgspec.json.encode(about), indent=2) + b"\n")
+
+
+def _curve(run: Run, played: dict[int, float]) -> list[dict[str, Any]]:
+    """Every evaluation on the way, and what the checkpoints won."""
+    points: dict[int, dict[str, Any]] = {}
+    for line in metrics.read(run.metrics, "evaluated"):
+        points.setdefault(int(line["step"]), {"step": int(line["step"])}).setdefault("scores", line["scores"])
+    for step, won in played.items():
+        points.setdefault(step, {"step": step})["won"] = won
+    return [points[step] for step in sorted(points)]
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
