@@ -86,10 +86,13 @@ class Retriever:
         """Whether to recall after `step` actions."""
         return self.mode != "off" and (step == 0 or (self.mode == "dynamic" and step % self.every == 0))
 
-    def recall(self, task: Task, goal: str, observation: str, steps: Sequence[Step] = ()) -> Memory:
+    def recall(
+        self, task: Task, goal: str, observation: str, steps: Sequence[Step] = (), *, known: "NDArray[np.float32] | None" = None
+    ) -> Memory:
         """The memory for an episode of `task` that began with `observation` and went through `steps`; the best first.
 
-        Static retrieval looks at goal and first observation only. Dynamic retrieval does so too until the first action.
+        Static retrieval looks at goal and first observation only. Dynamic retrieval does so too until the first action. `known` is the
+        query's unit vector where the caller has it already: then nothing is embedded.
         """
         if self.mode == "off":
             return Memory()
@@ -98,7 +101,7 @@ class Retriever:
         filters = self._filters
         if self._exclude_self:
             filters = msgspec.structs.replace(filters, exclude_task_ids=(*filters.exclude_task_ids, task.id))
-        vector = self._embed(query)
+        vector = self._embed(query) if known is None else known
         hits = self._bank.search(kind, vector, self.k if self._diversity is None else self.k * _POOL, filters)
         chosen, dropped = self._spread(kind, hits)
         recalled = tuple(Recalled(trajectory, hit.score) for trajectory, hit in zip(self._bank.read(ids(chosen)), chosen, strict=True))

@@ -1,39 +1,53 @@
 """From banks to samples: successful trajectories, rendered by the one renderer, with memory found by the one retriever.
 
 No trajectory of a task is ever shown to that task's own sample, and none of a held-out task to a training sample. Every sample is checked
-before it is used: its labels are its actions and nothing else. What is too long is skipped and counted, or an error; it is never cut.
+before it is used (`check.py`). What is too long is skipped and counted, or an error; it is never cut. Knows no torch and no llama.cpp.
 """
 
-import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from statistics import median
-from typing import Any
 
-from edgexp.bank import Bank, Filters
 from edgexp.errors import EdgexpError
 from edgexp.export.reference import Sample
 from edgexp.prompt import Rendered, Renderer
-from edgexp.retrieval import Memory
+from edgexp.retrieval import Memory, fit
+from edgexp.training import mixing
+from edgexp.training.check import Remembering, check
 from edgexp.training.memories import Memories
+from edgexp.training.mixing import Kind
 from edgexp.training.prepared import Samples
-from edgexp.training.recipe import Data, Recipe
+from edgexp.training.recipe import Recipe
+from edgexp.training.sources import Source, part
+from edgexp.training.statistics import Statistics, summary
 from edgexp.trajectory import Trajectory
+
+__all__ = ["MEASURED", "Built", "Source", "build"]
 
 Progress = Callable[[int, int], None]
 SHOWN = 2
 """Training samples kept with their parts, for people to look at."""
 
+MEASURED: dict[str, Kind] = {"matched": "matched", "mismatched": "mismatched", "none": "absent"}
+"""Held-out sets by name, and the memory in them; the first that there is is what validation loss and parity are about."""
+
 
 @dataclass(frozen=True)
-class Source:
-    """A source of demonstrations, opened: its bank, and the renderer of its environment."""
+class About:
+    """What a training sample is made of, beside its tokens."""
 
-    data: Data
-    bank: Bank
-    renderer: Renderer
+    trajectory: str
+    task: str
+    environment: str
+    kind: Kind
+    memory: tuple[str, ...]
+    """Ids of the trajectories in its memory, the most useful first; shortened ones go by the ids of their own content."""
+    tasks: tuple[str, ...]
+    """The tasks of these."""
+    alike: int
+    """How many of these are of its own task type (in worlds: of its own house)."""
+    dropped: int
+    """Found, but left out because they did not fit."""
 
 
 @dataclass
@@ -43,170 +57,147 @@ class Built:
     sets: dict[str, Samples] = field(default_factory=lambda: {"train": Samples()})
     reference: list[Sample] = field(default_factory=list)
     """What was rendered for each sample of the first held-out set."""
-    shown: list[list[tuple[str, bool]]] = field(default_factory=list)
-    """Texts of the first training samples, in pieces; True marks what the model is to say."""
+    shown: list[Rendered] = field(default_factory=list)
+    about: dict[str, list[About]] = field(default_factory=lambda: {"train": []})
+    """Of each set, what each sample is made of."""
     trajectories: int = 0
     """Demonstrations to train on."""
-    conditions: Counter[str] = field(default_factory=Counter)
-    """Training samples by what their memory was to be; `empty` counts those of them that found nothing, or nothing that fitted."""
-    remembered: int = 0
-    """Trajectories in the memory of training samples."""
-    dropped: int = 0
-    """Found, but left out because they did not fit."""
+    kept_out: int = 0
+    """Demonstrations that are neither trained on nor measured on, because they are too close to held-out ones."""
     skipped: list[str] = field(default_factory=list)
     """Tasks whose samples are too long even without memory."""
+    counted: Statistics | None = None
 
-    def statistics(self) -> dict[str, Any]:
+    def statistics(self) -> Statistics:
         """Figures for people and for the run's record."""
-        sets = {name: _figures(samples) for name, samples in self.sets.items()}
-        counts = {"trajectories": self.trajectories, "remembered": self.remembered, "dropped": self.dropped, "skipped": len(self.skipped)}
-        return {"sets": sets, "conditions": dict(self.conditions), **counts}
+        assert self.counted is not None
+        return self.counted
 
 
 def build(recipe: Recipe, sources: Sequence[Source], progress: Progress = lambda *_: None) -> Built:
     """All samples of a recipe. Raises EdgexpError where a source has nothing, a sample is unsound, or (by the recipe) too long."""
-    training, held_out = part(recipe, sources)
-    built = Built(trajectories=sum(len(found) for _, found in training))
-    kept_out = tuple(sorted({t.task.id for _, found in held_out for t in found}))
-    total, done = built.trajectories + sum(len(found) for _, found in held_out), 0
-    for source, found in [*training, *held_out]:
-        into_training = done < built.trajectories
-        memories = Memories(recipe, source.bank, source.data.environment, source.renderer, kept_out if into_training else ())
-        for trajectory in found:
-            (_train_on if into_training else _measure_on)(built, recipe, source, memories, trajectory)
-            done += 1
-            progress(done, total)
+    training, held_out, kept_out = part(recipe, sources)
+    built = Built(trajectories=sum(len(found) for _, found in training), kept_out=kept_out)
+    tasks = tuple(sorted({t.task.id for _, found in held_out for t in found}))
+    total = built.trajectories + sum(len(found) for _, found in held_out)
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        progress(done, total)
+
+    for source, found in training:
+        _train_on(built, _Maker(recipe, source, tasks), source, found, tick)
+    for source, found in held_out:
+        _measure_on(built, _Maker(recipe, source), found, tick)
     if not len(built.sets["train"]):
         raise EdgexpError(f"nothing is left to train on: every sample is longer than train.sequence = {recipe.train.sequence}")
+    built.counted = _count(built, recipe)
     return built
 
 
-Chosen = list[tuple[Source, list[Trajectory]]]
+class _Maker:
+    """Makes the samples of one source: finds, fits, renders, checks."""
+
+    def __init__(self, recipe: Recipe, source: Source, kept_out: tuple[str, ...] = ()):
+        given = source.renderer
+        self.recipe = recipe
+        self.renderer = Renderer(Remembering(given.tokenizer), given.template, given.instructions)
+        self.memories = Memories(recipe.memory, source.bank, source.data.environment, recipe.seed, kept_out)
+        self.measured = {name: kind for name, kind in MEASURED.items() if kind == "absent" or self._can(kind)}
+
+    def _can(self, kind: Kind) -> bool:
+        return self.recipe.memory.k > 0 and (kind != "mismatched" or self.memories.has_strangers)
+
+    def room(self, trajectory: Trajectory) -> int:
+        """Tokens left beside a trajectory without memory; negative where it is too long by itself."""
+        return self.recipe.train.sequence - len(self.renderer.trajectory(trajectory).ids)
+
+    def memory(self, trajectory: Trajectory, kind: Kind, variant: int | None = None) -> Memory:
+        """Memory of that kind, less what does not fit.
+
+        The arithmetic is `ModelPolicy`'s, with one thing known here that is guessed there: how many tokens the episode will take.
+        """
+        found = self.memories.find(trajectory, kind, variant)
+        room = max(0, self.room(trajectory) - self.renderer.headers_cost) if found.recalled else 0
+        return fit(found, self.renderer.cost, min(room, self.recipe.memory.budget or room))
+
+    def add(self, built: Built, name: str, trajectory: Trajectory, kind: Kind, memory: Memory) -> Rendered:
+        """Render, check and append a sample."""
+        remembered = [r.trajectory for r in memory.recalled]
+        rendered = self.renderer.trajectory(trajectory, remembered)
+        check(rendered, trajectory, self.renderer)
+        built.sets.setdefault(name, Samples()).add(rendered.ids, rendered.labels)
+        built.about.setdefault(name, []).append(_about(trajectory, kind, memory))
+        return rendered
+
+    def too_long(self, built: Built, trajectory: Trajectory) -> bool:
+        """Whether it is, and counted as skipped. Raises EdgexpError where the recipe wants it so."""
+        room, limit = self.room(trajectory), self.recipe.train.sequence
+        if room >= 0:
+            return False
+        if self.recipe.train.over_length == "error":
+            raise EdgexpError(f"the sample of {trajectory.task.id} ({trajectory.id}) is {limit - room} tokens long without memory, "
+                              f'train.sequence is {limit}: raise it, or set train.over_length = "skip"')
+        built.skipped.append(trajectory.task.id)
+        return True
 
 
-def part(recipe: Recipe, sources: Sequence[Source]) -> tuple[Chosen, Chosen]:
-    """Demonstrations to train on and to hold out. Where no source is marked for that, whole tasks of the training sources are held out,
-    from each source in proportion. Raises EdgexpError for a source in which nothing passes the filters.
-    """
-    chosen = [(source, demonstrations(recipe, source)) for source in sources]
-    training = [(source, found) for source, found in chosen if source.data.use == "train"]
-    marked = [(source, found) for source, found in chosen if source.data.use == "held_out"]
-    chance = random.Random(f"{recipe.seed}/held out")
-    if marked:
-        share = -(-recipe.check.held_out // len(marked))
-        return training, [(source, chance.sample(found, min(share, len(found)))) for source, found in marked]
-    total = sum(len(found) for _, found in training)
-    kept: Chosen = []
-    held: Chosen = []
-    for source, found in training:
-        tasks = sorted({t.task.id for t in found})
-        out = set(chance.sample(tasks, min(len(tasks) // 2, round(recipe.check.held_out * len(found) / total))))
-        held.append((source, [t for t in found if t.task.id in out]))
-        kept.append((source, [t for t in found if t.task.id not in out]))
-    return kept, held
+def _train_on(built: Built, maker: _Maker, source: Source, found: Sequence[Trajectory], tick: Callable[[], None]) -> None:
+    """Add the training samples of a source."""
+    memory, seed = maker.recipe.memory, maker.recipe.seed
+    variants = range(memory.variants)
+    kinds = [mixing.kinds(source.data.mix or memory.mix, len(found), seed, variant) for variant in variants]
+    for number, trajectory in enumerate(found):
+        tick()
+        if maker.too_long(built, trajectory):
+            continue
+        for variant in variants:
+            kind = kinds[variant][number] if memory.k else "absent"
+            rendered = maker.add(built, "train", trajectory, kind, maker.memory(trajectory, kind, variant))
+            if len(built.shown) < SHOWN:
+                built.shown.append(rendered)
 
 
-def demonstrations(recipe: Recipe, source: Source) -> list[Trajectory]:
-    """The successful trajectories that pass a source's filters, by id. Raises EdgexpError where there are none."""
-    data = source.data
-    filters = Filters(environment=data.environment, success=True, source=data.source or None, split=data.split)
-    found = [t for t in source.bank.each(filters) if _wanted(data, t)]
-    if not found:
-        raise EdgexpError(f"the bank {source.bank.path} has no successful trajectory of {_named(data)}; fill it with: edgexp collect "
-                          f"{data.environment} --split {data.split} --bank {source.bank.path}")
-    found.sort(key=lambda t: t.id)
-    if data.limit and data.limit < len(found):
-        found = random.Random(f"{recipe.seed}/limit").sample(found, data.limit)
-    return found
+def _measure_on(built: Built, maker: _Maker, found: Sequence[Trajectory], tick: Callable[[], None]) -> None:
+    """Add held-out trajectories under every kind of memory that is measured."""
+    for trajectory in found:
+        tick()
+        if maker.too_long(built, trajectory):
+            continue
+        for name, kind in maker.measured.items():
+            memory = maker.memory(trajectory, kind)
+            maker.add(built, f"valid-{name}", trajectory, kind, memory)
+            if name == next(iter(maker.measured)):
+                built.reference.append(Sample(maker.renderer.instructions, trajectory, tuple(r.trajectory for r in memory.recalled)))
 
 
-def check(rendered: Rendered, trajectory: Trajectory, renderer: Renderer) -> None:
-    """That the labels are the trajectory's actions, each with its end of turn, and that none lies in the memory.
-
-    Raises EdgexpError: such a sample would teach something else than it seems to.
-    """
-    where, tokenizer = f"the training sample of {trajectory.task.id}", renderer.tokenizer
-    if not rendered.labels or len(rendered.labels) != len(trajectory.steps):
-        raise EdgexpError(f"{where} has {len(rendered.labels)} labels for {len(trajectory.steps)} actions")
-    end = tokenizer.decode(renderer.template.end)
-    for (first, last), step in zip(rendered.labels, trajectory.steps, strict=True):
-        said = tokenizer.decode(rendered.ids[first:last])
-        # Some vocabularies put a space before the first word of any text.
-        if said.lstrip(" ") != (step.action + end).lstrip(" "):
-            raise EdgexpError(f"{where}: the label {said!r} is not the action {step.action!r}")
-    for part in rendered.parts:
-        if part.name.startswith("memory") and any(first < part.end and part.start < last for first, last in rendered.labels):
-            raise EdgexpError(f"{where}: a label lies in {part.name}")
+def _about(trajectory: Trajectory, kind: Kind, memory: Memory) -> About:
+    task, others = trajectory.task, [r.trajectory.task for r in memory.recalled]
+    like = mixing.likeness(task.environment, task.id, task.type)
+    return About(
+        trajectory.id, task.id, task.environment, kind,
+        memory=tuple(r.trajectory.id for r in memory.recalled),
+        tasks=tuple(other.id for other in others),
+        alike=sum(mixing.likeness(other.environment, other.id, other.type) == like for other in others),
+        dropped=sum(d.reason == "budget" for d in memory.dropped),
+    )  # fmt: skip
 
 
-def pieces(rendered: Rendered, renderer: Renderer) -> list[tuple[str, bool]]:
-    """The text of a sample, control tokens written out; True marks labels."""
-    edges = [0, *(edge for span in rendered.labels for edge in span), len(rendered.ids)]
-    texts = ((renderer.tokenizer.decode(rendered.ids[a:b]), number % 2 == 1) for number, (a, b) in enumerate(pairwise(edges)))
-    return [(text, label) for text, label in texts if text]
+def _count(built: Built, recipe: Recipe) -> Statistics:
+    about = built.about["train"]
+    kinds = Counter(a.kind for a in about)
+    matched = [a for a in about if a.kind == "matched"]
+    return Statistics(
+        trajectories=built.trajectories,
+        sets={name: summary(samples, recipe) for name, samples in built.sets.items()},
+        kinds={kind: kinds[kind] for kind in mixing.KINDS},
+        empty=sum(a.kind != "absent" and not a.memory for a in about),
+        remembered=sum(len(a.memory) for a in about),
+        alike=round(sum(a.alike for a in matched) / max(1, sum(len(a.memory) for a in matched)), 4),
+        dropped=sum(a.dropped for a in about),
+        skipped=len(built.skipped),
+        kept_out=built.kept_out,
+    )
 
-
-def _train_on(built: Built, recipe: Recipe, source: Source, memories: Memories, trajectory: Trajectory) -> None:
-    """Add the training samples of a trajectory."""
-    for variant in range(recipe.memory.variants):
-        condition = memories.draw(source.data.mix or recipe.memory.mix, trajectory, variant)
-        memory = memories.recall(trajectory, condition, variant)
-        if memory is None:
-            _too_long(built, recipe, source, trajectory)
-            return
-        rendered = _add(built.sets["train"], source, trajectory, memory)
-        built.conditions[condition] += 1
-        built.conditions["empty"] += condition != "absent" and not memory.recalled
-        built.remembered += len(memory.recalled)
-        built.dropped += sum(1 for d in memory.dropped if d.reason == "budget")
-        if len(built.shown) < SHOWN:
-            built.shown.append(pieces(rendered, source.renderer))
-
-
-def _measure_on(built: Built, recipe: Recipe, source: Source, memories: Memories, trajectory: Trajectory) -> None:
-    """Add a held-out trajectory under every memory condition that is measured."""
-    conditions = {"matched": "matched", "mismatched": "mismatched", "none": "absent"} if recipe.memory.k else {"none": "absent"}
-    found = {name: memories.recall(trajectory, condition) for name, condition in conditions.items()}
-    if None in found.values():
-        _too_long(built, recipe, source, trajectory)
-        return
-    for number, (name, memory) in enumerate(found.items()):
-        assert memory is not None
-        _add(built.sets.setdefault(f"valid-{name}", Samples()), source, trajectory, memory)
-        if number == 0:
-            shown = tuple(r.trajectory for r in memory.recalled)
-            built.reference.append(Sample(source.renderer.instructions, trajectory, shown))
-
-
-def _add(samples: Samples, source: Source, trajectory: Trajectory, memory: Memory) -> Rendered:
-    rendered = source.renderer.trajectory(trajectory, [r.trajectory for r in memory.recalled])
-    check(rendered, trajectory, source.renderer)
-    samples.add(rendered.ids, rendered.labels)
-    return rendered
-
-
-def _too_long(built: Built, recipe: Recipe, source: Source, trajectory: Trajectory) -> None:
-    tokens, limit = len(source.renderer.trajectory(trajectory).ids), recipe.train.sequence
-    if recipe.train.over_length == "error":
-        raise EdgexpError(f"the sample of {trajectory.task.id} has {tokens} tokens without memory, train.sequence is {limit}: raise it, or "
-                          'set train.over_length = "skip"')
-    built.skipped.append(trajectory.task.id)
-
-
-def _wanted(data: Data, trajectory: Trajectory) -> bool:
-    task = trajectory.task
-    return (not data.types or task.type in data.types) and (not data.groups or task.group in data.groups) and bool(trajectory.steps)
-
-
-def _named(data: Data) -> str:
-    parts = [f"{data.environment}, split {data.split}"]
-    parts += [f"types {', '.join(data.types)}"] if data.types else []
-    parts += [f"groups {', '.join(data.groups)}"] if data.groups else []
-    return "; ".join(parts + ([f"by {data.source}"] if data.source else []))
-
-
-def _figures(samples: Samples) -> dict[str, int]:
-    lengths = samples.lengths
-    labels = sum(len(samples.labels(i)) for i in range(len(samples)))
-    return {"samples": len(samples), "actions": sum(map(len, samples.spans)), "tokens": sum(lengths), "labels": labels,
-            "shortest": min(lengths, default=0), "median": int(median(lengths or [0])), "longest": max(lengths, default=0)}  # fmt: skip
