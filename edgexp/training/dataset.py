@@ -7,6 +7,9 @@ before it is used (`check.py`). What is too long is skipped and counted, or an e
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
 
 from edgexp.errors import EdgexpError
 from edgexp.export.reference import Sample
@@ -19,7 +22,7 @@ from edgexp.training.mixing import Kind
 from edgexp.training.prepared import Samples
 from edgexp.training.recipe import Recipe
 from edgexp.training.sources import Source, part
-from edgexp.training.statistics import Statistics, summary
+from edgexp.training.statistics import Statistics, figures, padding_of
 from edgexp.trajectory import Trajectory
 
 __all__ = ["MEASURED", "Built", "Source", "build"]
@@ -57,7 +60,8 @@ class Built:
     sets: dict[str, Samples] = field(default_factory=lambda: {"train": Samples()})
     reference: list[Sample] = field(default_factory=list)
     """What was rendered for each sample of the first held-out set."""
-    shown: list[Rendered] = field(default_factory=list)
+    shown: list[list[tuple[str, bool]]] = field(default_factory=list)
+    """Texts of the first training samples, in pieces; True marks what the model is to say."""
     about: dict[str, list[About]] = field(default_factory=lambda: {"train": []})
     """Of each set, what each sample is made of."""
     trajectories: int = 0
@@ -66,19 +70,29 @@ class Built:
     """Demonstrations that are neither trained on nor measured on, because they are too close to held-out ones."""
     skipped: list[str] = field(default_factory=list)
     """Tasks whose samples are too long even without memory."""
-    counted: Statistics | None = None
+    figures: Statistics = field(default_factory=Statistics)
 
-    def statistics(self) -> Statistics:
-        """Figures for people and for the run's record."""
-        assert self.counted is not None
-        return self.counted
+    @property
+    def remembered(self) -> int:
+        """Trajectories in the memory of training samples."""
+        return self.figures.remembered
+
+    @property
+    def dropped(self) -> int:
+        """Trajectories found for training samples, but left out because they did not fit."""
+        return self.figures.dropped
+
+    def statistics(self) -> dict[str, Any]:
+        """The figures as plain data, for the run's record."""
+        plain: dict[str, Any] = msgspec.to_builtins(self.figures)
+        return plain
 
 
 def build(recipe: Recipe, sources: Sequence[Source], progress: Progress = lambda *_: None) -> Built:
     """All samples of a recipe. Raises EdgexpError where a source has nothing, a sample is unsound, or (by the recipe) too long."""
     training, held_out, kept_out = part(recipe, sources)
     built = Built(trajectories=sum(len(found) for _, found in training), kept_out=kept_out)
-    tasks = tuple(sorted({t.task.id for _, found in held_out for t in found}))
+    held_kin = frozenset(mixing.kin(t.task.id) for _, found in held_out for t in found)
     total = built.trajectories + sum(len(found) for _, found in held_out)
     done = 0
 
@@ -88,19 +102,19 @@ def build(recipe: Recipe, sources: Sequence[Source], progress: Progress = lambda
         progress(done, total)
 
     for source, found in training:
-        _train_on(built, _Maker(recipe, source, tasks), source, found, tick)
+        _train_on(built, _Maker(recipe, source, held_kin), source, found, tick)
     for source, found in held_out:
         _measure_on(built, _Maker(recipe, source), found, tick)
     if not len(built.sets["train"]):
         raise EdgexpError(f"nothing is left to train on: every sample is longer than train.sequence = {recipe.train.sequence}")
-    built.counted = _count(built, recipe)
+    built.figures = _count(built, recipe)
     return built
 
 
 class _Maker:
     """Makes the samples of one source: finds, fits, renders, checks."""
 
-    def __init__(self, recipe: Recipe, source: Source, kept_out: tuple[str, ...] = ()):
+    def __init__(self, recipe: Recipe, source: Source, kept_out: frozenset[str] = frozenset()):
         given = source.renderer
         self.recipe = recipe
         self.renderer = Renderer(Remembering(given.tokenizer), given.template, given.instructions)
@@ -157,7 +171,7 @@ def _train_on(built: Built, maker: _Maker, source: Source, found: Sequence[Traje
             kind = kinds[variant][number] if memory.k else "absent"
             rendered = maker.add(built, "train", trajectory, kind, maker.memory(trajectory, kind, variant))
             if len(built.shown) < SHOWN:
-                built.shown.append(rendered)
+                built.shown.append(pieces(rendered, maker.renderer))
 
 
 def _measure_on(built: Built, maker: _Maker, found: Sequence[Trajectory], tick: Callable[[], None]) -> None:
@@ -171,6 +185,16 @@ def _measure_on(built: Built, maker: _Maker, found: Sequence[Trajectory], tick: 
             maker.add(built, f"valid-{name}", trajectory, kind, memory)
             if name == next(iter(maker.measured)):
                 built.reference.append(Sample(maker.renderer.instructions, trajectory, tuple(r.trajectory for r in memory.recalled)))
+
+
+def pieces(rendered: Rendered, renderer: Renderer) -> list[tuple[str, bool]]:
+    """The text of a sample in pieces, each with whether the model is to say it."""
+    out: list[tuple[str, bool]] = []
+    at = 0
+    for first, last in [*rendered.labels, (len(rendered.ids), len(rendered.ids))]:
+        out += [(renderer.tokenizer.decode(rendered.ids[at:first]), False), (renderer.tokenizer.decode(rendered.ids[first:last]), True)]
+        at = last
+    return [(text, said) for text, said in out if text]
 
 
 def _about(trajectory: Trajectory, kind: Kind, memory: Memory) -> About:
@@ -191,13 +215,14 @@ def _count(built: Built, recipe: Recipe) -> Statistics:
     matched = [a for a in about if a.kind == "matched"]
     return Statistics(
         trajectories=built.trajectories,
-        sets={name: summary(samples, recipe) for name, samples in built.sets.items()},
-        kinds={kind: kinds[kind] for kind in mixing.KINDS},
+        sets={name: figures(samples) for name, samples in built.sets.items()},
+        conditions={kind: kinds[kind] for kind in mixing.KINDS},
         empty=sum(a.kind != "absent" and not a.memory for a in about),
         remembered=sum(len(a.memory) for a in about),
         alike=round(sum(a.alike for a in matched) / max(1, sum(len(a.memory) for a in matched)), 4),
         dropped=sum(a.dropped for a in about),
         skipped=len(built.skipped),
         kept_out=built.kept_out,
+        padding=round(padding_of(built.sets["train"].lengths, recipe.train, recipe.seed), 4),
     )
 

@@ -27,12 +27,15 @@ _NEAREST = 16
 
 
 class Memories:
-    """Finds memory for trajectories of one environment in one bank. Nothing finds its own task, and nothing finds a task of `kept_out`."""
+    """Finds memory for trajectories of one environment in one bank. Nothing finds its own task, and nothing finds kin of `kept_out`."""
 
-    def __init__(self, settings: Settings, bank: Bank, environment: str, seed: int, kept_out: tuple[str, ...] = ()):
+    def __init__(self, settings: Settings, bank: Bank, environment: str, seed: int, kept_out: frozenset[str] = frozenset()):
         self._bank, self._environment, self._seed = bank, environment, seed
         # As `stack.open_stack` filters at run time; what is held out is left out besides.
-        self._filters = Filters(environment=environment, exclude_task_ids=kept_out)
+        self._filters = Filters(environment=environment)
+        if kept_out:
+            tasks = {entry.task_id for entry in bank.entries(self._filters, "accepted")}
+            self._filters = Filters(environment=environment, exclude_task_ids=tuple(sorted(t for t in tasks if mixing.kin(t) in kept_out)))
         self._retriever = Retriever(bank, k=settings.k, filters=self._filters, diversity=settings.diversity) if settings.k else None
         self._latest: tuple[str, Memory] = ("", Memory())
 

@@ -31,8 +31,11 @@ def draw(seed: int, *what: object) -> random.Random:
 def kin(task_id: str) -> str:
     """What must not stand on both sides of held out and trained on: the task, or where ids have a fourth part, all that share the rest
     (`worlds/train/17/3` is scene 3 of house 17, `alfworld/train/<room and goal>/<trial>` one of some drawn for a room and a goal).
+    Split `dev-bank` holds other scenes of the houses of `dev`.
     """
-    return "/".join(task_id.split("/")[:3])
+    environment, _, rest = task_id.partition("/")
+    split, _, rest = rest.partition("/")
+    return "/".join([environment, split.removesuffix("-bank"), rest.partition("/")[0]])
 
 
 def likeness(environment: str, task_id: str, task_type: str) -> str:
