@@ -119,10 +119,10 @@ class _Maker:
         self.recipe = recipe
         self.renderer = Renderer(Remembering(given.tokenizer), given.template, given.instructions)
         self.memories = Memories(recipe.memory, source.bank, source.data.environment, recipe.seed, kept_out)
-        self.measured = {name: kind for name, kind in MEASURED.items() if kind == "absent" or self._can(kind)}
 
-    def _can(self, kind: Kind) -> bool:
-        return self.recipe.memory.k > 0 and (kind != "mismatched" or self.memories.has_strangers)
+    def can(self, kind: Kind) -> bool:
+        """Whether there can be memory of that kind."""
+        return kind == "absent" or (self.recipe.memory.k > 0 and (kind != "mismatched" or self.memories.has_strangers))
 
     def room(self, trajectory: Trajectory) -> int:
         """Tokens left beside a trajectory without memory; negative where it is too long by itself."""
@@ -176,14 +176,15 @@ def _train_on(built: Built, maker: _Maker, source: Source, found: Sequence[Traje
 
 def _measure_on(built: Built, maker: _Maker, found: Sequence[Trajectory], tick: Callable[[], None]) -> None:
     """Add held-out trajectories under every kind of memory that is measured."""
+    measured = {name: kind for name, kind in MEASURED.items() if found and maker.can(kind)}
     for trajectory in found:
         tick()
         if maker.too_long(built, trajectory):
             continue
-        for name, kind in maker.measured.items():
+        for name, kind in measured.items():
             memory = maker.memory(trajectory, kind)
             maker.add(built, f"valid-{name}", trajectory, kind, memory)
-            if name == next(iter(maker.measured)):
+            if name == next(iter(measured)):
                 built.reference.append(Sample(maker.renderer.instructions, trajectory, tuple(r.trajectory for r in memory.recalled)))
 
 

@@ -92,14 +92,14 @@ def _limited(recipe: Recipe, source: Source, entries: list[Entry]) -> list[Entry
 
 
 def _hold_out(entries: Sequence[Entry], wanted: int, shuffle: Callable[[list[str]], None]) -> list[Entry]:
-    """`wanted` entries of tasks, or houses, drawn one after the other."""
+    """`wanted` entries, but half of them at most, of tasks or houses drawn one after the other."""
     families: dict[str, list[Entry]] = {}
     for entry in entries:
         families.setdefault(mixing.kin(entry.task_id), []).append(entry)
     order = sorted(families)
     shuffle(order)
     found = [entry for name in order for entry in families[name][:_OF_A_KIN]]
-    return found[:wanted]
+    return found[: min(wanted, len(entries) // 2)]
 
 
 def _even(count: int, parts: int) -> list[int]:

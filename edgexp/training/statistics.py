@@ -1,6 +1,7 @@
 """Figures of a dataset, as data: what will be trained on, how long it is, and what stands in its memory."""
 
 from collections.abc import Iterator, Sequence
+from math import ceil
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -60,9 +61,9 @@ class Statistics(msgspec.Struct, frozen=True):
         from rich.table import Table
 
         sets = Table("set", box=None)
-        columns = {name: {"ninety": "90 %"}.get(name, name) for name in ("samples", "actions", "tokens", "labels", "median", "ninety", "longest")}
-        for title in columns.values():
-            sets.add_column(title, justify="right", no_wrap=True)
+        columns = ("samples", "actions", "tokens", "labels", "median", "ninety", "longest")
+        for column in columns:
+            sets.add_column({"ninety": "90 %"}.get(column, column), justify="right", no_wrap=True)
         for name, row in self.sets.items():
             sets.add_row(name, *(f"{getattr(row, column):,}" for column in columns))
         rest = Table.grid(padding=(0, 2))
@@ -90,7 +91,7 @@ def figures(samples: Samples) -> Figures:
     labels = sum(int((spans[:, 1] - spans[:, 0]).sum()) for spans in samples.spans)
     return Figures(
         samples=len(samples), actions=sum(map(len, samples.spans)), tokens=sum(lengths), labels=labels,
-        shortest=lengths[0], median=lengths[len(lengths) // 2], ninety=lengths[int(0.9 * (len(lengths) - 1))], longest=lengths[-1],
+        shortest=lengths[0], median=lengths[len(lengths) // 2], ninety=lengths[ceil(0.9 * len(lengths)) - 1], longest=lengths[-1],
     )  # fmt: skip
 
 
