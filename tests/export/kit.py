@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
+from edgexp.engine.engine import Engine, log_probability
 from edgexp.export import ggml
 from edgexp.export.gguf_read import GgufFile, Tensor, open_gguf
 from edgexp.export.gguf_write import entry, write_gguf
+from edgexp.export.reference import Origin, Reference, Sample
+from edgexp.prompt import Renderer
 
 LINEAR = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
           "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
@@ -78,3 +81,21 @@ def write_adapter(folder: Path, modules: dict[str, tuple[int, int]], *, rank: in
     settings = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "bias": "none", "base_model_name_or_path": "tiny"}
     (folder / "adapter_config.json").write_text(json.dumps(settings | config))
     return folder
+
+
+def reference_of(engine: Engine, renderer: Renderer, samples: tuple[Sample, ...]) -> Reference:
+    """What a model says on some samples, token by token."""
+    rendered = [renderer.trajectory(s.trajectory, s.memory) for s in samples]
+    positions = [np.array([p for first, last in r.labels for p in range(first, last)]) for r in rendered]
+    logprobs, greedy = [], []
+    for r, places in zip(rendered, positions, strict=True):
+        sequence, rows = engine.new(), []
+        for place in places:
+            sequence.append(r.ids[len(sequence.ids) : place])
+            engine.evaluate([sequence])
+            assert sequence.logits is not None
+            rows.append((log_probability(sequence.logits, r.ids[place]), int(sequence.logits.argmax())))
+        engine.free(sequence)
+        logprobs.append(np.array([p for p, _ in rows], np.float32))
+        greedy.append(np.array([t for _, t in rows], np.int32))
+    return Reference(Origin("bf16", "0" * 64, samples=samples), [np.array(r.ids, np.int32) for r in rendered], positions, logprobs, greedy)
