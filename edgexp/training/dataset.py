@@ -66,6 +66,8 @@ class Built:
     """Of each set, what each sample is made of."""
     trajectories: int = 0
     """Demonstrations to train on."""
+    held_out: tuple[str, ...] = ()
+    """Tasks that are not trained on but measured on."""
     kept_out: int = 0
     """Demonstrations that are neither trained on nor measured on, because they are too close to held-out ones."""
     skipped: list[str] = field(default_factory=list)
@@ -91,8 +93,9 @@ class Built:
 def build(recipe: Recipe, sources: Sequence[Source], progress: Progress = lambda *_: None) -> Built:
     """All samples of a recipe. Raises EdgexpError where a source has nothing, a sample is unsound, or (by the recipe) too long."""
     training, held_out, kept_out = part(recipe, sources)
-    built = Built(trajectories=sum(len(found) for _, found in training), kept_out=kept_out)
-    held_kin = frozenset(mixing.kin(t.task.id) for _, found in held_out for t in found)
+    tasks = tuple(sorted({t.task.id for _, found in held_out for t in found}))
+    built = Built(trajectories=sum(len(found) for _, found in training), held_out=tasks, kept_out=kept_out)
+    held_kin = frozenset(map(mixing.kin, tasks))
     total = built.trajectories + sum(len(found) for _, found in held_out)
     done = 0
 
