@@ -52,7 +52,9 @@ def encoder_folder(own_home: Path) -> Path:
 @pytest.fixture(scope="session")
 def encoder(encoder_folder: Path) -> Encoder:
     """The default sentence encoder, opened once."""
-    return Encoder.open(encoder_folder)
+    from edgexp.models import DEFAULT_EMBEDDER
+
+    return Encoder.open(encoder_folder, name=DEFAULT_EMBEDDER)
 
 
 @pytest.fixture(scope="session")

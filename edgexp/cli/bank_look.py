@@ -109,9 +109,9 @@ def show(identity: str, bank: Path | None, as_json: bool) -> None:
 @bank_option
 @json_option
 def why(episode: str | None, step: int | None, bank: Path | None, as_json: bool) -> None:
-    """Why an episode had the memory it had: what was retrieved before which action, with which score, and what was left out.
+    """Why an episode had the memory it had: what was retrieved when, with which score, and what was left out.
 
-    Without EPISODE, the latest played episodes. With STEP, only the retrieval before that action (0: the first).
+    Without EPISODE, the latest played episodes. STEP is how many actions had been taken: 0 is the beginning.
 
     \b
     Examples:
@@ -129,7 +129,7 @@ def why(episode: str | None, step: int | None, bank: Path | None, as_json: bool)
         recalls = [recall for recall in found.recalls if step is None or recall.step == step]
         if step is not None and not recalls:
             at = ", ".join(str(recall.step) for recall in found.recalls) or "none"
-            raise UsageError(f"nothing was retrieved before action {step} of {found.id}; retrievals were before: {at}")
+            raise UsageError(f"nothing was retrieved at step {step} of {found.id}; there were retrievals at: {at}")
         if as_json:
             return print_json(found if step is None else recalls[0])
         ids = {hit.id for recall in recalls for hit in recall.hits}

@@ -98,7 +98,7 @@ def why(episode: Episode, recalls: Sequence[Recall], goals: Mapping[str, str]) -
     if not recalls:
         console.print("nothing was retrieved")
     for recall in recalls:
-        console.print(Text(f"\nbefore action {recall.step + 1}, in {1000 * recall.seconds:.1f} ms, for the query", "dim"))
+        console.print(Text(f"\nstep {recall.step}, in {1000 * recall.seconds:.1f} ms, for the query", "dim"))
         console.print(plain(recall.query))
         table = _table("score", "id", "", "goal")
         for hit in recall.hits:
