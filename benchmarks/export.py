@@ -26,7 +26,7 @@ import safetensors.numpy
 from rich.console import Console
 from rich.table import Table
 
-from edgexp.export.base import find_base
+from edgexp.export.base import open_base
 from edgexp.export.gguf_read import open_gguf
 from edgexp.export.names import ROLES
 from edgexp.export.quantise import QUANTS
@@ -84,7 +84,7 @@ def main() -> None:
     options = arguments()
     if options.setup:
         options.rival_python, options.llama_cpp = set_up(options.setup)
-    base = find_base(Path(), options.base).path
+    base = open_base(options.base).path
     with tempfile.TemporaryDirectory(dir=options.work) as name:
         work = Path(name)
         adapter = make_adapter(base, work / "adapter", options.rank)

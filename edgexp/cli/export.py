@@ -19,34 +19,38 @@ if TYPE_CHECKING:
 @click.option("--base", metavar="MODEL", help="A GGUF, or a name of edgexp models ls.  [default: what the adapter was trained on]")
 @click.option("--quant", default="q8_0", show_default=True, metavar="TYPE", help="f16, q8_0, q4_k_m or q4_0.")
 @click.option("--adapter-only", is_flag=True, help="Write only the adapter, as a GGUF that llama.cpp loads beside the base.")
-@click.option("--name", help="What --model will call it.  [default: the adapter folder's name]")
+@click.option("--name", help="What --model will call it.  [default: the adapter's]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.  [default: models/NAME in edgexp's home]")
 @click.option("--no-gate", is_flag=True, help="Do not compare with the trained model; the record says so.")
 @click.option("--json", "as_json", is_flag=True, help="The export's record as JSON on standard output.")
 def export(adapter: Path, base: str | None, quant: str, adapter_only: bool, name: str | None, out: Path | None, no_gate: bool,
            as_json: bool) -> None:
-    """Merge ADAPTER (a folder that edgexp train wrote) into its base and quantise it.
+    """Merge ADAPTER (a folder that edgexp train wrote, or the name of a run) into its base and quantise it.
 
     The exported model is compared with what the trained one said on held-out trajectories; an export that differs too much fails.
     """
-    from edgexp.export.base import find_base
+    from edgexp.export.base import find_base, open_base
     from edgexp.export.job import Request
     from edgexp.export.job import export as run
     from edgexp.export.manifest import pretty
     from edgexp.export.quantise import check_quant
+    from edgexp.export.trained import find_adapter
     from edgexp.home import home
 
-    kind, title = check_quant(quant), _name(adapter, name)
+    kind, adapter = check_quant(quant), find_adapter(adapter)
+    title = _name(adapter, name)
     folder = (out or home() / "models" / title).expanduser().absolute()
-    request = Request(adapter, find_base(adapter, base), title, folder, kind, adapter_only, not no_gate)
+    request = Request(adapter, open_base(base) if base else find_base(adapter), title, folder, kind, adapter_only, not no_gate)
     with _bars(quiet=as_json) as progress:
         exported = run(request, progress)
     click.echo(pretty(exported.record).decode(), nl=False) if as_json else _show(exported)
 
 
 def _name(adapter: Path, given: str | None) -> str:
-    """The name asked for, or one made from the folder's. Raises UsageError for one that cannot be a model's name."""
-    name = given if given is not None else re.sub(r"[^a-z0-9._-]+", "-", adapter.absolute().name.lower()).strip("-._")
+    """The name asked for, or one made from the adapter's. Raises UsageError for one that cannot be a model's name."""
+    from edgexp.export.trained import name_of
+
+    name = given if given is not None else re.sub(r"[^a-z0-9._-]+", "-", name_of(adapter).lower()).strip("-._")
     if not re.fullmatch("[a-z0-9][a-z0-9._-]*", name):
         raise UsageError(f"{name!r} cannot be a model's name; give one of small letters, digits, dots and dashes with --name")
     return name
@@ -56,6 +60,8 @@ def _show(exported: "Exported") -> None:
     from edgexp.export.parity import table
 
     record = exported.record
+    if record.training and record.training.base.sha256 not in ("", record.base.sha256):
+        click.echo(click.style(f"note: trained on {record.training.base.name}, merged into other weights", fg="yellow"), err=True)
     click.echo(f"wrote {record.file.path} ({record.file.size / 1e6:.0f} MB)")
     click.echo(table(record.parity) if record.parity else click.style("not compared with the trained model (--no-gate)", fg="yellow"))
     if exported.entry is not None:

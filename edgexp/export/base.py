@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.export.adapter import read_base_name
+from edgexp.export.trained import base_of
 from edgexp.models import digest, manifest, store
 
 
@@ -22,22 +22,38 @@ class Base:
     """SPDX identifier where a manifest says; empty otherwise."""
 
 
-def find_base(adapter: Path, named: str | None) -> Base:
-    """The base of an adapter: as named (a manifest's name or a GGUF), else what the adapter itself says.
+def find_base(adapter: Path) -> Base:
+    """The base that an adapter says it was trained on.
 
-    Raises UsageError where neither names one, EdgexpError where it is not on this machine or not the bytes its manifest means.
+    Raises UsageError where it names none that is known here, EdgexpError where the weights are other ones than it was trained on.
     """
-    name = named or read_base_name(adapter)
-    if not name:
+    trained = base_of(adapter)
+    if not trained.name:
         raise UsageError(f"{adapter} does not say what it was trained on; name the base with --base (a GGUF or a model's name)")
+    base = _known(trained.name)
+    if base is None:
+        raise UsageError(f"{adapter} was trained on {trained.name}, which is neither a GGUF here nor a model of edgexp models ls; "
+                         "name the base with --base")
+    if trained.sha256 and base.sha256 != trained.sha256:
+        raise EdgexpError(f"{adapter} was trained on other weights than {base.path} (sha256 {trained.sha256[:12]}…, here "
+                          f"{base.sha256[:12]}…); bring those, or name these with --base and let the comparison judge")
+    return base
+
+
+def open_base(named: str) -> Base:
+    """A base by a manifest's name or a GGUF's path. Raises UsageError where there is none, EdgexpError as `find_base`."""
+    base = _known(named)
+    if base is None:
+        raise UsageError(f"{named} is neither a GGUF here nor a model of edgexp models ls")
+    return base
+
+
+def _known(name: str) -> Base | None:
     path = Path(name).expanduser()
     if path.is_file():
         return Base(path.absolute(), digest.sha256(path))
     known = manifest.find(name) if "/" not in name and "\\" not in name else None
-    if known is None:
-        where = "" if named else f"{adapter} was trained on "
-        raise UsageError(f"{where}{name}, which is neither a GGUF here nor a model of edgexp models ls; name the base with --base")
-    return _from_manifest(known)
+    return _from_manifest(known) if known else None
 
 
 def _from_manifest(known: manifest.Manifest) -> Base:

@@ -12,11 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 import edgexp
 from edgexp.errors import EdgexpError
-from edgexp.export import child, manifest
+from edgexp.export import child, manifest, trained
 from edgexp.export.adapter import CONFIG, WEIGHTS
 from edgexp.export.base import Base
 from edgexp.export.gguf_read import open_gguf
@@ -25,6 +23,7 @@ from edgexp.export.manifest import Digested, Record
 from edgexp.export.parity import Parity
 from edgexp.export.quantise import check_quant
 from edgexp.export.reference import FILE as REFERENCE
+from edgexp.export.reference import read_reference
 from edgexp.home import write_atomic
 from edgexp.models import digest
 
@@ -86,16 +85,25 @@ def _check(request: Request) -> None:
     for name in (CONFIG, WEIGHTS):
         if not (request.adapter / name).is_file():
             raise EdgexpError(f"{request.adapter} is not an adapter: it has no {name}; name the folder that edgexp train wrote")
-    if request.gate and not (request.adapter / REFERENCE).is_file():
-        raise EdgexpError(f"{request.adapter} has no {REFERENCE}, so the export cannot be compared with the trained model; "
-                          "training writes it, and --no-gate exports without")
-    _training(request.adapter)
+    trained.read_training(request.adapter)
+    if request.gate:
+        _check_reference(request.adapter)
     if not request.adapter_only:
         manifest.check_name(request.name)
     try:
         request.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EdgexpError(f"{request.folder} cannot be made: {error.strerror or error}; name another place with --out") from error
+
+
+def _check_reference(adapter: Path) -> None:
+    if not (adapter / REFERENCE).is_file():
+        raise EdgexpError(f"{adapter} has no {REFERENCE}, so the export cannot be compared with the trained model; training writes it, "
+                          "and --no-gate exports without")
+    meant = read_reference(adapter / REFERENCE).origin.adapter_sha256
+    if meant != digest.sha256(adapter / WEIGHTS):
+        raise EdgexpError(f"{adapter / REFERENCE} was made with another adapter than the {WEIGHTS} beside it; train again, or export with "
+                          "--no-gate")
 
 
 def _writing(request: Request, out: Path) -> child.Merge | child.Lora:
@@ -135,6 +143,7 @@ def _publish(request: Request, made: Path, record: Record) -> Path | None:
 
 
 def _record(request: Request, file: Digested, parity: Parity | None) -> Record:
+    training = trained.read_training(request.adapter)
     return Record(
         name=request.name,
         kind="adapter" if request.adapter_only else "merged",
@@ -145,7 +154,8 @@ def _record(request: Request, file: Digested, parity: Parity | None) -> Record:
         adapter_config=_digested(request.adapter / CONFIG),
         code=edgexp.__version__,
         tools={name: importlib.metadata.version(name) for name in ("llama-cpp-python", "numpy")},
-        training=_training(request.adapter),
+        training=training,
+        training_record=_digested(request.adapter / trained.RECORD) if training else None,
         gate="passed" if parity is not None else "skipped",
         parity=parity,
     )
@@ -153,16 +163,6 @@ def _record(request: Request, file: Digested, parity: Parity | None) -> Record:
 
 def _digested(path: Path) -> Digested:
     return Digested(str(path.absolute()), digest.sha256(path), path.stat().st_size)
-
-
-def _training(adapter: Path) -> dict[str, object] | None:
-    """The training's own record, as it stands; None where there is none."""
-    try:
-        return msgspec.json.decode((adapter / "manifest.json").read_bytes(), type=dict[str, object])
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError) as error:
-        raise EdgexpError(f"{adapter / 'manifest.json'} cannot be read: {error}") from error
 
 
 @contextmanager

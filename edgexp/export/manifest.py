@@ -11,6 +11,7 @@ import msgspec
 
 from edgexp.errors import EdgexpError
 from edgexp.export.parity import Parity, table
+from edgexp.export.trained import Training
 from edgexp.home import home, write_atomic
 
 FORMAT = 1
@@ -41,8 +42,10 @@ class Record(msgspec.Struct, frozen=True):
     """edgexp's version."""
     tools: dict[str, str]
     """Versions of the packages that took part."""
-    training: dict[str, Any] | None
-    """The training's own record (recipe, bank snapshot, base), where the adapter has one."""
+    training: Training | None
+    """What the training says of itself (recipe, bank snapshots, base), where the adapter has its record."""
+    training_record: Digested | None
+    """That record's file."""
     gate: str
     """`passed`, `failed`, or `skipped` where the user asked for that."""
     parity: Parity | None

@@ -25,11 +25,11 @@ def tiny(tmp_path: Path) -> Callable[..., tuple[Tiny, GgufFile]]:
 @pytest.fixture(scope="session")
 def smollm_base() -> Path:
     """The default model's weights as they came, before requantising."""
-    from edgexp.export.base import find_base
+    from edgexp.export.base import open_base
     from edgexp.models import DEFAULT_POLICY
 
     try:
-        return find_base(Path(), DEFAULT_POLICY).path
+        return open_base(DEFAULT_POLICY).path
     except EdgexpError as error:
         pytest.skip(f"needs the default model's weights: {error}")
 

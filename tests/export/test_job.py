@@ -3,9 +3,12 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
+import msgspec
 import pytest
 from toys import make_trajectory
 
@@ -15,11 +18,12 @@ from edgexp.engine.native import Tuning
 from edgexp.errors import EdgexpError
 from edgexp.export import child, manifest
 from edgexp.export.adapter import read_adapter
-from edgexp.export.base import Base, find_base
+from edgexp.export.base import Base, open_base
 from edgexp.export.gguf_read import open_gguf
 from edgexp.export.job import Request, export
 from edgexp.export.merge import merge, patches
 from edgexp.export.reference import Sample, read_reference, write_reference
+from edgexp.export.trained import Training
 from edgexp.models import DEFAULT_POLICY, resolve
 from edgexp.prompt import Renderer
 from edgexp.template import learn
@@ -34,7 +38,7 @@ SAMPLES = (Sample(INSTRUCTIONS, make_trajectory(("wash the mug",) * 5, goal="was
 @pytest.fixture(scope="module")
 def base():
     try:
-        return find_base(None, DEFAULT_POLICY)
+        return open_base(DEFAULT_POLICY)
     except EdgexpError as error:
         pytest.skip(f"needs the default model's weights: {error}")
 
@@ -47,9 +51,15 @@ def trained(base, smollm_modules, tmp_path_factory):
     merge(open_gguf(base.path), patches(read_adapter(folder), open_gguf(base.path)), "f16", file)
     with Model(file, Tuning(1, 2, {"OMP_WAIT_POLICY": "PASSIVE"}, extra_buffers=False)) as model, Engine(model, 512, 4) as engine:
         renderer = Renderer(model.vocabulary, learn(model.template, model.vocabulary), INSTRUCTIONS)
-        write_reference(folder, reference_of(engine, renderer, SAMPLES))
-    (folder / "manifest.json").write_text('{"recipe": {"name": "smoke"}}')
+        write_reference(folder, belonging_to(folder, reference_of(engine, renderer, SAMPLES)))
+    (folder / "manifest.json").write_text('{"name": "mugs", "recipe": {"lora": {"rank": 4}}, "banks": ["b1"], "curve": []}')
     return folder
+
+
+def belonging_to(folder, reference):
+    """The reference as one of the adapter in a folder."""
+    sha256 = hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()
+    return replace(reference, origin=msgspec.structs.replace(reference.origin, adapter_sha256=sha256))
 
 
 def request(trained, base, folder, **settings):
@@ -68,7 +78,8 @@ def test_a_finished_export_is_complete_and_found_by_its_name(trained, base, tmp_
     assert record.file.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     assert record.base == manifest.Digested(str(base.path), base.sha256, base.path.stat().st_size)
     assert record.adapter.sha256 == hashlib.sha256((trained / "adapter_model.safetensors").read_bytes()).hexdigest()
-    assert (record.gate, record.kind, record.quant, record.training) == ("passed", "merged", "q8_0", {"recipe": {"name": "smoke"}})
+    trained_record = Training(name="mugs", recipe={"lora": {"rank": 4}}, banks=("b1",))
+    assert (record.gate, record.kind, record.quant, record.training) == ("passed", "merged", "q8_0", trained_record)
     assert record.parity.ids_checked == 1 and not record.parity.failures
     assert json.loads((tmp_path / "out" / f"{file.name}.export.json").read_bytes())["parity"]["greedy"] == record.parity.greedy
     assert {stage for stage, _, _ in seen} == {"merging", "comparing"}
@@ -90,7 +101,7 @@ def test_a_failed_gate_is_a_failed_export_and_the_earlier_one_stays(trained, bas
     assert json.loads(before["gated.q8_0.gguf.export.json"])["gate"] == "skipped"
     other = tmp_path / "other"
     write_adapter(other, {"model.layers.3.mlp.up_proj": (1536, 576)}, scale=3.0, rank=4)
-    write_reference(other, read_reference(trained / "reference.safetensors"))
+    write_reference(other, belonging_to(other, read_reference(trained / "reference.safetensors")))
     with pytest.raises(EdgexpError, match=r"does not say what the trained model said: log-probabilities differ by .* kept as .*rejected"):
         export(request(other, base, tmp_path, name="gated"))
     after = {p.name: p.read_bytes() for p in (tmp_path / "gated.q8_0.gguf.export.json", manifest.entry_path("gated"))}
@@ -116,11 +127,21 @@ def test_what_is_wrong_is_said_before_anything_is_written(trained, base, tmp_pat
     refused(r"is not an adapter: it has no adapter_model\.safetensors", bare, gate=False)
     (write_adapter(bare, {"model.layers.0.mlp.up_proj": (1536, 576)}) / "manifest.json").write_text("{")
     refused(r"manifest\.json cannot be read", bare, gate=False)
-    wrong = write_adapter(tmp_path / "wrong", {"model.layers.0.mlp.up_proj": (1536, 577)})
+    refused("is not the file that its manifest.json means", changed_after(trained, tmp_path / "changed"), gate=False)
+    write_reference(wrong := tmp_path / "wrong", read_reference(trained / "reference.safetensors"))
+    write_adapter(wrong, {"model.layers.0.mlp.up_proj": (1536, 577)})
+    refused("was made with another adapter than", wrong)
     refused("1536×576 in the base and 1536×577 in the adapter", wrong, gate=False)
     (tmp_path / "file").write_text("")
     with pytest.raises(EdgexpError, match="cannot be made"):
         export(request(trained, base, tmp_path / "file"))
+
+
+def changed_after(trained, folder):
+    """A copy of the adapter whose record means other weights."""
+    shutil.copytree(trained, folder)
+    (folder / "manifest.json").write_text(json.dumps({"files": {"adapter_model.safetensors": "0" * 64}}))
+    return folder
 
 
 def test_a_base_that_is_cut_short(trained, base, tmp_path):

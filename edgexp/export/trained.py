@@ -1,0 +1,76 @@
+"""Where an adapter lies and what its training says of it. Reads the record that training leaves; knows nothing of recipes' meaning."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgexp.errors import EdgexpError, UsageError
+from edgexp.export.adapter import CONFIG, WEIGHTS, read_base_name
+from edgexp.home import home
+from edgexp.models import digest
+
+RECORD = "manifest.json"
+
+
+class TrainedOn(msgspec.Struct, frozen=True):
+    """The base a training started from."""
+
+    name: str = ""
+    sha256: str = ""
+    """Of the GGUF; empty where it was none."""
+
+
+class Training(msgspec.Struct, frozen=True):
+    """The parts of a training's record that an export carries on; the rest stays with the adapter, found by the digest."""
+
+    name: str = ""
+    recipe: dict[str, Any] = {}
+    base: TrainedOn = TrainedOn()
+    banks: tuple[str, ...] = ()
+    """Fingerprints of the bank snapshots that gave the data."""
+    step: int = 0
+    code: str = ""
+    finished: str = ""
+    files: dict[str, str] = {}
+    """Name → sha256 of what training wrote."""
+
+
+def find_adapter(named: Path) -> Path:
+    """The folder of an adapter, by its own path, by that of its run, or by the name of a run in edgexp's home. Raises UsageError."""
+    named = named.expanduser()
+    for folder in (named, named / "adapter", home() / "runs" / named / "adapter"):
+        if (folder / CONFIG).is_file():
+            return folder.absolute()
+    raise UsageError(f"{named} is no adapter and no run: there is no {CONFIG} in it; name a folder that edgexp train wrote")
+
+
+def read_training(adapter: Path) -> Training | None:
+    """What training says of an adapter; None where it left no record (an adapter from elsewhere).
+
+    Raises EdgexpError where the record cannot be read, or the weights are not the ones it means.
+    """
+    path = adapter / RECORD
+    try:
+        training = msgspec.json.decode(path.read_bytes(), type=Training)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise EdgexpError(f"{path} cannot be read: {error}") from error
+    for name in (WEIGHTS, CONFIG):
+        if name in training.files and digest.sha256(adapter / name) != training.files[name]:
+            raise EdgexpError(f"{adapter / name} is not the file that its {RECORD} means; it was changed or damaged after training")
+    return training
+
+
+def base_of(adapter: Path) -> TrainedOn:
+    """The base by the training's record, else by the adapter's own configuration, which knows no digest."""
+    training = read_training(adapter)
+    return training.base if training and training.base.name else TrainedOn(read_base_name(adapter))
+
+
+def name_of(adapter: Path) -> str:
+    """A name for what is made of an adapter: its training's, else its folder's, or its run's where the folder is just called adapter."""
+    training = read_training(adapter)
+    folder = adapter.absolute()
+    return (training.name if training else "") or (folder.parent if folder.name == "adapter" else folder).name
