@@ -80,7 +80,7 @@ class Retriever:
         self._filters = filters or Filters()
         self._diversity = diversity
         self._exclude_self = exclude_self
-        self._vectors: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._vectors: OrderedDict[tuple[Kind, str], NDArray[np.float32]] = OrderedDict()
 
     def due(self, step: int) -> bool:
         """Whether to recall after `step` actions."""
@@ -101,7 +101,7 @@ class Retriever:
         filters = self._filters
         if self._exclude_self:
             filters = msgspec.structs.replace(filters, exclude_task_ids=(*filters.exclude_task_ids, task.id))
-        vector = self._embed(query) if known is None else known
+        vector = self._embed(kind, query) if known is None else known
         hits = self._bank.search(kind, vector, self.k if self._diversity is None else self.k * _POOL, filters)
         chosen, dropped = self._spread(kind, hits)
         recalled = tuple(Recalled(trajectory, hit.score) for trajectory, hit in zip(self._bank.read(ids(chosen)), chosen, strict=True))
@@ -112,14 +112,14 @@ class Retriever:
             return "task", task_text(goal, observation)
         return "course", recent_course(goal, steps, self._bank.embedder)
 
-    def _embed(self, query: str) -> "NDArray[np.float32]":
+    def _embed(self, kind: Kind, query: str) -> "NDArray[np.float32]":
         """The query's vector, remembered: the static query of a task costs once."""
-        vector = self._vectors.get(query)
+        vector = self._vectors.get((kind, query))
         if vector is None:
-            vector = self._vectors[query] = self._bank.embed(query)
+            vector = self._vectors[kind, query] = self._bank.embed(query, kind)
             if len(self._vectors) > _REMEMBERED_QUERIES:
                 self._vectors.popitem(last=False)
-        self._vectors.move_to_end(query)
+        self._vectors.move_to_end((kind, query))
         return vector
 
     def _spread(self, kind: Kind, hits: Sequence[Hit]) -> tuple[list[Hit], tuple[Dropped, ...]]:

@@ -185,16 +185,16 @@ class Bank:
         index = self._indexes.fresh(kind)
         if not index:
             return []
-        vector = self.embed(query) if isinstance(query, str) else query
+        vector = self.embed(query, kind) if isinstance(query, str) else query
         if vector.shape != (index.dimensions,) or not check.is_unit(vector[None, :])[0]:
             raise UsageError(f"a query of shape {vector.shape} that is not a unit vector of {index.dimensions} dimensions")
         return search(self._store, index, vector, k, filters or Filters())
 
-    def embed(self, query: str) -> "NDArray[np.float32]":
-        """The unit vector [dimensions] of a query. Raises EdgexpError when the bank was opened without its encoder."""
+    def embed(self, query: str, kind: Kind = "task") -> "NDArray[np.float32]":
+        """The unit vector [dimensions] of a query of one kind. Raises EdgexpError when the bank was opened without its encoder."""
         embedder = self.embedder
         self._check_encoder(self._store.encoder(), embedder)
-        vector: NDArray[np.float32] = embedder.encode([query], query=True)[0]
+        vector: NDArray[np.float32] = embed.key_vectors(embedder, kind, [query], query=True)[0]
         return vector
 
     def vectors(self, kind: Kind, ids: Sequence[str]) -> "NDArray[np.float32]":

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from edgexp.bank import check
-from edgexp.bank.keys import KINDS, Kind, text_of
+from edgexp.bank.keys import KINDS, Kind, pieces, text_of
 from edgexp.bank.store import EncoderRow, Store
 from edgexp.errors import EdgexpError
 from edgexp.trajectory import Trajectory
@@ -35,14 +35,28 @@ class Embedder(Protocol):
 
 def vectors_of(embedder: Embedder, trajectories: Sequence[Trajectory]) -> list[dict[Kind, bytes]]:
     """The vectors of each trajectory as they are stored, little-endian f16. Raises EdgexpError when one is not a unit vector."""
-    texts = [text_of(trajectory, kind) for kind in KINDS for trajectory in trajectories]
-    vectors = embedder.encode(texts)
-    for sound, text in zip(check.is_unit(vectors), texts, strict=True):
-        if not sound:
-            raise EdgexpError(f"the encoder {embedder.name} gave no unit vector for {text[:60]!r}: nothing was stored")
-    data = [vector.tobytes() for vector in vectors.astype("<f2")]
-    count = len(trajectories)
-    return [{kind: data[number * count + index] for number, kind in enumerate(KINDS)} for index in range(count)]
+    by_kind: dict[Kind, list[bytes]] = {}
+    for kind in KINDS:
+        texts = [text_of(trajectory, kind) for trajectory in trajectories]
+        vectors = key_vectors(embedder, kind, texts)
+        for sound, text in zip(check.is_unit(vectors), texts, strict=True):
+            if not sound:
+                raise EdgexpError(f"the encoder {embedder.name} gave no unit vector for {text[:60]!r}: nothing was stored")
+        by_kind[kind] = [vector.tobytes() for vector in vectors.astype("<f2")]
+    return [{kind: data[index] for kind, data in by_kind.items()} for index in range(len(trajectories))]
+
+
+def key_vectors(embedder: Embedder, kind: Kind, texts: Sequence[str], *, query: bool = False) -> "NDArray[np.float32]":
+    """Unit vectors [len(texts), dimensions] of keys or queries of one kind, made of their pieces."""
+    import numpy as np
+
+    parts = [pieces(kind, text) for text in texts]
+    encoded = iter(embedder.encode([text for part in parts for text, _ in part], query=query))
+    sums = np.array([sum(next(encoded) * np.float32(weight) for _, weight in part) for part in parts], np.float32)
+    sums = sums.reshape(len(texts), embedder.dimensions)
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = sums / np.maximum(lengths, 1e-12)
+    return unit
 
 
 def reembed(store: Store, embedder: Embedder, progress: Callable[[int, int], None] | None = None) -> int:
