@@ -20,7 +20,7 @@ from edgexp.trajectory import Task
 INSTRUCTIONS = """\
 You are in a house that has its own ways and do what is asked of you, one action a turn. Answer with the action only, in one of these forms:
 go to [place]
-[verb] [object] [from, to or with] [place or object]
+[verb] [object] [preposition] [place or object]
 [verb] [place]
 [verb] [word]
 examine [place or object]

@@ -7,7 +7,7 @@ place that its own goal names where the past goal named others.
 from collections.abc import Sequence
 
 from edgexp.environments.worlds.players import NAME, Move, Player, Ways, type_of
-from edgexp.trajectory import Trajectory
+from edgexp.trajectory import Step, Trajectory
 
 
 def imitator(memory: Sequence[Trajectory]) -> Player:
@@ -20,22 +20,22 @@ def read_ways(past: Trajectory, goal: str, memory: Sequence[Trajectory] = ()) ->
 
     `memory` may add where things lie in that house.
     """
-    if not past.success or len(names := NAME.findall(past.steps[-1].action)) != 2:
-        return None
-    thing, place = names
+    handled = [(index, names) for index, step in enumerate(past.steps) if len(names := NAME.findall(step.action)) == 2]
+    if not past.success or not handled or handled[-1][0] != len(past.steps) - 1:
+        return None  # it does not end with a thing being put somewhere
+    thing, place = handled[-1][1]
     then, now = _words(past.goal), _words(goal)
     state = next((step.observation for step in past.steps if f"The {thing} is " in step.observation), "").rpartition(" ")[2].rstrip(".")
     if len(then) != len(now) or state not in now or not {type_of(thing), type_of(place)} <= set(then):
         return None
-    first = next(index for index, step in enumerate(past.steps) if thing in step.action)
-    openings = (step for step in past.steps if " is open. " in step.observation and not step.action.startswith(("go to", "examine")))
+    first = next(index for index, names in handled if names[0] == thing)
     return Ways(
         object=now[then.index(type_of(thing))],
         target=now[then.index(type_of(place))],
         state=state,
-        take=_with_slots(past.steps[first].action, "{thing}", "{place}"),
-        put=_with_slots(past.steps[-1].action, "{thing}", "{place}"),
-        open=next((_with_slots(step.action, "{place}") for step in openings), "open {place}"),
+        take=_with_slots(past.steps[first].action),
+        put=_with_slots(past.steps[-1].action),
+        open=next(map(_opening, filter(_opens, past.steps)), "open {place}"),
         storage=tuple({type_of(name): None for other in (past, *memory) for name in _looked_into(other)}),
         tries=[_moves(past, thing, first)],
     )
@@ -45,11 +45,17 @@ def _words(goal: str) -> list[str]:
     return [word.strip(".,") for word in goal.split()]
 
 
-def _with_slots(action: str, *slots: str) -> str:
-    """The action with its names, in order, replaced."""
-    for name, slot in zip(NAME.findall(action), slots, strict=True):
-        action = action.replace(name, slot, 1)
-    return action
+def _with_slots(action: str) -> str:
+    """`take apple 1 from shelf 1` as `take {thing} from {place}`."""
+    return NAME.sub("{place}", NAME.sub("{thing}", action, count=1), count=1)
+
+
+def _opens(step: Step) -> bool:
+    return " is open. " in step.observation and not step.action.startswith(("go to ", "examine "))
+
+
+def _opening(step: Step) -> str:
+    return NAME.sub("{place}", step.action)
 
 
 def _looked_into(past: Trajectory) -> list[str]:
@@ -65,7 +71,7 @@ def _moves(past: Trajectory, thing: str, first: int) -> list[Move]:
     handling = {type_of(past.steps[first].action), type_of(past.steps[-1].action)}
     for step in past.steps[first + 1 : -1]:
         action = step.action
-        if action.startswith("go to ") or " is open. " in step.observation:
+        if action.startswith("go to ") or _opens(step):
             continue
         if type_of(action) in handling:
             lies = type_of(action) == type_of(past.steps[-1].action)
