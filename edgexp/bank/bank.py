@@ -288,7 +288,7 @@ class Bank:
             encoder = self._store.encoder()
             self._check_encoder(encoder, embedder)
             if not encoder:
-                encoder = self._store.know_encoder(embedder.id, embedder.name, embedder.dimensions)
+                encoder = self._store.know_encoder(embed.identity(embedder), embedder.name, embedder.dimensions)
                 self._store.use_encoder(encoder)
             added = [identity for identity in new if identity not in held]
             for identity in added:
@@ -309,9 +309,10 @@ class Bank:
             raise EdgexpError(f"the bank {self.path} is open for reading only")
 
     def _check_encoder(self, made_with: EncoderRow | None, embedder: Embedder) -> None:
-        if made_with and made_with.id != embedder.id:
+        wanted = embed.identity(embedder)
+        if made_with and made_with.id != wanted:
             raise EdgexpError(
-                f"the bank {self.path} was embedded with {made_with.name} ({made_with.id}), not with {embedder.name} ({embedder.id}): "
+                f"the bank {self.path} was embedded with {made_with.name} ({made_with.id}), not with {embedder.name} ({wanted}): "
                 f"`edgexp bank rebuild --encoder {embedder.name}` embeds it anew"
             )
 

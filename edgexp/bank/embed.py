@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from edgexp.bank import check
-from edgexp.bank.keys import KINDS, Kind, pieces, text_of
+from edgexp.bank.keys import KINDS, VERSION, Kind, pieces, text_of
 from edgexp.bank.store import EncoderRow, Store
 from edgexp.errors import EdgexpError
 from edgexp.trajectory import Trajectory
@@ -31,6 +31,11 @@ class Embedder(Protocol):
 
     def count(self, text: str, *, query: bool = False) -> int:
         """Tokens of a text, with what lies over `max_tokens`."""
+
+
+def identity(embedder: Embedder) -> str:
+    """What stored vectors depend on: the encoder, and how keys are made of its vectors."""
+    return f"{embedder.id}.{VERSION}"
 
 
 def vectors_of(embedder: Embedder, trajectories: Sequence[Trajectory]) -> list[dict[Kind, bytes]]:
@@ -66,7 +71,7 @@ def reembed(store: Store, embedder: Embedder, progress: Callable[[int, int], Non
     """
     database, done = store.database, 0
     with database.transaction():
-        encoder = store.know_encoder(embedder.id, embedder.name, embedder.dimensions)
+        encoder = store.know_encoder(identity(embedder), embedder.name, embedder.dimensions)
     repair = set(check.bad_vectors(store, encoder))
     while True:
         with database.transaction():

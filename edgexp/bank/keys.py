@@ -13,6 +13,8 @@ Kind = Literal["task", "course"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
+VERSION = 2
+"""Of how keys are made of texts: to be raised with every change here, so that a bank made before says that it must be rebuilt."""
 OBSERVATION_WEIGHT = 0.75
 """What the first observation counts in a `task` key, where the goal counts 1.
 

@@ -57,11 +57,15 @@ def writing(path: Path | None, create: bool = False) -> "Iterator[Bank]":
 
 def use_encoder(opened: "Bank", named: str | None) -> None:
     """Open the encoder that was named, or else the one the bank was made with, or else the default one, and give it to the bank."""
+    opened.use(encoder_for(opened, named))
+
+
+def encoder_for(opened: "Bank", named: str | None) -> "Encoder":
+    """The encoder that was named, or else the one the bank was made with, or else the default one."""
     if named or not opened.encoder_name:
-        opened.use(encoder_named(named))
-        return
+        return encoder_named(named)
     try:
-        opened.use(encoder_named(opened.encoder_name))
+        return encoder_named(opened.encoder_name)
     except UsageError as error:
         raise EdgexpError(f"{opened.path} was made with the encoder {opened.encoder_name}, no model of that name is known: "
                           "give its folder with --encoder") from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgexp.cli.bank_common import (
-    encoder_named,
+    encoder_for,
     encoder_option,
     filter_options,
     filters_of,
@@ -148,11 +148,7 @@ def rebuild(bank: Path | None, encoder: str | None) -> None:
       edgexp bank rebuild --encoder qwen3-embedding-0.6b
     """
     with writing(bank) as opened, progress_bar("rebuilding") as progress:
-        if encoder:
-            embedded = opened.rebuild(encoder_named(encoder), progress)
-        else:
-            use_encoder(opened, None)
-            embedded = opened.rebuild(None, progress)
+        embedded = opened.rebuild(encoder_for(opened, encoder), progress)
     click.echo(f"index files made anew, {embedded:,} trajectories embedded")
 
 

@@ -45,14 +45,14 @@ def test_an_entry_says_what_the_trajectory_says(bank: Bank) -> None:
     assert (entry.success, entry.score, entry.steps, entry.created) == (t.success, t.score, len(t.steps), t.provenance.created)
 
 
-def test_the_nearest_are_found_by_text_and_by_vector(bank: Bank, words: WordEncoder) -> None:
+def test_the_nearest_are_found_by_text_and_by_vector(bank: Bank) -> None:
     bank.add(trajectories(200))
     wanted = trajectory(42)
     text = task_text(wanted.goal, wanted.observation)
     first, *others = bank.search("task", text, 5)
     assert first.id == wanted.id and first.score == pytest.approx(1, abs=2e-3)
     assert len(others) == 4 and all(first.score >= hit.score for hit in others)
-    assert bank.search("task", words.encode([text])[0], 5) == [first, *others]
+    assert bank.search("task", bank.embed(text, "task"), 5) == [first, *others]
     assert bank.search("course", text, 5) != [first, *others]
     assert len(bank.search("task", text, 500)) == 200
 
@@ -185,6 +185,22 @@ def test_an_open_bank_notices_that_another_process_gave_it_another_encoder(tmp_p
         for use in (lambda: first.search("task", "a mug"), lambda: first.add([trajectory(99)])):
             with pytest.raises(EdgexpError, match="embedded with new"):
                 use()
+
+
+def test_a_bank_whose_keys_were_made_otherwise_must_be_rebuilt(
+    tmp_path: Path, words: WordEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgexp.bank import embed
+
+    with monkeypatch.context() as before, Bank.open(tmp_path / "bank", words) as bank:
+        before.setattr(embed, "VERSION", 1)
+        bank.add(trajectories(20))
+    with pytest.raises(EdgexpError, match="edgexp bank rebuild --encoder words"):
+        Bank.open(tmp_path / "bank", words)
+    with Bank.open(tmp_path / "bank") as bank:
+        assert bank.rebuild(words) == 20
+    with Bank.open(tmp_path / "bank", words) as bank:
+        assert len(bank.search("task", "a mug", 3)) == 3 and bank.verify() == []
 
 
 def test_vectors_that_are_none_are_refused(tmp_path: Path) -> None:
