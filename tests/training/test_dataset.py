@@ -208,6 +208,39 @@ def test_memory_that_does_not_fit_is_dropped_whole(house, renderer):
         assert ids == renderer.trajectory(house.get(about.trajectory), house.read(about.memory)).ids
 
 
+def test_memory_fits_to_the_token(tmp_path, renderer):
+    """The arithmetic of `ModelPolicy`: the room is what is left beside the episode and both headings."""
+    one, two, short = (numbered(n, success=True) for n in (1, 2, 3))
+    with bank_of(tmp_path, [one, two, short]) as bank:
+        first = build(recipe("", "check.held_out=0"), [source(bank, renderer)])
+        for about in first.about["train"]:
+            trajectory, memory = bank.get(about.trajectory), bank.read(about.memory)
+            need = len(renderer.trajectory(trajectory).ids) + renderer.headers_cost + sum(map(renderer.cost, memory))
+            for limit, kept in ((need, 2), (need - 1, 1)):
+                asked = recipe("", "check.held_out=0", f"train.sequence={limit}", "train.over_length=skip")
+                again = build(asked, [source(bank, renderer)])
+                [found] = [a for a in again.about["train"] if a.trajectory == about.trajectory]
+                assert (len(found.memory), found.dropped) == (kept, 2 - kept)
+
+
+def test_every_sample_is_checked(house, renderer):
+    """A tokenizer that spells actions in other words than they have."""
+
+    class Lossy:
+        def __init__(self, tokenizer):
+            self._tokenizer = tokenizer
+
+        def __getattr__(self, name):
+            return getattr(self._tokenizer, name)
+
+        def encode(self, text):
+            return self._tokenizer.encode(text.replace("microwave", "oven"))
+
+    lossy = Renderer(Lossy(renderer.tokenizer), renderer.template, renderer.instructions)
+    with pytest.raises(EdgexpError, match=r"household/train/\d+ \(t.*\) cannot be trained on: .* is not the action '.*microwave"):
+        build(recipe(), [source(house, lossy)])
+
+
 def test_the_memory_budget_is_kept(house, renderer):
     built = build(recipe("", "memory.budget=300"), [source(house, renderer, limit=80)])
     costs = [sum(map(renderer.cost, house.read(about.memory))) for about in built.about["train"]]
