@@ -110,7 +110,7 @@ def _scene(facts: Facts, goal: Goal) -> Scene:
     things = sorted(_thing_ids(facts), key=str.lower)
     everything = sorted(receptacles + things, key=str.lower)
     called = dict(zip(everything, numbered(map(_stem, everything)), strict=True))
-    places: defaultdict[str, int] = defaultdict(lambda: len(places))
+    places: defaultdict[str, int] = defaultdict(lambda: len(places))  # numbered as they come up
     start = places[starts[0][1]]
     return Scene(
         receptacles=_receptacles(facts, receptacles, called, places),
