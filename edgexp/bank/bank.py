@@ -62,6 +62,7 @@ class Bank:
         `wait` seconds for other writers. Raises EdgexpError when there is no bank, when it is damaged or of a newer version, or when
         another encoder made it.
         """
+        path = path.absolute()
         database = connect(path / FILE, readonly=readonly, create=create and not readonly, wait=wait)
         try:
             bank = cls(path, Store(database), readonly, exact_limit)
@@ -117,7 +118,7 @@ class Bank:
         known: list[str] = []
         source = iter(trajectories)
         while batch := list(islice(source, embed.BATCH)):
-            result = self._add({trajectory.id: trajectory for trajectory in batch}, status)
+            result = self._add(_by_id(batch), status)
             added += result.added
             known += result.known
             self._indexes.added(len(result.added))
@@ -136,9 +137,11 @@ class Bank:
 
     def forget(self, ids: Sequence[str]) -> int:
         """Remove trajectories from the database and from every index file; how many there were."""
+        self._may_write()
+        self._indexes.discard()  # first: a crash after this leaves a bank without index files, never one that remembers
         with self._writing():
-            self._indexes.discard()  # first: a crash after this leaves a bank without index files, never one that remembers
             gone = self._store.delete(ids)
+        self._indexes.discard()  # again: another writer may have made files meanwhile
         self._store.database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         self._indexes.snapshot(_WORTH_A_FILE)
         return gone
@@ -274,6 +277,7 @@ class Bank:
         self._may_write()
         self._embedder = encoder or self._embedder
         embedded = embed.reembed(self._store, self._embedder, progress) if self._embedder else 0
+        self._indexes.reset()
         self._indexes.rebuild(progress)
         return embedded
 
@@ -315,6 +319,15 @@ class Bank:
                 f"the bank {self.path} was embedded with {made_with.name} ({made_with.id}), not with {embedder.name} ({wanted}): "
                 f"`edgexp bank rebuild --encoder {embedder.name}` embeds it anew"
             )
+
+
+def _by_id(batch: Sequence[Trajectory]) -> dict[str, Trajectory]:
+    """The trajectories of a batch by their ids, each once. Raises EdgexpError for texts that no file could hold."""
+    try:
+        return {trajectory.id: trajectory for trajectory in batch}
+    except UnicodeEncodeError as error:
+        tasks = ", ".join(trajectory.task.id for trajectory in batch[:3])
+        raise EdgexpError(f"an episode of {tasks} holds text that is not Unicode ({error.reason}): it was not stored") from error
 
 
 def default_path() -> Path:

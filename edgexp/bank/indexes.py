@@ -51,6 +51,10 @@ class Indexes:
         for index in self.all():
             index.discard()
 
+    def reset(self) -> None:
+        """Look at the store anew: this process has given the bank another encoder."""
+        self._encoder = None
+
     def rebuild(self, progress: Progress | None = None) -> None:
         """Make every index file anew from the store."""
         for index in self.all():

@@ -4,6 +4,8 @@ import json
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -103,6 +105,23 @@ def test_forgotten_is_gone_from_database_index_and_files(tmp_path: Path, words: 
         assert bank.search("task", query)[0].id == gone.id
 
 
+def test_forgetting_first_thing_in_a_bank_whose_index_is_damaged(tmp_path: Path, words: WordEncoder) -> None:
+    with Bank.open(tmp_path / "bank", words) as bank:
+        bank.add(trajectories(400))
+    for path in bank.path.glob("*.vectors"):
+        path.write_bytes(b"rubbish")
+    with Bank.open(tmp_path / "bank", words) as bank:
+        assert bank.forget([trajectory(1).id]) == 1
+        assert bank.verify() == [] and bank.count() == 399
+
+
+def test_text_that_is_not_unicode_is_refused(bank: Bank) -> None:
+    with pytest.raises(EdgexpError, match="not Unicode"):
+        bank.add([msgspec.structs.replace(trajectory(1), goal="half a pair \ud800")])
+    bank.add([msgspec.structs.replace(trajectory(1), goal="a whole one \U0001f600, and \0")])
+    assert bank.count() == 1 and bank.verify() == []
+
+
 def test_ids_are_found_by_their_beginning(bank: Bank) -> None:
     bank.add(trajectories(300))
     some = trajectory(5).id
@@ -152,6 +171,16 @@ def test_a_bank_has_one_encoder_until_it_is_rebuilt(tmp_path: Path) -> None:
     with Bank.open(path, other) as bank:
         wanted = trajectory(8)
         assert bank.search("task", task_text(wanted.goal, wanted.observation))[0].id == wanted.id
+
+
+def test_a_bank_in_use_can_be_given_another_encoder(bank: Bank) -> None:
+    bank.add(trajectories(300))
+    bank.search("task", "a mug")
+    other = WordEncoder("other", 48)
+    assert bank.rebuild(other) == 300
+    wanted = trajectory(8)
+    assert bank.search("task", task_text(wanted.goal, wanted.observation))[0].id == wanted.id
+    assert bank.stats().dimensions == 48 and bank.verify() == []
 
 
 def test_an_interrupted_rebuild_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -288,6 +317,28 @@ def test_files_that_are_no_bank_of_ours(tmp_path: Path, words: WordEncoder) -> N
         Bank.open(tmp_path / "a file")
     with Bank.open(file("empty"), words) as bank:  # what a crash in the very first moment leaves
         assert bank.add([trajectory(1)]).added
+
+
+def test_an_older_bank_is_brought_up_to_date(tmp_path: Path, words: WordEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgexp.bank import schema
+
+    with Bank.open(tmp_path / "bank", words) as bank:
+        bank.add(trajectories(5))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("ALTER TABLE trajectory ADD COLUMN mood TEXT",)))
+    with pytest.raises(EdgexpError, match="older version"):
+        Bank.open(tmp_path / "bank", readonly=True)
+    with Bank.open(tmp_path / "bank", words) as bank:
+        assert bank._store.database.rows("SELECT count(mood) FROM trajectory") == [(0,)] and bank.count() == 5
+    with Bank.open(tmp_path / "bank", readonly=True) as bank:
+        assert bank.verify() == []
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, edgexp.bank, edgexp.retrieval, edgexp.embedding\n"
+        "print([m for m in ('numpy', 'onnxruntime', 'usearch', 'numkong', 'tokenizers') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
 def test_a_damaged_database_is_a_clear_line_and_never_a_crash(tmp_path: Path, words: WordEncoder) -> None:

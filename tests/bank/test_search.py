@@ -1,5 +1,8 @@
 """Search equals brute force over what is accepted, whatever was added, forgotten, accepted and snapshotted, in whatever order."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +185,26 @@ def test_a_graph_forgets(tmp_path: Path, words: WordEncoder) -> None:
         assert not graph.exists()
         assert gone not in [hit.id for hit in bank.search("task", "put a mug on the shelf.", 499)]
         assert bank.rebuild() == 0 and list(bank.path.glob("task-*.graph")) and bank.verify() == []
+
+
+def test_a_graph_and_the_encoder_live_in_one_process(tmp_path: Path, encoder_folder: Path) -> None:
+    """USearch loaded before onnxruntime makes it crash on import: nothing here may ever load them in that order."""
+    with Bank.open(tmp_path / "bank", WordEncoder(), exact_limit=50) as bank:
+        bank.add(trajectories(100))
+        bank._indexes.snapshot(1)
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from bank_samples import WordEncoder
+        from edgexp.bank import Bank
+        from edgexp.embedding import Encoder
+        with Bank.open(Path(sys.argv[1]), WordEncoder(), readonly=True, exact_limit=50) as bank:
+            print(len(bank.search("task", "a mug", 3)), "usearch.index" in sys.modules)
+        print(len(Encoder.open(Path(sys.argv[2])).encode(["a mug"])))
+    """
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    command = [sys.executable, "-c", code, str(tmp_path / "bank"), str(encoder_folder)]
+    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split() == ["3", "True", "1"]
 
 
 @given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=30), st.integers(1, 40))
