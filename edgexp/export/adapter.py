@@ -76,7 +76,9 @@ def read_adapter(folder: Path) -> Adapter:
     for name, values in _tensors(folder / WEIGHTS).items():
         match = _TENSOR.fullmatch(name)
         if not match:
-            raise EdgexpError(f"{folder / WEIGHTS}: tensor {name} is not part of a LoRA on a linear module; edgexp exports only those")
+            embedding = name.endswith((".base_layer.weight", "embed_tokens.weight"))
+            hint = "save it with save_embedding_layers=False" if embedding else "leave it out"
+            raise EdgexpError(f"{folder / WEIGHTS}: tensor {name} is not part of a LoRA on a linear module; {hint}")
         if not np.isfinite(values).all():
             raise EdgexpError(f"{folder / WEIGHTS}: tensor {name} holds NaN or infinity; take an earlier checkpoint")
         halves.setdefault(match["module"], {})[match["side"]] = values

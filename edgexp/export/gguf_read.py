@@ -111,8 +111,8 @@ def open_gguf(path: Path) -> GgufFile:
         raise EdgexpError(f"no model file at {path}") from error
     except OSError as error:
         raise EdgexpError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (struct.error, IndexError) as error:
-        raise EdgexpError(f"{path} is cut short: it ends inside its header; download or copy it again") from error
+    except (struct.error, IndexError, OverflowError, RecursionError) as error:
+        raise EdgexpError(f"{path} is cut short or damaged: its header makes no sense; download it again") from error
 
 
 def _parse(path: Path, size: int, data: mmap.mmap) -> GgufFile:

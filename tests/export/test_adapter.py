@@ -71,7 +71,8 @@ def test_settings_that_cannot_be_exported(tmp_path, config, words):
 
 
 @pytest.mark.parametrize(("name", "values", "words"), [
-    ("base_model.model.lm_head.weight", np.ones((2, 2)), "not part of a LoRA"),
+    ("base_model.model.lm_head.weight", np.ones((2, 2)), "not part of a LoRA on a linear module; leave it out"),
+    ("base_model.model.lm_head.base_layer.weight", np.ones((2, 2)), "save it with save_embedding_layers=False"),
     ("base_model.model.model.embed_tokens.lora_embedding_A", np.ones((2, 2)), "not part of a LoRA"),
     ("base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector", np.ones(2), "not part of a LoRA"),
     ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", np.full((4, 8), np.nan), "holds NaN or infinity"),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hn
 
@@ -27,6 +27,7 @@ def test_a_library_with_other_layouts_is_refused(monkeypatch):
 finite = hn.arrays(np.float32, st.tuples(st.integers(1, 5), st.just(256)), elements=st.floats(-60000, 60000, width=16))
 
 
+@settings(deadline=None)
 @given(finite)
 def test_sixteen_bit_numbers_survive(values):
     assert (ggml.to_float(ggml.F16, ggml.from_float(ggml.F16, values), 256) == values).all()

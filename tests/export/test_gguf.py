@@ -76,6 +76,8 @@ def test_a_damaged_header_is_an_error_or_another_file_but_never_a_crash(small, p
         assert "damaged.gguf" in str(error)
 
 
+NESTED = struct.pack("<Q", 1) + b"k" + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 5000
+"""A list in a list in a list …"""
 ONE_TENSOR = header({}, [Tensor("t", (4,), ggml.F32)], 32)
 
 
@@ -84,7 +86,8 @@ ONE_TENSOR = header({}, [Tensor("t", (4,), ggml.F32)], 32)
     (b"PK\3\4" + bytes(100), "not a GGUF"),
     (b"GGUF" + struct.pack("<IQQ", 1, 0, 0), "GGUF version 1"),
     (b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "big-endian"),
-    (b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 0), "cut short"),
+    (b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 0), "cut short or damaged"),
+    (b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + NESTED, "cut short or damaged"),
     (b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + entry("split.count", 3), "several files"),
     (b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + entry("general.alignment", 3), "alignment"),
     (b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + 2 * entry("a", 1), "twice"),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgexp.errors import EdgexpError
@@ -33,6 +33,7 @@ def neighbours(x, angles):
     return out
 
 
+@settings(deadline=None)
 @given(heads=st.integers(1, 6), half=st.integers(1, 8), seed=st.integers(0, 99))
 def test_reordered_rows_rotate_to_the_same_thing(heads, half, seed):
     rng = np.random.default_rng(seed)
