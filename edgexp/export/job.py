@@ -124,7 +124,8 @@ def _reject(request: Request, made: Path, parity: Parity) -> EdgexpError:
     kept = request.file.with_name(f"{request.file.name}.rejected")
     made.replace(kept)
     report = manifest.write_report(kept, parity)
-    return EdgexpError(f"the export does not say what the trained model said: {'; '.join(parity.failures)}; "
+    hint = "" if request.adapter_only or request.quant in ("f16", "q8_0") else "more bits lose less: --quant q8_0; "
+    return EdgexpError(f"the export does not say what the trained model said: {'; '.join(parity.failures)}; {hint}"
                        f"the file is kept as {kept}, the report is {report.name}")
 
 

@@ -38,15 +38,16 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 BOUNDS = {
-    "f16": Bounds(0.01, 0.01, 0.05, 0.99),
+    "f16": Bounds(0.005, 0.01, 0.05, 0.99),
     "q8_0": Bounds(0.03, 0.06, 0.15, 0.98),
     "q4_k_m": Bounds(0.05, 0.25, 0.5, 0.93),
     "q4_0": Bounds(0.10, 0.50, 1.0, 0.85),
 }
-"""By type, for a reference computed with a 16- or 32-bit base; see `bounds_for`."""
+"""By type, for a reference computed in 32 or 16 bits. Chosen at about twice what good exports of SmolLM2-135M showed, except for q4_0,
+which costs a model that small more than it should."""
 
-NF4 = Bounds(0.05, 0.25, 0.5, -0.05)
-"""Added where the reference was computed on a 4-bit base: the export is merged into the unquantised one."""
+ROUGHER = {"bf16": Bounds(0.01, 0.03, 0.1, -0.01), "nf4": Bounds(0.05, 0.25, 0.5, -0.05)}
+"""Added for a reference computed in bfloat16, or on 4-bit weights while the export is merged into the unquantised ones."""
 
 
 class Parity(msgspec.Struct, frozen=True):
@@ -80,8 +81,8 @@ class Parity(msgspec.Struct, frozen=True):
 
 def bounds_for(quant: str, precision: str) -> Bounds:
     """The bounds of an export type against a reference of some precision."""
-    b = BOUNDS[quant]
-    return b if precision != "nf4" else Bounds(b.mean + NF4.mean, b.per_nat + NF4.per_nat, b.tie + NF4.tie, b.greedy + NF4.greedy)
+    b, more = BOUNDS[quant], ROUGHER.get(precision, Bounds(0, 0, 0, 0))
+    return Bounds(b.mean + more.mean, b.per_nat + more.per_nat, b.tie + more.tie, b.greedy + more.greedy)
 
 
 def compare(reference: Reference, model: Model, bounds: Bounds, progress: Callable[[int, int], None] | None = None,

@@ -87,8 +87,10 @@ def test_rougher_types_and_rougher_references_get_wider_bounds():
     order = [BOUNDS[q] for q in ("f16", "q8_0", "q4_k_m", "q4_0")]
     for tight, loose in itertools.pairwise(order):
         assert tight.mean_for(1.0) < loose.mean_for(1.0) and tight.tie < loose.tie and tight.greedy > loose.greedy
-    assert bounds_for("q8_0", "bf16") == BOUNDS["q8_0"]
-    assert bounds_for("q8_0", "nf4").mean > BOUNDS["q8_0"].mean
+    assert bounds_for("q8_0", "f32") == bounds_for("q8_0", "f16") == BOUNDS["q8_0"]
+    for finer, rougher in (("f32", "bf16"), ("bf16", "nf4")):
+        a, b = bounds_for("q8_0", finer), bounds_for("q8_0", rougher)
+        assert a.mean < b.mean and a.per_nat < b.per_nat and a.tie < b.tie and a.greedy > b.greedy
     assert BOUNDS["q8_0"].mean_for(2.0) > BOUNDS["q8_0"].mean_for(1.0) > BOUNDS["q8_0"].mean
 
 
