@@ -56,8 +56,8 @@ def key_vectors(embedder: Embedder, kind: Kind, texts: Sequence[str], *, query: 
     import numpy as np
 
     parts = [pieces(kind, text) for text in texts]
-    encoded = iter(embedder.encode([text for part in parts for text, _ in part], query=query))
-    sums = np.array([sum(next(encoded) * np.float32(weight) for _, weight in part) for part in parts], np.float32)
+    encoded = iter(embedder.encode([text for part in parts for text in part], query=query))
+    sums = np.array([sum(next(encoded) for _ in part) for part in parts], np.float32)
     sums = sums.reshape(len(texts), embedder.dimensions)
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     unit: NDArray[np.float32] = sums / np.maximum(lengths, 1e-12)

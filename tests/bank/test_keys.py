@@ -1,9 +1,10 @@
 """What a trajectory is found by."""
 
 import numpy as np
+import pytest
 
 from edgexp.bank.embed import key_vectors
-from edgexp.bank.keys import OBSERVATION_WEIGHT, course_text, pieces, task_text
+from edgexp.bank.keys import course_text, pieces, task_text
 
 
 class Axes:
@@ -18,19 +19,29 @@ class Axes:
         return 1
 
 
-def test_a_task_key_is_the_goal_and_less_of_the_room():
-    [vector] = key_vectors(Axes(), "task", [task_text("a", "b")])
-    np.testing.assert_allclose(vector / vector[1], [0, 1, OBSERVATION_WEIGHT, 0], rtol=1e-6)
-    np.testing.assert_allclose(np.linalg.norm(vector), 1, rtol=1e-6)
+def test_a_task_key_is_the_goal_and_where_one_is():
+    [vector] = key_vectors(Axes(), "task", [task_text("a", "b is here. c is there.")])
+    np.testing.assert_allclose(vector, [0, 0.5**0.5, 0.5**0.5, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("observation", "sentence"),
+    [
+        ("You are in a room. Looking around, you see a bed 1.", "You are in a room."),
+        ("A bell rings!\nYou see 3.5 doors.", "A bell rings!"),
+        ("no end at all", "no end at all"),
+        ("x" * 200, "x" * 80),
+        ("", ""),
+    ],
+)
+def test_only_the_first_sentence_of_an_observation_counts(observation, sentence):
+    assert task_text("heat\nsome egg", observation) == f"heat some egg\n{sentence}"
 
 
 def test_a_goal_alone_and_a_course_are_one_text():
-    assert pieces("task", "heat some egg") == [("heat some egg", 1.0)]
-    assert pieces("course", course_text("a", ["b", "c"])) == [("a\nb\nc", 1.0)]
-
-
-def test_a_goal_of_several_lines_stays_the_goal():
-    assert pieces("task", task_text("heat\nsome egg", "a room")) == [("heat some egg", 1.0), ("a room", OBSERVATION_WEIGHT)]
+    assert pieces("task", "heat some egg") == ["heat some egg"]
+    assert pieces("task", task_text("", "")) == ["\n"]
+    assert pieces("course", course_text("a", ["b", "c"])) == ["a\nb\nc"]
 
 
 def test_nothing_to_embed_is_nothing():
