@@ -1,6 +1,7 @@
 """What all tests share: a home folder of their own, the real model and its vocabulary, opened once."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from edgexp.engine.model import Model
 from edgexp.engine.native import Tuning
 from edgexp.errors import EdgexpError
 from edgexp.template import Template, learn
+
+
+# Started in the background by a shell, pytest ignores Ctrl-C and its children inherit that; tests that send it need the usual behaviour.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

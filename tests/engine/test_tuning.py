@@ -50,6 +50,7 @@ RATE = """echo '{"threads": 1, "prompt": 100.0, "generate": 10.0}'"""
 
 def test_a_crash_with_repacked_weights_falls_back_by_itself_and_says_so_once(probe, policy_path, own_home):
     probe(f'if [ "$4" = 1 ]; then kill -SEGV $$; fi; {RATE}')
+    tuning.forget(policy_path)
     said: list[str] = []
     found = tuning.for_model(policy_path, said.append)
     assert not found.extra_buffers

@@ -5,7 +5,7 @@ import pytest
 from bank_samples import WordEncoder, trajectories, trajectory
 from dataset_samples import bank_of, household, worlds
 
-from edgexp.bank import Bank, Filters
+from edgexp.bank import Bank, task_text, Filters
 from edgexp.errors import EdgexpError
 from edgexp.retrieval import Retriever
 from edgexp.training.memories import Memories, asks_as_it_stores
@@ -147,4 +147,4 @@ def test_a_bank_made_with_another_encoder_is_refused(tmp_path):
 def test_a_stored_vector_is_a_unit_vector_of_the_query(bank):
     t = bank.get(bank.entries()[0].id)
     stored = bank.vectors("task", [t.id])[0]
-    assert np.allclose(stored, bank.embed(f"{t.goal}\n{t.observation}"), atol=1e-3)
+    assert np.allclose(stored, bank.embed(task_text(t.goal, t.observation)), atol=1e-3)
