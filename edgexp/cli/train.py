@@ -71,25 +71,16 @@ def _dry_run(recipe: "Recipe", as_json: bool) -> None:
 
 
 def _figures(recipe: "Recipe", built: "Built") -> None:
-    """The dataset in a table."""
+    """The dataset's tables, and how many steps it comes to."""
     from rich.console import Console
-    from rich.table import Table
 
-    from edgexp.training.plan import padding, plan
+    from edgexp.training.plan import plan
 
-    figures = built.statistics()
-    table = Table("set", "samples", "actions", "tokens", "labels", "shortest", "median", "longest", box=None)
-    for name, row in figures["sets"].items():
-        table.add_row(name, *(f"{row[key]:,}" for key in ("samples", "actions", "tokens", "labels", "shortest", "median", "longest")))
-    Console().print(table)
-    train, lengths = recipe.train, built.sets["train"].lengths
-    todo = plan(lengths, trajectories=train.trajectories, at_once=train.tokens_at_once or 8192, epochs=train.epochs, steps=train.steps,
+    Console().print(built.figures)
+    train = recipe.train
+    todo = plan(built.sets["train"].lengths, trajectories=train.trajectories, at_once=1, epochs=train.epochs, steps=train.steps,
                 seed=recipe.seed)
-    shares = ", ".join(f"{count} {name}" for name, count in figures["conditions"].items() if count)
-    click.echo(f"{built.trajectories} demonstrations; memory of training samples: {shares}; {built.remembered} trajectories remembered, "
-               f"{built.dropped} left out for want of room")
-    click.echo(f"{len(built.skipped)} samples are too long (train.sequence = {train.sequence})")
-    click.echo(f"{len(todo.steps)} steps; padding {padding(todo.steps, lengths):.1%} on a GPU, none on a processor")
+    click.echo(f"{len(todo.steps)} optimiser steps of {train.trajectories} samples")
 
 
 def _samples(built: "Built") -> None:

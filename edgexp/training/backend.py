@@ -120,9 +120,11 @@ def has_unsloth() -> bool:
 
 def load(folder: Path, recipe: Recipe, say: Say) -> Learner:
     """Base and a fresh adapter, as the recipe says. The adapter's beginning depends on the recipe's seed only."""
-    kind, name = precision(recipe.base.dtype), "unsloth" if has_unsloth() else "peft"
-    if name == "peft":
-        say("Unsloth is not installed here; training with transformers and peft")
+    kind, name = precision(recipe.base.dtype), recipe.base.backend
+    if name != "peft":
+        name = "unsloth" if has_unsloth() else "peft"
+        if name == "peft":
+            say("Unsloth cannot be imported here; training with transformers and peft")
     model = (_by_unsloth if name == "unsloth" else _by_peft)(folder, recipe, kind)
     return Learner(model, name, kind, recipe.base.four_bit, recipe.train.recompute)
 

@@ -84,7 +84,7 @@ def _train(run: Run, job: Job, emit: Emit) -> None:
 
 
 def _listen(stop: threading.Event) -> None:
-    sys.stdin.buffer.readline()
+    os.read(0, 1)  # not sys.stdin: Python would wait for its lock when the process ends
     stop.set()
 
 
@@ -104,7 +104,8 @@ def _ready(job: Job, emit: Emit) -> Path:
     from edgexp.training import backend, weights
 
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    backend.has_unsloth()  # before transformers, which it patches
+    if job.recipe.base.backend != "peft":
+        backend.has_unsloth()  # before transformers, which it patches
     return weights.folder_of(Path(job.base.gguf), job.base.sha256, job.base.checkpoint, Path(job.cache),
                              lambda text: emit(events.Notice(text)))
 

@@ -122,6 +122,7 @@ class _Maker:
         self.recipe = recipe
         self.renderer = Renderer(Remembering(given.tokenizer), given.template, given.instructions)
         self.memories = Memories(recipe.memory, source.bank, source.data.environment, recipe.seed, kept_out)
+        self._latest: tuple[Trajectory | None, int] = (None, 0)
 
     def can(self, kind: Kind) -> bool:
         """Whether there can be memory of that kind."""
@@ -129,7 +130,9 @@ class _Maker:
 
     def room(self, trajectory: Trajectory) -> int:
         """Tokens left beside a trajectory without memory; negative where it is too long by itself."""
-        return self.recipe.train.sequence - len(self.renderer.trajectory(trajectory).ids)
+        if self._latest[0] is not trajectory:
+            self._latest = (trajectory, len(self.renderer.trajectory(trajectory).ids))
+        return self.recipe.train.sequence - self._latest[1]
 
     def memory(self, trajectory: Trajectory, kind: Kind, variant: int | None = None) -> Memory:
         """Memory of that kind, less what does not fit.

@@ -33,6 +33,8 @@ class Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     """Hold the frozen weights in 4 bits (NF4) while training. Saves memory, costs speed on a CPU."""
     dtype: Literal["auto", "bf16", "f32"] = "auto"
     """The type of the computation; `auto` is bf16 where the device has it."""
+    backend: Literal["auto", "unsloth", "peft"] = "auto"
+    """Who loads the model: Unsloth, or transformers and peft alone; `auto` is Unsloth where it is installed."""
 
 
 class Mix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=False):
@@ -113,7 +115,7 @@ class Train(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     weight_decay: Annotated[float, Meta(ge=0, le=1)] = 0.0
     clip: Annotated[float, Meta(ge=0)] = 1.0
     """Largest norm of a step's gradient; 0 does not clip."""
-    epochs: Annotated[float, Meta(gt=0)] = 9.0
+    epochs: Annotated[float, Meta(gt=0, le=10_000)] = 9.0
     steps: Whole = 0
     """Optimiser steps; 0 for as many as the epochs take."""
     trajectories: Count = 8
