@@ -58,16 +58,16 @@ STATES = _words(
 """What a recipe makes of a thing."""
 
 GOALS = (
-    "{put} a {state} {object} {on} {target}.",
-    "{put} some {state} {object} {on} a {target}.",
+    "in {name}, {put} a {state} {object} {on} {target}.",
+    "{put} some {state} {object} {on} a {target}, as {name} does.",
     "{name} wants a {state} {object} {on} the {target}.",
-    "let there be a {state} {object} {on} a {target}.",
-    "{on} the {target} goes a {state} {object}.",
-    "the {target} needs a {state} {object} {on} it.",
-    "find one {object}, have it {state}, and {put} it {on} the {target}.",
-    "one {state} {object} {on} the {target}, please.",
+    "let there be a {state} {object} {on} a {target} of {name}.",
+    "{on} the {target} of {name} goes a {state} {object}.",
+    "the {target} of {name} needs a {state} {object} {on} it.",
+    "find one {object} for {name}, have it {state}, and {put} it {on} the {target}.",
+    "one {state} {object} {on} the {target} for {name}, please.",
 )
-"""How a goal may be worded. Each world keeps to one."""
+"""How a goal may be worded. Each world keeps to one. All name the house, so that what happened there is found again."""
 
 _ONSETS = _words("br dr fl gl gr kl kr l m pl qu r sk sn str thr tr v w y z")
 _VOWELS = _words("a e i o u")
