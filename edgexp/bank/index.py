@@ -57,12 +57,14 @@ class Index:
         """Map the newest files that can be trusted and forget everything else."""
         self._delta = Delta(self._encoder.dimensions)
         self._graph: Graph | None = None
+        self._tried = 0
         self._name = self._shelf.latest("vectors")
         found, self.problems = self._shelf.newest("vectors", "")
         self._matrix = Matrix.map(*found) if found else self._delta.matrix
         if len(self._matrix) > self._exact_limit:
             found, problems = self._shelf.newest("graph", graph.library())
-            self._graph = Graph.map(*found) if found else None
+            self._graph = Graph.map(*found) if found and found[1].count else None
+            self._tried = found[1].last_row if found else 0
             self.problems += problems
 
     def refresh(self) -> None:
@@ -121,11 +123,11 @@ class Index:
                 yield f"the index of kind {self.kind} lacks row {row}: `edgexp bank rebuild` renews it"
 
     def _extend_graph(self, progress: Progress | None) -> None:
-        """Let the graph cover the whole matrix once more than the exact limit lies outside it."""
+        """Let the graph cover the whole matrix once more than the exact limit lies outside it, or outside the last attempt at one."""
         whole = self._matrix
-        if len(whole.after(self._graph.last_row if self._graph else 0)) <= self._exact_limit:
+        if len(whole.after(self._tried)) <= self._exact_limit:
             return
-        old, _ = self._shelf.newest("graph", graph.library())
+        old = self._shelf.newest("graph", graph.library())[0] if self._graph else None
         self._shelf.publish("graph", graph.library(), lambda path: graph.write(path, whole, old, progress))
         self.remap()
 

@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from edgexp.bank import Bank, Filters, Hit, Kind
+from edgexp.bank import Bank, Filters, Hit, Kind, graph
+from edgexp.bank.matrix import Matrix
+from edgexp.bank.sealed import Filled
 from edgexp.bank.search import _best
 
 NUMBERS = st.integers(0, 60)
@@ -165,7 +167,7 @@ def test_a_graph_finds_what_exact_search_finds_nearly_always(tmp_path: Path) -> 
         exact.add(trajectories(1500))
         bank.add(trajectories(1200))
         bank._indexes.snapshot(1)
-        assert list(bank.path.glob("task-*.graph"))
+        assert has_graph(bank)
         bank.add(trajectories(300, 1200))  # newer than the graph
         texts = [f"put a {thing} on the {place}.\nYou see a {place}." for thing in THINGS for place in PLACES]
         best = [{hit.id for hit in exact.search("task", text, 5)} for text in texts]
@@ -175,14 +177,56 @@ def test_a_graph_finds_what_exact_search_finds_nearly_always(tmp_path: Path) -> 
         assert bank.search("task", texts[0], 5, rare) == exact.search("task", texts[0], 5, rare), "filters go around the graph"
 
 
+def has_graph(bank: Bank) -> bool:
+    index = bank._indexes.fresh("task")
+    return index is not None and index.near(np.eye(index.dimensions, dtype=np.float32)[0], 1) is not None
+
+
+def test_a_graph_has_to_prove_itself(tmp_path: Path) -> None:
+    """In a star every vector is nearer to the middle one than to any other, and HNSW loses nearly all of them."""
+    rng = np.random.default_rng(0)
+    rays = rng.normal(size=(3000, 384))
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    middle = np.eye(384)[0]
+    star = middle + 0.5 * rays
+    star[0] = middle
+    loose = rng.normal(size=(3000, 16)) @ rng.normal(size=(16, 384))
+    for name, vectors, good in (("star", star, False), ("loose", loose, True)):
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        whole = Matrix(np.arange(1, 3001), unit.astype(np.float16))
+        filled = graph.write(tmp_path / name, whole, None)
+        assert filled == Filled(3000 if good else 0, 3000), name
+
+
+def test_what_cannot_be_found_by_a_graph_is_searched_exactly(
+    tmp_path: Path, words: WordEncoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(graph, "_GOOD", 1.1)
+    with Bank.open(tmp_path / "bank", words, exact_limit=200) as bank:
+        bank.add(trajectories(500))
+        bank._indexes.snapshot(1)
+        assert not has_graph(bank) and "searched exactly" in caplog.text
+        query = bank.vectors("task", [trajectory(300).id])[0]
+        query /= np.linalg.norm(query)
+        check(bank, bank.search("task", query, 10), "task", query, 10, Filters())
+        before = sorted(bank.path.glob("*.graph"))
+        bank.add(trajectories(100, 500))
+        bank._indexes.snapshot(1)
+        assert len(before) == 2 and sorted(bank.path.glob("*.graph")) == before, "it is not tried again for every few that are added"
+        monkeypatch.undo()
+        bank.add(trajectories(200, 600))
+        bank._indexes.snapshot(1)
+        assert has_graph(bank) and bank.verify() == []
+
+
 def test_a_graph_forgets(tmp_path: Path, words: WordEncoder) -> None:
     with Bank.open(tmp_path / "bank", words, exact_limit=200) as bank:
         bank.add(trajectories(500))
         bank._indexes.snapshot(1)
-        (graph,) = bank.path.glob("task-*.graph")
+        (file,) = bank.path.glob("task-*.graph")
         gone = bank.search("task", "put a mug on the shelf.", 1)[0].id
         bank.forget([gone])
-        assert not graph.exists()
+        assert not file.exists()
         assert gone not in [hit.id for hit in bank.search("task", "put a mug on the shelf.", 499)]
         assert bank.rebuild() == 0 and list(bank.path.glob("task-*.graph")) and bank.verify() == []
 
