@@ -19,8 +19,11 @@ def watching(as_json: bool) -> Iterator[Watchers]:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}", style="dim"),
                TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        yield _Bars(bars).watchers
+    bars = _Bars(Progress(*columns, console=Console(stderr=True)))
+    try:
+        yield bars.watchers
+    finally:
+        bars.close()
 
 
 class _Bars:
@@ -33,12 +36,22 @@ class _Bars:
         self._tokens = self._seconds = 0.0
         self.watchers = Watchers(self._say, self._prepared, self._event)
 
+    def close(self) -> None:
+        """Leave the bars as they are."""
+        if self._bars.tasks:
+            self._bars.stop()
+
+    def _add(self, label: str, total: int, done: int = 0) -> TaskID:
+        if not self._bars.tasks:
+            self._bars.start()  # not before: even an empty display leaves a line
+        return self._bars.add_task(label, total=total, completed=done, note="")
+
     def _say(self, text: str) -> None:
         self._bars.console.print(text, style="dim", highlight=False)
 
     def _prepared(self, done: int, total: int) -> None:
         if self._data is None:
-            self._data = self._bars.add_task("samples", total=total, note="")
+            self._data = self._add("samples", total)
         self._bars.update(self._data, completed=done, total=total)
 
     def _event(self, event: events.Event) -> None:
@@ -48,7 +61,7 @@ class _Bars:
             case events.Started():
                 self._say(f"{event.backend} on {event.device}, {event.precision}; {event.trainable:,} trainable parameters; "
                           f"{event.tokens:,} tokens in {event.steps} steps, padding {event.padding:.1%}")
-                self._steps = self._bars.add_task("steps  ", total=event.steps, completed=event.done, note="")
+                self._steps = self._add("steps  ", event.steps, event.done)
             case events.Stepped():
                 self._step(event)
             case events.Evaluated():

@@ -96,10 +96,12 @@ def train(folder: Path, name: str, recipe: Recipe, watch: Watchers, *, fresh: bo
     job = Job(name, recipe, find_base(recipe), str(home() / "cache" / "bases"))
     if fresh and run.job() is not None:
         shutil.rmtree(folder)
-    _claim(run, job, watch.say)
+    _claim(run, job)
     if (run.adapter / RECORD).is_file():
         watch.say(f"this run is finished; throw it away and train again with --fresh, or choose another folder with --out ({folder})")
         return run.adapter
+    for step in checkpoint.steps(run.checkpoints)[-1:]:
+        watch.say(f"going on from step {step} ({folder})")
     prepare(run, job, watch)
     follow(run, ["train"], watch.event)
     step, played = choose(run, recipe, rollouts)
@@ -145,7 +147,7 @@ def choose(run: Run, recipe: Recipe, rollouts: Rollouts | None) -> tuple[int, di
     return select(steps, {step: -loss for step, loss in losses.items()} if recipe.check.select == "loss" else {}), {}
 
 
-def _claim(run: Run, job: Job, say: Say) -> None:
+def _claim(run: Run, job: Job) -> None:
     """Make the folder this run's, or see that it is. Raises EdgexpError where it belongs to another."""
     before = run.job()
     if before is None:
@@ -155,8 +157,6 @@ def _claim(run: Run, job: Job, say: Say) -> None:
     elif not same_training(before, job):
         raise EdgexpError(f"{run.folder} holds a training with other settings; go on with those, throw it away with --fresh, or choose "
                           "another folder with --out")
-    elif checkpoint.steps(run.checkpoints):
-        say(f"going on from step {checkpoint.steps(run.checkpoints)[-1]} ({run.folder})")
     run.write_job(job)
 
 
