@@ -203,6 +203,17 @@ def test_a_goal_met_can_be_lost_again() -> None:
     assert not game(scene, *FETCH, "use desklamp 1", "go to fridge 1").won
 
 
+@pytest.mark.parametrize(("kind", "first", "then"), [
+    ("pick_cool_then_place_in_recep", "cool", "heat"),
+    ("pick_heat_then_place_in_recep", "heat", "cool"),
+])  # fmt: skip
+def test_heat_undoes_cold_and_cold_undoes_heat(kind: GoalKind, first: str, then: str) -> None:
+    treated = [command for verb in (first, then) for command in (f"go to {TREATMENTS[verb]}", f"{verb} apple 2 with {TREATMENTS[verb]}")]
+    back = ("go to countertop 1", "move apple 2 to countertop 1")
+    assert game(goal(kind, "Apple", "CounterTop"), *FETCH, *treated[:2], *back).won
+    assert not game(goal(kind, "Apple", "CounterTop"), *FETCH, *treated, *back).won
+
+
 def test_a_goal_that_cannot_be_met_is_not_met() -> None:
     played = game(goal("pick_two_obj_and_place", "Piano", "Fridge"), *FETCH)
     assert not played.won
