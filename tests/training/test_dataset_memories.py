@@ -5,7 +5,7 @@ import pytest
 from bank_samples import WordEncoder, trajectories, trajectory
 from dataset_samples import bank_of, household, worlds
 
-from edgexp.bank import Bank, task_text, Filters
+from edgexp.bank import Bank, Filters, task_text
 from edgexp.errors import EdgexpError
 from edgexp.retrieval import Retriever
 from edgexp.training.memories import Memories, asks_as_it_stores
