@@ -74,16 +74,6 @@ class Built:
     """Tasks whose samples are too long even without memory."""
     figures: Statistics = field(default_factory=Statistics)
 
-    @property
-    def remembered(self) -> int:
-        """Trajectories in the memory of training samples."""
-        return self.figures.remembered
-
-    @property
-    def dropped(self) -> int:
-        """Trajectories found for training samples, but left out because they did not fit."""
-        return self.figures.dropped
-
     def statistics(self) -> dict[str, Any]:
         """The figures as plain data, for the run's record."""
         plain: dict[str, Any] = msgspec.to_builtins(self.figures)

@@ -200,7 +200,7 @@ def test_what_is_too_long_is_an_error_or_skipped_and_counted(house, renderer):
 def test_memory_that_does_not_fit_is_dropped_whole(house, renderer):
     wide, narrow = recipe("", "train.sequence=8192"), recipe("", "train.sequence=1100", "train.over_length=skip")
     roomy, tight = (build(asked, [source(house, renderer, limit=100)]) for asked in (wide, narrow))
-    assert roomy.dropped == 0 and tight.dropped > 20 and max(tight.sets["train"].lengths) <= 1100
+    assert roomy.figures.dropped == 0 and tight.figures.dropped > 20 and max(tight.sets["train"].lengths) <= 1100
     whole = {about.trajectory: about for about in roomy.about["train"]}
     for about, ids in zip(tight.about["train"], ids_of(tight), strict=True):
         found = whole[about.trajectory].memory
@@ -244,7 +244,7 @@ def test_every_sample_is_checked(house, renderer):
 def test_the_memory_budget_is_kept(house, renderer):
     built = build(recipe("", "memory.budget=300"), [source(house, renderer, limit=80)])
     costs = [sum(map(renderer.cost, house.read(about.memory))) for about in built.about["train"]]
-    assert 0 < max(costs) <= 300 and built.dropped > 0
+    assert 0 < max(costs) <= 300 and built.figures.dropped > 0
 
 
 # The same again, and other shares
