@@ -57,6 +57,9 @@ def check(bank: Bank, found: list[Hit], kind: Kind, query: np.ndarray, k: int, f
         and entry.task_id not in f.exclude_task_ids
         and (f.ids is None or entry.id in f.ids)
     ]
+    if not passing:
+        assert found == []
+        return
     vectors = bank.vectors(kind, passing).astype(np.float64)
     scores = dict(zip(passing, (vectors @ query.astype(np.float16).astype(np.float64)).tolist(), strict=True))
     assert len({hit.id for hit in found}) == len(found) == min(k, len(scores))
