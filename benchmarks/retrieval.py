@@ -1,8 +1,8 @@
 """What a retrieval costs as the bank grows: the bank against numpy's brute force in float32, both on one thread.
 
-Vectors: the `task` keys of some hundred household episodes played by the expert, embedded for real; the rest are those with noise
-added, because embedding 100,000 would take hours. Trajectories are the real ones under other task ids. Each size is measured in a
-process of its own. Embedding the query is shown apart: it costs the same at every size and is needed once a task.
+Vectors: the `task` keys of some hundred household episodes played by the expert, embedded for real; what fills the bank are copies of
+those with noise added, because embedding 100,000 would take hours. Trajectories are the real ones under other task ids. Each size is
+measured in a process of its own. Embedding the query is shown apart: it costs the same at every size and is needed once a task.
 """
 
 import os
@@ -43,11 +43,12 @@ class Measured(msgspec.Struct):
     opening: float
     first: float
     search: float
-    slowest: float
+    best: float
     filtered: float
     recall: float
     grown: float
     numpy: float
+    numpy_best: float
     numpy_grown: float
 
 
@@ -66,20 +67,20 @@ def main(sizes: str, real: int, queries: int, measure: Path | None) -> None:
     play = expert_play(world)
     played = [run(play(task)) for task in spread(world.tasks("train"), real)]
     vectors = key_vectors(encoder, "task", [task_text(t.goal, t.observation) for t in played])
-    heads = ("bank", "open", "first", "search", "95 %", "filtered", "numpy", "", f"recall@{K}", "memory", "numpy")
-    table = Table(*heads, box=None, padding=(0, 2, 0, 0), title="times in ms; memory in MB of anonymous pages")
+    heads = ("bank", "open", "first", "search", "filtered", "best", "numpy", "best", "best to best", f"recall@{K}", "memory", "numpy")
+    table = Table(*heads, box=None, padding=(0, 2, 0, 0), title="median and best times in ms; memory in MB of anonymous pages")
     with tempfile.TemporaryDirectory() as folder:
         for size in map(int, sizes.split(",")):
             m = in_its_own_process(filled(Path(folder) / str(size), size, played, vectors, encoder), queries)
-            times = (f"{value:.2f}" for value in (m.opening, m.first, m.search, m.slowest, m.filtered, m.numpy))
-            ratio = f"{m.numpy / m.search:.2f}x"
+            times = (f"{value:.2f}" for value in (m.opening, m.first, m.search, m.filtered, m.best, m.numpy, m.numpy_best))
+            ratio = f"{m.numpy_best / m.best:.2f}x"
             table.add_row(f"{size:,}", *times, ratio, f"{m.recall:.3f}", f"+{m.grown:.1f}", f"+{m.numpy_grown:.0f}")
         console.print(table)
         embedding(console, encoder, played, Path(folder) / sizes.split(",")[-1])
 
 
 def filled(path: Path, size: int, played: list[Trajectory], vectors: NDArray[np.float32], encoder: Encoder) -> Path:
-    """A bank of `size` trajectories with the vectors `vectors` [len(played), d] and noisy copies of them."""
+    """A bank of `size` trajectories with noisy copies of the vectors `vectors` [len(played), d]."""
     rng = np.random.default_rng(0)
     with Bank.open(path) as bank:
         store = bank._store
@@ -90,7 +91,7 @@ def filled(path: Path, size: int, played: list[Trajectory], vectors: NDArray[np.
                 for number in range(begin, min(begin + 5000, size)):
                     source = number % len(played)
                     t = renamed(played[source], number)
-                    data = noisy(vectors[source], rng, 0.0 if number < len(played) else 0.5).astype("<f2").tobytes()
+                    data = noisy(vectors[source], rng, 0.5).astype("<f2").tobytes()
                     store.insert(t, t.id, "accepted", row.code, {"task": data, "course": data})
     return path
 
@@ -149,11 +150,12 @@ def measured(path: Path, queries: int) -> Measured:
         opening=1e3 * opening,
         first=1e3 * first,
         search=1e3 * statistics.median(times),
-        slowest=1e3 * times[int(0.95 * len(times))],
+        best=1e3 * times[0],
         filtered=1e3 * statistics.median(filtered),
         recall=sum(map(sum, found)) / (K * len(found)),
         grown=grown,
         numpy=1e3 * statistics.median(seconds for seconds, _ in theirs),
+        numpy_best=1e3 * min(seconds for seconds, _ in theirs),
         numpy_grown=numpy_grown,
     )
 

@@ -54,8 +54,8 @@ def harm(folder: Path) -> None:
     names = sorted(path.name for path in good.iterdir() if not path.name.startswith("bank.sqlite3"))
     expected = answers(folder, readonly=True)
     for name in names:
-        for harmed in damages((good / name).read_bytes(), rng):
-            for readonly in (True, False):
+        for number, harmed in enumerate(damages((good / name).read_bytes(), rng)):
+            for readonly in (True, False) if number % 3 == 0 else (True,):
                 shutil.rmtree(folder)
                 shutil.copytree(good, folder)
                 if harmed is None:
@@ -77,7 +77,7 @@ def damages(data: bytes, rng: random.Random):  # type: ignore[no-untyped-def]
         yield data[: max(0, size)]
     yield data + b"\0" * 64
     yield bytes(len(data))
-    places = [0, 8, 40, 64, len(data) - 1, *(rng.randrange(len(data)) for _ in range(6))]
+    places = [0, 8, 40, 64, len(data) - 1, *(rng.randrange(len(data)) for _ in range(5))]
     for place in places:
         place %= len(data)
         yield data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1 :]
