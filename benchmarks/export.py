@@ -89,12 +89,7 @@ def main() -> None:
         work = Path(name)
         adapter = make_adapter(base, work / "adapter", options.rank)
         ours = {quant: best(lambda q=quant: our_export(base, adapter, q, work / "ours"), options.runs) for quant in options.quants}
-        theirs: dict[str, list[Cost]] = {}
-        if options.rival_python and options.llama_cpp:
-            checkpoint = work / "checkpoint"
-            run([options.rival_python, "-c", CHECKPOINT, base, checkpoint])
-            for quant in options.quants:
-                theirs[quant] = rival(options, checkpoint, adapter, quant, work)
+        theirs = rival(options, base, adapter, work) if options.rival_python and options.llama_cpp else {}
         Console().print(table(base, ours, theirs))
 
 
@@ -105,14 +100,15 @@ def our_export(base: Path, adapter: Path, quant: str, out: Path) -> Cost:
     return run(command, environment)
 
 
-def rival(options: argparse.Namespace, checkpoint: Path, adapter: Path, quant: str, work: Path) -> list[Cost]:
-    """Merge, convert, quantise; the best of some runs of each."""
-    merged, half, out = work / "merged", work / "half.gguf", work / "rival.gguf"
-    convert = [options.rival_python, options.llama_cpp / "convert_hf_to_gguf.py", merged, "--outtype", "f16", "--outfile", half]
-    steps = [[options.rival_python, "-c", MERGE, checkpoint, adapter, merged], convert]
-    if quant != "f16":
-        steps.append([sys.executable, "-c", QUANTISE, half, out, str(QUANTS[quant][1])])
-    return [best(lambda s=step: run(s), options.runs) for step in steps]
+def rival(options: argparse.Namespace, base: Path, adapter: Path, work: Path) -> dict[str, list[Cost]]:
+    """By type, the costs of merging, converting and quantising; the first two are the same for all types and measured once."""
+    python, checkpoint, merged, half, out = options.rival_python, *(work / n for n in ("checkpoint", "merged", "half.gguf", "rival.gguf"))
+    run([python, "-c", CHECKPOINT, base, checkpoint])
+    merge = [python, "-c", MERGE, checkpoint, adapter, merged]
+    convert = [python, options.llama_cpp / "convert_hf_to_gguf.py", merged, "--outtype", "f16", "--outfile", half]
+    shared = [best(lambda s=step: run(s), options.runs) for step in (merge, convert)]
+    quantise = {q: [sys.executable, "-c", QUANTISE, half, out, QUANTS[q][1]] for q in options.quants if q != "f16"}
+    return {q: [*shared, *([best(lambda q=q: run(quantise[q]), options.runs)] if q in quantise else [])] for q in options.quants}
 
 
 def best(measure, runs: int) -> Cost:  # type: ignore[no-untyped-def]
@@ -169,8 +165,8 @@ def set_up(folder: Path) -> tuple[Path, Path]:
 def table(base: Path, ours: dict[str, Cost], theirs: dict[str, list[Cost]]) -> Table:
     """The figures side by side."""
     made = Table(title=f"an adapter merged into {base.name} ({base.stat().st_size / 1e6:.0f} MB)")
-    for heading in ("type", "", "edgexp", "merge", "convert", "quantise", "sum", "ratio", "ratio, no merge"):
-        made.add_column(heading, justify="right" if heading else "left")
+    for heading in ("type", "", "edgexp", "merge", "convert", "quantise", "all", "ratio", "no merge"):
+        made.add_column(heading, justify="left" if heading in ("type", "") else "right", no_wrap=True)
     for quant, cost in ours.items():
         steps = theirs.get(quant, [])
         for what, unit, of in (("seconds", "{:.1f}", lambda c: c.seconds), ("peak MB", "{:.0f}", lambda c: c.megabytes)):
@@ -193,7 +189,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--base", default=DEFAULT_POLICY, help="a GGUF or a model's name")
     parser.add_argument("--quants", nargs="+", default=["q8_0", "q4_k_m"], choices=list(QUANTS), metavar="TYPE")
     parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--runs", type=int, default=2, help="the fastest of so many counts")
+    parser.add_argument("--runs", type=int, default=1, help="the fastest of so many counts")
     parser.add_argument("--work", type=Path, help="folder for temporary files, some GB")
     return parser.parse_args()
 

@@ -19,6 +19,9 @@ from edgexp.template import learn
 
 Numbers = NDArray[np.float64]
 
+WORST = -1e6
+"""Stands for the log-probability that a model with broken weights gives, which is no number and would be none in JSON."""
+
 
 class Bounds(msgspec.Struct, frozen=True):
     """What an export may differ by. Rounding weights moves improbable tokens more than probable ones, hence two numbers for one mean."""
@@ -39,15 +42,16 @@ class Bounds(msgspec.Struct, frozen=True):
 
 BOUNDS = {
     "f16": Bounds(0.005, 0.01, 0.05, 0.99),
-    "q8_0": Bounds(0.03, 0.06, 0.15, 0.98),
+    "q8_0": Bounds(0.03, 0.06, 0.2, 0.97),
     "q4_k_m": Bounds(0.05, 0.25, 0.5, 0.93),
     "q4_0": Bounds(0.10, 0.50, 1.0, 0.85),
 }
-"""By type, for a reference computed in 32 or 16 bits. Chosen at about twice what good exports of SmolLM2-135M showed, except for q4_0,
-which costs a model that small more than it should."""
+"""By type, for a reference computed in 32 bits. About twice what exports of adapters trained on SmolLM2-135M showed at a surprise of
+0.6 nats (f16 0.001, q8_0 0.03, q4_k_m 0.13), except for q4_0 (0.34 to 0.47), which costs a model that small more than it should."""
 
-ROUGHER = {"bf16": Bounds(0.01, 0.03, 0.1, -0.01), "nf4": Bounds(0.05, 0.25, 0.5, -0.05)}
-"""Added for a reference computed in bfloat16, or on 4-bit weights while the export is merged into the unquantised ones."""
+ROUGHER = {"bf16": Bounds(0.01, 0.03, 0.1, -0.01), "nf4": Bounds(0.1, 0.6, 0.5, -0.1)}
+"""Added for a reference computed in bfloat16 (alone worth 0.02 nats there), or on 4-bit weights while the export is merged into the
+unquantised ones (0.32 nats)."""
 
 
 class Parity(msgspec.Struct, frozen=True):
@@ -107,7 +111,7 @@ def compare(reference: Reference, model: Model, bounds: Bounds, progress: Callab
             done += len(ids)
             if progress:
                 progress(done, total)
-    return _judged(reference, np.concatenate(logprobs), np.concatenate(gaps), (ids_checked, difference), bounds)
+    return judged(reference, np.concatenate(logprobs), np.concatenate(gaps), (ids_checked, difference), bounds)
 
 
 def check_ids(reference: Reference, model: Model) -> tuple[int, str]:
@@ -164,14 +168,16 @@ def _spans(positions: Sequence[int]) -> Iterator[tuple[int, int]]:
             start = i
 
 
-def _judged(reference: Reference, exported: Numbers, gaps: Numbers, ids: tuple[int, str], bounds: Bounds) -> Parity:
+def judged(reference: Reference, exported: Numbers, gaps: Numbers, ids: tuple[int, str], bounds: Bounds) -> Parity:
+    """The verdict on an exported model's log-probabilities, the gaps below its own choices, and the outcome of `check_ids`."""
     trained = np.concatenate(reference.logprobs).astype(np.float64)
+    exported = np.nan_to_num(exported, nan=WORST, neginf=WORST)
     delta = exported - trained
     mean, allowed = float(np.abs(delta).mean()), bounds.mean_for(float(-trained.mean()))
     greedy = float((gaps <= bounds.tie).mean())
     ids_checked, difference = ids
     failures = [difference] if difference else []
-    if not mean <= allowed:  # also where it is no number
+    if not mean <= allowed:
         failures.append(f"log-probabilities differ by {mean:.3f} nats on average, {allowed:.3f} are allowed")
     if not greedy >= bounds.greedy:
         failures.append(f"greedy choices agree at {greedy:.1%} of the tokens, {bounds.greedy:.1%} are needed")

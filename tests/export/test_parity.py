@@ -9,7 +9,7 @@ import safetensors.numpy
 from toys import make_trajectory
 
 from edgexp.errors import EdgexpError
-from edgexp.export.parity import BOUNDS, bounds_for, check_ids, compare, table
+from edgexp.export.parity import BOUNDS, Parity, bounds_for, check_ids, compare, judged, table
 from edgexp.export.reference import FILE, Origin, Reference, Sample, read_reference, write_reference
 from edgexp.prompt import Renderer
 
@@ -53,8 +53,13 @@ def test_another_models_answers_do_not_pass(reference, model):
     other = changed(reference, greedy=[g + np.arange(len(g), dtype=np.int32) % 2 for g in reference.greedy])
     [agreement] = compare(other, model, BOUNDS["q8_0"]).failures
     assert "greedy choices agree at" in agreement
-    broken = changed(reference, logprobs=[p * np.float32("nan") for p in reference.logprobs])
-    assert compare(broken, model, BOUNDS["q4_0"]).failures, "what cannot be compared does not pass"
+
+
+def test_a_model_that_answers_with_no_numbers_does_not_pass_and_can_be_reported(reference):
+    nothing = np.full(reference.labels, np.nan)
+    parity = judged(reference, nothing, nothing, (0, ""), BOUNDS["q4_0"])
+    assert len(parity.failures) == 2
+    assert msgspec.json.decode(msgspec.json.encode(parity), type=Parity) == parity
 
 
 def test_token_ids_are_rendered_again(reference, model):
