@@ -135,4 +135,7 @@ class Index:
 def _scored(parts: list[Matrix], query: "NDArray[np.float32]") -> tuple["NDArray[np.int64]", "NDArray[np.float64]"]:
     import numpy as np
 
-    return np.concatenate([part.rows for part in parts]), np.concatenate([part.scores(query) for part in parts])
+    filled = [part for part in parts if len(part)] or parts[:1]
+    if len(filled) == 1:  # the common case: nothing is copied
+        return filled[0].rows, filled[0].scores(query)
+    return np.concatenate([part.rows for part in filled]), np.concatenate([part.scores(query) for part in filled])
