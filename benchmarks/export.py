@@ -164,7 +164,7 @@ def set_up(folder: Path) -> tuple[Path, Path]:
 
 def table(base: Path, ours: dict[str, Cost], theirs: dict[str, list[Cost]]) -> Table:
     """The figures side by side."""
-    made = Table(title=f"an adapter merged into {base.name} ({base.stat().st_size / 1e6:.0f} MB)")
+    made = Table(title=f"an adapter merged into {base.name} ({base.stat().st_size / 1e6:.0f} MB)", box=None, padding=(0, 2, 0, 0))
     for heading in ("type", "", "edgexp", "merge", "convert", "quantise", "all", "ratio", "no merge"):
         made.add_column(heading, justify="left" if heading in ("type", "") else "right", no_wrap=True)
     for quant, cost in ours.items():
