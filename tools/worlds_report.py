@@ -1,7 +1,7 @@
 """What the worlds are worth: how well those play who know, guess, and copy; what episodes cost; how well a bank finds the right ones.
 
-    python tools/worlds_report.py                        two minutes or so
-    python tools/worlds_report.py --worlds 3000 --played 300    all of the train split in the bank: the better part of an hour
+    python tools/worlds_report.py                        a minute or two
+    python tools/worlds_report.py --worlds 3000 --played 300    all of `train` in the bank: long
 
 Two tables. The first is about play on `dev`: the expert, blind chance over the valid actions, a guesser who knows all but the recipe, and
 an imitator who has read the two episodes that the bank found. The second is about what the bank found. The bank is a throw-away one: the
