@@ -15,6 +15,7 @@ from torch import Tensor
 from edgexp.errors import EdgexpError
 from edgexp.training import quick
 from edgexp.training.recipe import Recipe
+from edgexp.training.workers import R, T, Workers, cores
 
 Precision = Literal["bf16", "f32"]
 TYPES = {"bf16": torch.bfloat16, "f32": torch.float32}
@@ -22,7 +23,7 @@ Say = Callable[[str], None]
 
 
 class Learner:
-    """A frozen model with a trainable adapter: token ids in, hidden states at chosen positions out."""
+    """A frozen model with a trainable adapter: token ids in, hidden states at chosen positions out, and their gradients."""
 
     def __init__(self, model: Any, name: str, precision: Precision, four_bit: bool, recompute: bool):
         self.model, self.backend, self.precision, self.four_bit = model, name, precision, four_bit
@@ -32,6 +33,7 @@ class Learner:
         self.device = self.head.device
         on_cpu = self.device.type == "cpu" and quick.suits(model.config)
         self._quick = quick.Quick(self._decoder, recompute) if on_cpu else None
+        self._workers = Workers(cores()) if on_cpu else None
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -43,17 +45,34 @@ class Learner:
         """Whether rows of unequal length cost padding."""
         return self._quick is None
 
-    def hidden(self, rows: Sequence[NDArray[np.int32]], keep: Sequence[NDArray[np.int64]], *, training: bool) -> Tensor:
-        """Last hidden states [K, C] at the positions `keep` of each row, row after row.
+    def differentiate(self, loss: Tensor) -> list[Tensor] | None:
+        """The gradients of the parameters; None where they were added to what the parameters hold already.
+
+        Where several samples are under way at once each needs gradients of its own: sums must not depend on who comes first.
+        """
+        if self._workers:
+            # In the order of memory, which is what fused optimisers go by.
+            return [gradient.contiguous() for gradient in torch.autograd.grad(loss, self.parameters)]
+        loss.backward()
+        return None
+
+    def each(self, task: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """The results of a task for every item, in their order; several at a time on a CPU."""
+        return self._workers.each(task, items) if self._workers else map(task, items)
+
+    def hidden(self, rows: Sequence[NDArray[np.int32]], keep: Sequence[NDArray[np.int64]], seed: int | None = None) -> Tensor:
+        """Last hidden states [K, C] at the positions `keep` of each row, row after row. Only with a `seed` is there dropout.
 
         Rows are padded at the end. No mask is needed for that: attention looks backwards only, and nothing is kept of the padding.
         """
-        self.model.train(training)
         if self._quick:
             lengths = [len(row) for row in rows]
             starts = np.cumsum([0, *lengths[:-1]])
             flat = np.concatenate([k + start for k, start in zip(keep, starts, strict=True)])
-            return self._quick(self._ids(np.concatenate(rows)), lengths, torch.from_numpy(flat), training=training)
+            return self._quick(self._ids(np.concatenate(rows)), lengths, torch.from_numpy(flat), seed)
+        self.model.train(seed is not None)
+        if seed is not None:
+            torch.manual_seed(seed)
         longest = max(len(row) for row in rows)
         padded = np.zeros((len(rows), longest), np.int32)
         for place, row in zip(padded, rows, strict=True):

@@ -102,8 +102,9 @@ def _ready(job: Job, emit: Emit) -> Path:
     import torch
 
     from edgexp.training import backend, weights
+    from edgexp.training.workers import cores
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    torch.set_num_threads(cores())
     if job.recipe.base.backend != "peft":
         backend.has_unsloth()  # before transformers, which it patches
     return weights.folder_of(Path(job.base.gguf), job.base.sha256, job.base.checkpoint, Path(job.cache),

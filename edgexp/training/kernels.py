@@ -42,14 +42,15 @@ class Projections(Function):  # type: ignore[misc]
     """Linear layers that share their input, with their LoRA: x [N, C] → [N, outputs of all, side by side].
 
     `weight()` is the frozen weight [outputs, C], all layers' rows on top of each other; a function, so that a quantised one can be
-    expanded when it is needed. Half of `factors` are the A [rank, C], the other half the B [outputs, rank] of each layer.
+    expanded when it is needed. Half of `factors` are the A [rank, C], the other half the B [outputs, rank] of each layer. Dropout in front
+    of A comes from `seed` alone, one mask for all layers: so it is the same when computed again, in whatever thread.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Callable[[], Tensor], bias: Tensor | None, scales: Sequence[float], drop: float,
-                *factors: Tensor) -> Tensor:
+                seed: int, *factors: Tensor) -> Tensor:
         a, b = _joined(factors, scales, x.dtype)
-        mask = None if drop == 0 else torch.empty_like(x).bernoulli_(1 - drop).div_(1 - drop)
+        mask = None if drop == 0 else _mask(x, 1 - drop, seed)
         shown = x if mask is None else x * mask
         low = shown @ a.t()
         y = torch.mm(x, weight().t()) if bias is None else torch.addmm(bias, x, weight().t())
@@ -67,8 +68,13 @@ class Projections(Function):  # type: ignore[misc]
             grad_x = torch.mm(grad, ctx.weight())
             grad_x.addmm_(grad_low, a) if mask is None else grad_x.addcmul_(grad_low @ a, mask)
         grad_a = (grad_low.t() @ (x if mask is None else x * mask)).float()
-        grad_b = (grad.t() @ low).float()
-        return grad_x, None, None, None, None, *_parted(grad_a, grad_b, ctx.shapes, ctx.scales)
+        grad_b = (low.t() @ grad).float().t()  # this way round the large factor is read in its own order
+        return grad_x, None, None, None, None, None, *_parted(grad_a, grad_b, ctx.shapes, ctx.scales)
+
+
+def _mask(x: Tensor, kept: float, seed: int) -> Tensor:
+    """1 / kept where an element is kept, 0 elsewhere."""
+    return torch.empty_like(x).bernoulli_(kept, generator=torch.Generator(x.device).manual_seed(seed)).div_(kept)
 
 
 def _joined(factors: Sequence[Tensor], scales: Sequence[float], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -104,8 +110,9 @@ class Gated(Function):  # type: ignore[misc]
         (both,) = ctx.saved_tensors
         gate, up = both.chunk(2, -1)
         out = torch.empty_like(both)
-        torch.mul(grad, torch.nn.functional.silu(gate), out=out[:, up.shape[1] :])
-        out[:, : gate.shape[1]] = torch.ops.aten.silu_backward(grad * up, gate)
+        grad_gate, grad_up = out.chunk(2, -1)
+        torch.mul(torch.nn.functional.silu(gate), grad, out=grad_up)
+        torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=grad_gate)
         return out
 
 

@@ -14,7 +14,7 @@ from edgexp.training import checkpoint, measure
 from edgexp.training.backend import Learner
 from edgexp.training.events import Evaluated, Event, Finished, Notice, Saved, Scores, Started, Stepped
 from edgexp.training.kernels import LabelLoss
-from edgexp.training.plan import Plan, Step, padding, plan
+from edgexp.training.plan import Batch, Plan, Step, padding, plan
 from edgexp.training.prepared import Samples
 from edgexp.training.recipe import Recipe, Train
 
@@ -92,12 +92,11 @@ class Loop:
     def _step(self, optimizer: torch.optim.Optimizer, todo: Plan, done: int) -> Stepped:
         started = time.perf_counter()
         train, step = self.recipe.train, todo.steps[done]
-        # All chance in a step comes from here, so that a resumed run draws what an unbroken one would have drawn.
-        torch.manual_seed((self.recipe.seed << 32) + done)
         rate = learning_rate(train, done, len(todo.steps))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss, hits, labels = self._gradients(step)
+        # All chance in a step comes from this number, so that a resumed run draws what an unbroken one would have drawn.
+        loss, hits, labels = self._gradients(step, (self.recipe.seed << 24) + done)
         norm = float(torch.nn.utils.clip_grad_norm_(self.learner.parameters, train.clip or math.inf))
         self._check(done + 1, loss, norm)
         optimizer.step()
@@ -106,19 +105,25 @@ class Loop:
         return Stepped(done + 1, round(todo.epoch(done + 1), 4), loss, round(hits / labels, 5), rate, norm,
                        _tokens([step], self.data.lengths), round(seconds, 4))
 
-    def _gradients(self, step: Step) -> tuple[float, int, int]:
+    def _gradients(self, step: Step, seed: int) -> tuple[float, int, int]:
         """Gradients of the mean loss over the step's label tokens; that loss, greedy hits, label tokens."""
-        labels = {i: self.data.labels(i) for batch in step for i in batch}
-        total = sum(len(positions) for positions in labels.values())
+        total = sum(len(self.data.labels(i)) for batch in step for i in batch)
         loss, hits = 0.0, 0
-        for batch in step:
-            keep = [labels[i] - 1 for i in batch]
-            hidden = self.learner.hidden([self.data.ids[i] for i in batch], keep, training=True)
-            targets = np.concatenate([self.data.ids[i][labels[i]] for i in batch]).astype(np.int64)
-            part, right = LabelLoss.apply(hidden, self.learner.head, torch.from_numpy(targets).to(hidden.device), 1 / total)
-            part.backward()
-            loss, hits = loss + float(part.detach()), hits + int(right)
+        numbered = list(enumerate(step, (seed << 12) % (1 << 42)))
+        for part, right, gradients in self.learner.each(lambda one: self._part(one[1], one[0], total), numbered):
+            loss, hits = loss + part, hits + right
+            for parameter, gradient in zip(self.learner.parameters, gradients or (), strict=False):
+                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
         return loss, hits, total
+
+    def _part(self, batch: Batch, seed: int, total: int) -> tuple[float, int, list[torch.Tensor] | None]:
+        """What a batch adds to a step's loss, hits and gradients."""
+        learner, labels = self.learner, [self.data.labels(i) for i in batch]
+        hidden = learner.hidden([self.data.ids[i] for i in batch], [positions - 1 for positions in labels], seed)
+        targets = np.concatenate([self.data.ids[i][positions] for i, positions in zip(batch, labels, strict=True)]).astype(np.int64)
+        loss, right = LabelLoss.apply(hidden, learner.head, torch.from_numpy(targets).to(learner.device), 1 / total)
+        gradients = learner.differentiate(loss)
+        return float(loss.detach()), int(right), gradients
 
     def _check(self, step: int, loss: float, norm: float) -> None:
         if not (math.isfinite(loss) and math.isfinite(norm)):

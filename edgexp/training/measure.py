@@ -1,6 +1,6 @@
 """What a model says on held-out samples: scores by memory condition, and the answers that an export is compared with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,20 +22,20 @@ class Answers:
     greedy: list[NDArray[np.int32]]
 
 
-def ask(learner: Learner, samples: Samples, progress: Callable[[], None] = lambda: None) -> Answers:
+def ask(learner: Learner, samples: Samples) -> Answers:
     """The model's answers at every label of every sample, one sample at a time: padding could change the last digits."""
-    out = Answers([], [], [])
-    with torch.no_grad():
-        for number, ids in enumerate(samples.ids):
-            labels = samples.labels(number)
-            hidden = learner.hidden([ids], [labels - 1], training=False)
-            targets = torch.from_numpy(ids[labels].astype(np.int64)).to(learner.device)
-            logprobs, greedy = answers(hidden, learner.head, targets)
-            out.positions.append(labels)
-            out.logprobs.append(logprobs.cpu().numpy())
-            out.greedy.append(greedy.cpu().numpy().astype(np.int32))
-            progress()
-    return out
+    def one(number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        ids, labels = samples.ids[number], samples.labels(number)
+        with torch.no_grad():
+            hidden = learner.hidden([ids], [labels - 1])
+            return answers(hidden, learner.head, torch.from_numpy(ids[labels].astype(np.int64)).to(learner.device))
+
+    found = list(learner.each(one, range(len(samples))))
+    return Answers(
+        [samples.labels(number) for number in range(len(samples))],
+        [logprobs.cpu().numpy() for logprobs, _ in found],
+        [greedy.cpu().numpy().astype(np.int32) for _, greedy in found],
+    )
 
 
 def scores(samples: Samples, said: Answers) -> Scores:

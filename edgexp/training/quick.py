@@ -32,18 +32,22 @@ class Quick:
         self._decoder, self._recompute = decoder, recompute
         self._layers = [_Layer(layer) for layer in decoder.layers]
 
-    def __call__(self, ids: Tensor, lengths: Sequence[int], keep: Tensor, *, training: bool) -> Tensor:
-        """The normalised last hidden states [K, C] at the positions `keep` [K] of ids [N], which hold rows of `lengths` end to end."""
+    def __call__(self, ids: Tensor, lengths: Sequence[int], keep: Tensor, seed: int | None) -> Tensor:
+        """The normalised last hidden states [K, C] at the positions `keep` [K] of ids [N], which hold rows of `lengths` end to end.
+
+        With a `seed` there is dropout, and it comes from the seed alone. Several threads may call at once.
+        """
         positions = torch.cat([torch.arange(n) for n in lengths])
         hidden = self._decoder.embed_tokens(ids)
         cos, sin = self._decoder.rotary_emb(hidden[None], positions[None])
         half = cos.shape[-1] // 2
         cos, sin = cos[0, :, :half].contiguous(), sin[0, :, :half].contiguous()
-        for layer in self._layers:
-            if self._recompute and training:
-                hidden = checkpoint(layer, hidden, cos, sin, lengths, training, use_reentrant=False)
+        for number, layer in enumerate(self._layers):
+            own = None if seed is None else seed * 1_000_003 + 4 * number
+            if self._recompute and torch.is_grad_enabled():
+                hidden = checkpoint(layer, hidden, cos, sin, lengths, own, use_reentrant=False)
             else:
-                hidden = layer(hidden, cos, sin, lengths, training)
+                hidden = layer(hidden, cos, sin, lengths, own)
         norm = self._decoder.norm
         return Norm.apply(hidden[keep], norm.weight, norm.variance_epsilon)
 
@@ -61,11 +65,12 @@ class _Layer:
         dim, config = attention.head_dim, attention.config
         self._shape = (config.num_attention_heads, config.num_key_value_heads, dim)
 
-    def __call__(self, hidden: Tensor, cos: Tensor, sin: Tensor, lengths: Sequence[int], training: bool) -> Tensor:
-        seen = Attention.apply(self._qkv(Norm.apply(hidden, *self._norms[0]), training), cos, sin, lengths, *self._shape)
-        hidden = hidden + self._out(seen, training)
-        both = self._both(Norm.apply(hidden, *self._norms[1]), training)
-        return hidden + self._down(Gated.apply(both), training)
+    def __call__(self, hidden: Tensor, cos: Tensor, sin: Tensor, lengths: Sequence[int], seed: int | None) -> Tensor:
+        seeds = [None if seed is None else seed + number for number in range(4)]
+        seen = Attention.apply(self._qkv(Norm.apply(hidden, *self._norms[0]), seeds[0]), cos, sin, lengths, *self._shape)
+        hidden = hidden + self._out(seen, seeds[1])
+        both = self._both(Norm.apply(hidden, *self._norms[1]), seeds[2])
+        return hidden + self._down(Gated.apply(both), seeds[3])
 
 
 class _Group:
@@ -79,9 +84,9 @@ class _Group:
         self._factors = [_factor(m, b, side) for side in ("lora_A", "lora_B") for m, b in zip(modules, bases, strict=True)]
         self._drop = max(float(getattr(m.lora_dropout["default"], "p", 0.0)) if hasattr(m, "lora_A") else 0.0 for m in modules)
 
-    def __call__(self, x: Tensor, training: bool) -> Tensor:
-        drop = self._drop if training else 0.0
-        return Projections.apply(x, self._weight, self._bias, self._scales, drop, *self._factors)
+    def __call__(self, x: Tensor, seed: int | None) -> Tensor:
+        drop = 0.0 if seed is None else self._drop
+        return Projections.apply(x, self._weight, self._bias, self._scales, drop, seed or 0, *self._factors)
 
 
 def _factor(module: Any, base: Any, side: str) -> Tensor:

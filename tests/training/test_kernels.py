@@ -17,7 +17,7 @@ from edgexp.training import backend, kernels, quick  # noqa: E402
 @pytest.fixture(scope="module", params=["llama", "qwen2"])
 def learner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> backend.Learner:
     folder = tiny.checkpoint(tmp_path_factory.mktemp(request.param), request.param)
-    made = backend.load_exact(folder, tiny.settings(), "f32")
+    made = backend.load(folder, tiny.settings(lora__dropout=0.1), lambda _: None)
     torch.manual_seed(1)
     for name, parameter in made.model.named_parameters():
         if "lora_B" in name:  # zero at the beginning: half of the gradients would be zero, too
@@ -32,9 +32,9 @@ def stock(learner: backend.Learner) -> backend.Learner:
     return other
 
 
-def loss_and_gradients(learner: backend.Learner, data: Any, chosen: list[int]) -> tuple[float, list[Any]]:
+def loss_and_gradients(learner: backend.Learner, data: Any, chosen: list[int], seed: int | None = None) -> tuple[float, list[Any]]:
     keep = [data.labels(i) - 1 for i in chosen]
-    hidden = learner.hidden([data.ids[i] for i in chosen], keep, training=False)
+    hidden = learner.hidden([data.ids[i] for i in chosen], keep, seed)
     targets = torch.from_numpy(np.concatenate([data.ids[i][data.labels(i)] for i in chosen]).astype(np.int64))
     learner.model.zero_grad()
     loss, _ = kernels.LabelLoss.apply(hidden, learner.head, targets, 1 / len(targets))
@@ -56,15 +56,15 @@ def test_rows_that_go_together_do_not_see_each_other(learner: backend.Learner, v
     data, one = tiny.samples(3), view(learner)
     keep = [np.arange(len(ids)) for ids in data.ids]
     with torch.no_grad():
-        together = one.hidden(data.ids, keep, training=False)
-        alone = torch.cat([one.hidden([ids], [k], training=False) for ids, k in zip(data.ids, keep, strict=True)])
+        together = one.hidden(data.ids, keep)
+        alone = torch.cat([one.hidden([ids], [k]) for ids, k in zip(data.ids, keep, strict=True)])
     assert torch.allclose(together, alone, atol=1e-5)
 
 
 def test_long_rows_cross_blocks_of_queries(learner: backend.Learner) -> None:
     ids = np.random.default_rng(0).integers(0, tiny.VOCABULARY, 300).astype(np.int32)
     with torch.no_grad():
-        ours, theirs = (one.hidden([ids], [np.arange(300)], training=False) for one in (learner, stock(learner)))
+        ours, theirs = (one.hidden([ids], [np.arange(300)]) for one in (learner, stock(learner)))
     assert torch.allclose(ours, theirs, atol=1e-4)
 
 
@@ -72,7 +72,7 @@ def test_recomputing_changes_nothing(learner: backend.Learner) -> None:
     data = tiny.samples(2)
     again = backend.Learner(learner.model, "peft", "f32", False, recompute=True)
     assert again._quick is not None
-    plain, recomputed = (loss_and_gradients(one, data, [0, 1]) for one in (learner, again))
+    plain, recomputed = (loss_and_gradients(one, data, [0, 1], seed=5) for one in (learner, again))
     assert plain[0] == recomputed[0]
     assert all(torch.equal(a, b) for a, b in zip(plain[1], recomputed[1], strict=True))
 
@@ -90,12 +90,14 @@ def test_dropout_falls_on_the_adapter_alone(tmp_path: Path) -> None:
     one = backend.load(tiny.checkpoint(tmp_path), tiny.settings(lora__dropout=0.5), lambda _: None)
     ids, keep = tiny.samples(1).ids, [np.arange(10)]
     with torch.no_grad():
-        plain, dropped = (one.hidden(ids, keep, training=training) for training in (False, True))
+        plain, dropped = (one.hidden(ids, keep, seed) for seed in (None, 1))
         assert torch.allclose(plain, dropped)  # B is zero: whatever is dropped before it makes no difference
         for name, parameter in one.model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter)
-        assert not torch.allclose(one.hidden(ids, keep, training=True), one.hidden(ids, keep, training=False))
+        assert not torch.allclose(one.hidden(ids, keep, 1), one.hidden(ids, keep))
+        assert not torch.allclose(one.hidden(ids, keep, 1), one.hidden(ids, keep, 2))
+        assert torch.equal(one.hidden(ids, keep, 1), one.hidden(ids, keep, 1))
 
 
 def test_label_loss_is_cross_entropy() -> None:
