@@ -21,6 +21,8 @@ COMMANDS = {
     "bank": "Look into experience banks and keep them in order.",
     "train": "Fine-tune a model on prompts that hold retrieved experience.",
     "export": "Turn an adapter into a GGUF file, proven equal to the trained model.",
+    "eval": "Play a suite of conditions on the same tasks: does experience help?",
+    "report": "Make a page of evaluation results.",
     "models": "List, fetch and verify model weights.",
     "envs": "List environments and install what they need.",
     "doctor": "Report this machine, its library, models and banks, and what is wrong with each.",
