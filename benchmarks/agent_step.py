@@ -19,7 +19,7 @@ from edgexp.engine import decide, native
 from edgexp.engine.decide import Deciding
 from edgexp.engine.engine import Engine, Sequence
 from edgexp.environments import make
-from edgexp.models import DEFAULT_POLICY, resolve
+from edgexp.models import BASE_POLICY, resolve
 from edgexp.prompt import Renderer, first_turn, memory_text
 from edgexp.rollout import run
 from edgexp.stack import Settings, open_stack
@@ -151,7 +151,7 @@ def main(episodes: int, environment: str) -> None:
         memory = [run(plays(task)) for task in spread(world.tasks("train"), 2)]
         native.load()
         threads = {"n_threads": tuning.threads, "n_threads_batch": tuning.threads_batch}
-        llama = Llama(str(resolve(DEFAULT_POLICY).path), n_ctx=8192, verbose=False, **threads)
+        llama = Llama(str(resolve(BASE_POLICY).path), n_ctx=8192, verbose=False, **threads)
         rows: dict[str, list[tuple[float, int, float]]] = {}
         for played in chosen:
             valid = valid_actions(environment, played)

@@ -30,7 +30,7 @@ from edgexp.export.base import open_base
 from edgexp.export.gguf_read import open_gguf
 from edgexp.export.names import ROLES
 from edgexp.export.quantise import QUANTS
-from edgexp.models import DEFAULT_POLICY
+from edgexp.models import BASE_POLICY
 
 PACKAGES = ("torch", "transformers<=5.17.0", "peft", "gguf", "sentencepiece", "protobuf", "safetensors", "accelerate")
 QUANTISER = "llama-cpp-python==0.3.36"
@@ -186,7 +186,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rival-python", type=Path, help="a Python that has the rival's packages")
     parser.add_argument("--llama-cpp", type=Path, help="llama.cpp's sources, with convert_hf_to_gguf.py")
     parser.add_argument("--setup", type=Path, metavar="FOLDER", help="make both in this folder")
-    parser.add_argument("--base", default=DEFAULT_POLICY, help="a GGUF or a model's name")
+    parser.add_argument("--base", default=BASE_POLICY, help="a GGUF or a model's name")
     parser.add_argument("--quants", nargs="+", default=["q8_0", "q4_k_m"], choices=list(QUANTS), metavar="TYPE")
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--runs", type=int, default=1, help="the fastest of so many counts")

@@ -4,8 +4,8 @@ All see the same token ids and labels, one sample at a time (so that nobody pads
 weights in the same type, without gradient checkpointing. Each runs in processes of its own, in turns; what counts is the best turn's
 tokens over the time of its steps, the first step left out. CPU time is given as well, since a busy machine changes it less.
 
-TRL 1.15 itself cannot train on a processor: its loss is a Triton kernel. `trl` is its trainer with the loss of transformers' Trainer, `unsloth`
-is its trainer as Unsloth repairs it, with a loss in chunks over the labels alone.
+TRL 1.15 itself cannot train on a processor: its loss is a Triton kernel. `trl` is its trainer with the loss of transformers' Trainer,
+`unsloth` is its trainer as Unsloth repairs it, with a loss in chunks over the labels alone.
 """
 
 import json

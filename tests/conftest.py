@@ -34,10 +34,10 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def policy_path(own_home: Path) -> Path:
     """The default model as it is served."""
-    from edgexp.models import DEFAULT_POLICY, resolve
+    from edgexp.models import BASE_POLICY, resolve
 
     try:
-        return resolve(DEFAULT_POLICY).path
+        return resolve(BASE_POLICY).path
     except EdgexpError as error:
         pytest.skip(f"needs the default model's weights: {error}")
 

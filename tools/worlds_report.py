@@ -31,7 +31,7 @@ from edgexp.environments.worlds.environment import SPLITS
 from edgexp.environments.worlds.imitator import imitator
 from edgexp.environments.worlds.players import guesser
 from edgexp.environments.worlds.world import SHAPES
-from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, resolve
+from edgexp.models import BASE_POLICY, DEFAULT_EMBEDDER, resolve
 from edgexp.prompt import memory_text
 from edgexp.retrieval import Filters, Retriever
 from edgexp.rollout import run
@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--played", type=int, default=60, help="worlds of dev that are in the bank and played (default 60; there are 300)")
     options = parser.parse_args()
     console, environment, draw = Console(width=120), Worlds(), Draw(7)
-    tokenizer = GGUFTokenizer(resolve(DEFAULT_POLICY, role="policy").path)
+    tokenizer = GGUFTokenizer(resolve(BASE_POLICY, role="policy").path)
     encoder = Encoder.open(resolve(DEFAULT_EMBEDDER, role="embedder").path)
     shown = [*environment.tasks("train")[: options.worlds * 9], *environment.tasks("dev-bank")[: options.played * 9]]
     with tempfile.TemporaryDirectory() as folder, Bank.open(Path(folder), encoder) as bank:

@@ -18,11 +18,11 @@ import msgspec
 import edgexp
 from edgexp.errors import EdgexpError
 from edgexp.models import digest
-from edgexp.models.manifest import Bert, Derive, Manifest, Pool, Requantise
+from edgexp.models.manifest import Adapt, Bert, Derive, Manifest, Pool, Requantise
 from edgexp.models.store import Here, Say, check, folder, locate, not_here
 
 # Raised by one whenever the same source would give another result: everything made by the older code is then made again.
-RECIPES = {Requantise: 1, Bert: 1, Pool: 1}
+RECIPES = {Requantise: 1, Bert: 1, Pool: 1, Adapt: 1}
 _STALE = 24 * 3600.0
 
 
@@ -93,6 +93,8 @@ def verify(manifest: Manifest, made: Made) -> dict[str, str | None]:
 
 def fingerprint(recipe: Derive, sources: dict[str, str]) -> str:
     """One digest of everything that decides what is made, but for the versions of the tools."""
+    if isinstance(recipe, Adapt):
+        recipe = msgspec.structs.replace(recipe, adapter="")  # its digest says which one; where it lies does not matter
     told = msgspec.json.encode(recipe, order="deterministic").decode()
     return digest.of_mapping({**sources, "\0recipe": told, "\0version": str(RECIPES[type(recipe)])})
 
@@ -102,7 +104,7 @@ def _ready(manifest: Manifest) -> Path:
 
 
 def _result(manifest: Manifest, made: Made) -> tuple[Path, str]:
-    if isinstance(manifest.derive, Requantise):
+    if isinstance(manifest.derive, Requantise | Adapt):
         name, sha = next(iter(made.files.items()))
         return _ready(manifest) / name, sha
     return _ready(manifest), made.fingerprint
@@ -144,7 +146,13 @@ def _make(manifest: Manifest, here: Here, sources: dict[str, str], say: Say) -> 
 
 
 def _verb(recipe: Derive) -> str:
-    return f"requantising to {recipe.type.upper()}" if isinstance(recipe, Requantise) else "converting to ONNX"
+    match recipe:
+        case Requantise():
+            return f"requantising to {recipe.type.upper()}"
+        case Adapt():
+            return f"merging the adapter {Path(recipe.adapter).name} into its base, as {recipe.type.upper()}"
+        case _:
+            return "converting to ONNX"
 
 
 def _run(job: Job) -> None:

@@ -18,6 +18,7 @@ from edgexp.home import home
 Role = Literal["policy", "embedder"]
 Pooling = Literal["mean", "cls", "last"]
 QuantType = Literal["f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"]
+MergedType = Literal["f16", "q8_0", "q4_k_m", "q4_0"]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Text = Annotated[str, Meta(min_length=1)]
 Name = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]*$")]
@@ -100,7 +101,17 @@ class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="k
     """Most texts in one call, 0 for any number. Graphs whose vectors change with padding need 1."""
 
 
-Derive = Requantise | Bert | Pool
+class Adapt(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="adapt"):
+    """An adapter is merged into the GGUF of the manifest's `base`, and the result written with a tensor type."""
+
+    adapter: Text
+    """A folder as training leaves it (adapter_model.safetensors, adapter_config.json); relative to the manifest, `~` allowed."""
+    sha256: Sha256
+    """Of adapter_model.safetensors."""
+    type: MergedType
+
+
+Derive = Requantise | Bert | Pool | Adapt
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"sources": "source"}):
@@ -113,9 +124,16 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={
     """SPDX identifier, or `LicenseRef-…` for a licence without one."""
     context: Count
     """Tokens the model was made for."""
-    sources: Annotated[tuple[Source, ...], Meta(min_length=1)]
+    sources: tuple[Source, ...] = ()
+    base: Name | None = None
+    """The model whose sources these are, in place of its own: files are fetched and kept once for both."""
     parameters: Count | None = None
     derive: Derive | None = None
+
+    @property
+    def owner(self) -> str:
+        """Under whose name the source files are kept."""
+        return self.base or self.name
 
     @property
     def size(self) -> int | None:
@@ -129,6 +147,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={
 
 def read(path: Path) -> Manifest:
     """The manifest in a file. Raises EdgexpError naming the file and the key that is wrong."""
+    return _with_base(_read(path), path)
+
+
+def _read(path: Path) -> Manifest:
     try:
         manifest = msgspec.toml.decode(path.read_bytes(), type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -186,10 +208,32 @@ def _absolute(source: Source, folder: Path) -> Source:
     return source
 
 
+def _with_base(manifest: Manifest, path: Path) -> Manifest:
+    """With the sources of its base, and the place of its adapter made absolute."""
+    if isinstance(manifest.derive, Adapt):
+        place = str((path.parent / Path(manifest.derive.adapter).expanduser()).resolve())
+        manifest = msgspec.structs.replace(manifest, derive=msgspec.structs.replace(manifest.derive, adapter=place))
+    if manifest.base is None:
+        return manifest
+    where = dict(files()).get(manifest.base)
+    if where is None:
+        raise EdgexpError(f"{path}: base: no model is called {manifest.base!r}")
+    base = _read(where)
+    if base.base is not None or base.role != manifest.role:
+        raise EdgexpError(f"{path}: base: {manifest.base} is {'itself made from a base' if base.base else f'an {base.role}'}")
+    return msgspec.structs.replace(manifest, sources=base.sources)
+
+
 def _problem(manifest: Manifest, stem: str) -> str | None:
     """What the types cannot say."""
     if manifest.name != stem:
         return f"name: is {manifest.name!r}, but the file is called {stem}.toml; both must be equal"
+    if manifest.base == manifest.name:
+        return "base: a model cannot be its own base"
+    if bool(manifest.sources) == bool(manifest.base):
+        return "source: there must be at least one, or a base to share them with; not both"
+    if isinstance(manifest.derive, Adapt) and not manifest.base:
+        return "base: an adapter needs one to be merged into"
     for number, source in enumerate(manifest.sources):
         names = [file.name for file in source.files]
         if len(set(names)) < len(names):
@@ -200,7 +244,7 @@ def _problem(manifest: Manifest, stem: str) -> str | None:
 
 
 def _problem_derive(manifest: Manifest) -> str | None:
-    wants = "policy" if isinstance(manifest.derive, Requantise) else "embedder"
+    wants = "policy" if isinstance(manifest.derive, Requantise | Adapt) else "embedder"
     if manifest.derive is None:
         return "derive: an embedder needs one (kind = \"bert\" or \"pool\")" if manifest.role == "embedder" else None
     if manifest.role != wants:

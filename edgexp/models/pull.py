@@ -94,7 +94,7 @@ def _fetch(manifest: Manifest, report: Report) -> None:
 
 
 def _fetch_from(manifest: Manifest, source: Source, report: Report) -> None:
-    place = folder(manifest.name) / "source"
+    place = folder(manifest.owner) / "source"
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -189,7 +189,7 @@ def _take(manifest: Manifest, given: Path, report: Report) -> None:
     """Copy the files of whichever source they fit from a folder (or a file, for a model of one file) the user names."""
     if not given.exists():
         raise UsageError(f"{given}: there is no such file or folder")
-    place = folder(manifest.name) / "source"
+    place = folder(manifest.owner) / "source"
     wanted = []
     for source in manifest.sources:
         found = {file.name: _in(given, file, alone=len(source.files) == 1) for file in source.files}

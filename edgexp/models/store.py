@@ -19,7 +19,8 @@ from edgexp.models.manifest import Hub, Local, Manifest, Package, Role, Source, 
 if TYPE_CHECKING:
     from edgexp.export.gguf_read import GgufFile
 
-DEFAULT_POLICY = "smollm2-135m-instruct"
+BASE_POLICY = "smollm2-135m-instruct"
+DEFAULT_POLICY = BASE_POLICY
 DEFAULT_EMBEDDER = "all-minilm-l6-v2"
 
 Say = Callable[[str], None]
@@ -134,7 +135,7 @@ def write_pulled(manifest: Manifest, origin: str, files: dict[str, str]) -> None
     """Record what `source/` now holds. Written last, so that a half-finished pull is no source."""
     from edgexp.home import write_atomic
 
-    write_atomic(folder(manifest.name) / "source" / "pulled.json", msgspec.json.format(msgspec.json.encode(Pulled(origin, files))))
+    write_atomic(folder(manifest.owner) / "source" / "pulled.json", msgspec.json.format(msgspec.json.encode(Pulled(origin, files))))
 
 
 def open_gguf(path: Path) -> "GgufFile":
@@ -184,7 +185,7 @@ def _by_path(path: Path, text: str) -> Ready:
 
 
 def _pulled(manifest: Manifest) -> Here | None:
-    place = folder(manifest.name) / "source"
+    place = folder(manifest.owner) / "source"
     try:
         record = msgspec.json.decode((place / "pulled.json").read_bytes(), type=Pulled)
     except (OSError, msgspec.DecodeError):

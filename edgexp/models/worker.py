@@ -12,7 +12,7 @@ import msgspec
 from edgexp.errors import EdgexpError
 from edgexp.models import digest
 from edgexp.models.derive import Job, Made
-from edgexp.models.manifest import Bert, Pool, Requantise
+from edgexp.models.manifest import Adapt, Bert, Pool, Requantise
 
 
 def main() -> None:
@@ -39,6 +39,8 @@ def work(job: Job) -> None:
             from edgexp.models.quantise import requantise
 
             made, tools = requantise(next(iter(paths.values())), out, job.derive), ["llama-cpp-python"]
+        case Adapt():
+            made, tools = adapt(next(iter(paths.values())), out, job.name, job.derive), ["numpy"]
         case Bert():
             from edgexp.models.bert import convert
 
@@ -51,6 +53,25 @@ def work(job: Job) -> None:
     versions = {tool: importlib.metadata.version(tool) for tool in tools}
     record = Made(job.fingerprint, job.sources, files, versions)
     (out / "made.json").write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+
+
+def adapt(base: Path, out: Path, name: str, recipe: Adapt) -> list[str]:
+    """Write `<model>.<TYPE>.gguf`, base and adapter merged, into `out`; returns its name.
+
+    Raises EdgexpError where the adapter is missing, is not the one meant, or does not fit.
+    """
+    from edgexp.export.adapter import WEIGHTS, read_adapter
+    from edgexp.export.gguf_read import open_gguf
+    from edgexp.export.merge import merge, patches
+
+    weights = Path(recipe.adapter) / WEIGHTS
+    if not weights.is_file():
+        raise EdgexpError(f"{weights} is not there; bring the adapter back, or name its folder in the manifest")
+    if digest.sha256(weights, fresh=True) != recipe.sha256:
+        raise EdgexpError(f"{weights} is not the adapter that the manifest means (its sha256 differs); it was changed or damaged")
+    opened, made = open_gguf(base), f"{name}.{recipe.type.upper()}.gguf"
+    merge(opened, patches(read_adapter(Path(recipe.adapter)), opened), recipe.type, out / made)
+    return [made]
 
 
 if __name__ == "__main__":

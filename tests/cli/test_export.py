@@ -13,7 +13,7 @@ from edgexp.cli import cli
 from edgexp.cli.export import _name
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.home import home
-from edgexp.models import DEFAULT_POLICY, resolve
+from edgexp.models import BASE_POLICY, resolve
 
 UP = "base_model.model.model.layers.0.mlp.up_proj"
 
@@ -26,7 +26,7 @@ def adapter(tmp_path, policy_path):
     folder = tmp_path / "My Adapter!"
     folder.mkdir()
     safetensors.numpy.save_file({k: v.astype(np.float32) for k, v in tensors.items()}, folder / "adapter_model.safetensors")
-    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": DEFAULT_POLICY}
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": BASE_POLICY}
     (folder / "adapter_config.json").write_text(json.dumps(config))
     return folder
 

@@ -26,10 +26,10 @@ def tiny(tmp_path: Path) -> Callable[..., tuple[Tiny, GgufFile]]:
 def smollm_base() -> Path:
     """The default model's weights as they came, before requantising."""
     from edgexp.export.base import open_base
-    from edgexp.models import DEFAULT_POLICY
+    from edgexp.models import BASE_POLICY
 
     try:
-        return open_base(DEFAULT_POLICY).path
+        return open_base(BASE_POLICY).path
     except EdgexpError as error:
         pytest.skip(f"needs the default model's weights: {error}")
 

@@ -8,7 +8,7 @@ from edgexp.errors import EdgexpError, UsageError
 from edgexp.export.base import find_base, open_base
 from edgexp.export.trained import find_adapter, name_of, read_training
 from edgexp.home import home
-from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY
+from edgexp.models import BASE_POLICY, DEFAULT_EMBEDDER
 
 from .kit import write_adapter
 
@@ -17,8 +17,8 @@ SMOLLM = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
 def test_a_name_means_the_weights_as_they_came(smollm_base, tmp_path):
-    adapter = write_adapter(tmp_path, MODULES, base_model_name_or_path=DEFAULT_POLICY)
-    for base in (find_base(adapter), open_base(DEFAULT_POLICY)):
+    adapter = write_adapter(tmp_path, MODULES, base_model_name_or_path=BASE_POLICY)
+    for base in (find_base(adapter), open_base(BASE_POLICY)):
         assert (base.path, base.licence, base.sha256) == (smollm_base, "Apache-2.0", SMOLLM)
 
 

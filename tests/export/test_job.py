@@ -24,7 +24,7 @@ from edgexp.export.job import Request, export
 from edgexp.export.merge import merge, patches
 from edgexp.export.reference import Sample, read_reference, write_reference
 from edgexp.export.trained import Training
-from edgexp.models import DEFAULT_POLICY, resolve
+from edgexp.models import BASE_POLICY, resolve
 from edgexp.prompt import Renderer
 from edgexp.template import learn
 
@@ -38,7 +38,7 @@ SAMPLES = (Sample(INSTRUCTIONS, make_trajectory(("wash the mug",) * 5, goal="was
 @pytest.fixture(scope="module")
 def base():
     try:
-        return open_base(DEFAULT_POLICY)
+        return open_base(BASE_POLICY)
     except EdgexpError as error:
         pytest.skip(f"needs the default model's weights: {error}")
 
@@ -46,7 +46,7 @@ def base():
 @pytest.fixture(scope="module")
 def trained(base, smollm_modules, tmp_path_factory):
     """An adapter's folder with a reference that was made by another way: the f16 merge, run here."""
-    folder = write_adapter(tmp_path_factory.mktemp("job") / "mugs", smollm_modules, scale=0.02, base_model_name_or_path=DEFAULT_POLICY)
+    folder = write_adapter(tmp_path_factory.mktemp("job") / "mugs", smollm_modules, scale=0.02, base_model_name_or_path=BASE_POLICY)
     file = folder.parent / "f16.gguf"
     merge(open_gguf(base.path), patches(read_adapter(folder), open_gguf(base.path)), "f16", file)
     with Model(file, Tuning(1, 2, {"OMP_WAIT_POLICY": "PASSIVE"}, extra_buffers=False)) as model, Engine(model, 512, 4) as engine:
@@ -121,7 +121,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(trained, base, tmp_pat
     bare = write_adapter(tmp_path / "bare", {"model.layers.0.mlp.up_proj": (1536, 576)})
     refused("unknown quantisation", quant="q2")
     refused(r"has no reference\.safetensors.*--no-gate exports without", bare)
-    refused("is the name of another model", name=DEFAULT_POLICY)
+    refused("is the name of another model", name=BASE_POLICY)
     refused(r"is not an adapter: it has no adapter_config\.json", tmp_path)
     (bare / "adapter_model.safetensors").unlink()
     refused(r"is not an adapter: it has no adapter_model\.safetensors", bare, gate=False)

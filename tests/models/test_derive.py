@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from test_bert import CONFIG, checkpoint
 
 from edgexp.errors import EdgexpError
-from edgexp.models import DEFAULT_POLICY, derive, digest, resolve, worker
+from edgexp.models import BASE_POLICY, derive, digest, resolve, worker
 from edgexp.models.manifest import require
 from edgexp.models.store import folder, locate, state
 
@@ -162,9 +162,9 @@ def test_a_home_that_cannot_be_written_to_is_one_line(toy, monkeypatch, home):
 
 @pytest.fixture
 def policy(home):
-    manifest = require(DEFAULT_POLICY)
+    manifest = require(BASE_POLICY)
     if locate(manifest) is None:
-        pytest.skip(f"needs the weights of {DEFAULT_POLICY}")
+        pytest.skip(f"needs the weights of {BASE_POLICY}")
     return manifest
 
 
@@ -190,8 +190,8 @@ def test_a_truncated_gguf_is_not_requantised(declare, home, tmp_path, policy):
 @pytest.mark.skipif(os.name == "nt", reason="signals are another matter there")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_conversion_leaves_nothing_half_made(policy, how):
-    place = folder(DEFAULT_POLICY)
-    code = f"from edgexp.models import resolve; resolve({DEFAULT_POLICY!r})"
+    place = folder(BASE_POLICY)
+    code = f"from edgexp.models import resolve; resolve({BASE_POLICY!r})"
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while not list(place.glob(".work-*/*.gguf")) and process.poll() is None and time.monotonic() < deadline:
@@ -202,4 +202,4 @@ def test_an_interrupted_conversion_leaves_nothing_half_made(policy, how):
     assert process.returncode != 0 and not (place / "ready").exists()
     if how == signal.SIGINT:
         assert list(place.glob(".work-*")) == []
-    assert resolve(DEFAULT_POLICY).path.is_file()
+    assert resolve(BASE_POLICY).path.is_file()

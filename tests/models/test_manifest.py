@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY
+from edgexp.models import BASE_POLICY, DEFAULT_EMBEDDER
 from edgexp.models.manifest import Bert, Hub, Local, Package, Requantise, files, find, folders, read, require
 
 GOOD = """
@@ -40,13 +40,13 @@ def test_every_shipped_manifest_is_sound(path):
 
 
 def test_the_models_promised_are_there():
-    promised = {DEFAULT_POLICY, DEFAULT_EMBEDDER, "smollm2-360m-instruct", "smollm2-1.7b-instruct", "qwen3-embedding-0.6b",
+    promised = {BASE_POLICY, DEFAULT_EMBEDDER, "smollm2-360m-instruct", "smollm2-1.7b-instruct", "qwen3-embedding-0.6b",
                 *(f"qwen2.5-{size}-instruct" for size in ("0.5b", "1.5b", "3b", "7b"))}
     assert promised <= set(dict(files()))
 
 
 def test_the_defaults_come_from_packages_and_are_converted():
-    policy, embedder = require(DEFAULT_POLICY), require(DEFAULT_EMBEDDER)
+    policy, embedder = require(BASE_POLICY), require(DEFAULT_EMBEDDER)
     assert isinstance(policy.sources[0], Package) and policy.derive == Requantise("q8_0")
     assert isinstance(embedder.sources[0], Package) and embedder.derive == Bert("mean", 256)
     assert {f.sha256 for s in embedder.sources for f in s.files if f.name == "model.safetensors"} == {
@@ -91,21 +91,21 @@ def test_a_wrong_manifest_is_one_line_naming_file_and_key(case, tmp_path):
 
 
 def test_a_users_manifest_wins_over_a_shipped_one(home):
-    mine = GOOD.replace('name = "toy"', f'name = "{DEFAULT_POLICY}"').replace("for tests", "my own")
-    (home / "models" / f"{DEFAULT_POLICY}.toml").write_text(mine)
-    assert require(DEFAULT_POLICY).description == "my own"
-    assert len([name for name, _ in files() if name == DEFAULT_POLICY]) == 1
+    mine = GOOD.replace('name = "toy"', f'name = "{BASE_POLICY}"').replace("for tests", "my own")
+    (home / "models" / f"{BASE_POLICY}.toml").write_text(mine)
+    assert require(BASE_POLICY).description == "my own"
+    assert len([name for name, _ in files() if name == BASE_POLICY]) == 1
 
 
 def test_a_broken_manifest_harms_no_other(home):
     (home / "models" / "broken.toml").write_text("no = ")
-    assert find(DEFAULT_POLICY) is not None
+    assert find(BASE_POLICY) is not None
     with pytest.raises(EdgexpError, match=r"broken\.toml"):
         find("broken")
 
 
 def test_an_unknown_name_lists_those_there_are(home):
-    with pytest.raises(UsageError, match=f"no model is called 'gpt': .*|.*{DEFAULT_POLICY}"):
+    with pytest.raises(UsageError, match=f"no model is called 'gpt': .*|.*{BASE_POLICY}"):
         require("gpt")
 
 
@@ -124,3 +124,47 @@ def test_the_examples_in_the_documentation_work(tmp_path):
         path = tmp_path / f"{name}.toml"
         path.write_text(example)
         assert read(path).name == name
+
+
+ADAPTED = """
+name = "mine"
+role = "policy"
+description = "for tests"
+licence = "MIT"
+context = 64
+base = "BASE"
+[derive]
+kind = "adapt"
+adapter = "../adapters/mine"
+sha256 = "DIGEST"
+type = "q8_0"
+""".replace("BASE", BASE_POLICY).replace("DIGEST", "0" * 64)
+
+
+def test_an_adapted_model_shares_the_sources_of_its_base(tmp_path):
+    path = tmp_path / "models" / "mine.toml"
+    path.parent.mkdir()
+    path.write_text(ADAPTED)
+    mine, base = read(path), require(BASE_POLICY)
+    assert mine.sources == base.sources and mine.owner == base.owner == BASE_POLICY
+    assert mine.derive.adapter == str(tmp_path / "adapters" / "mine")
+
+
+WRONG_BASE = {
+    "unknown base": (ADAPTED.replace(BASE_POLICY, "nobody"), "base: no model is called 'nobody'"),
+    "its own base": (ADAPTED.replace(BASE_POLICY, "mine"), "base: a model cannot be its own base"),
+    "no base": (ADAPTED.replace(f'base = "{BASE_POLICY}"', ""), "source: there must be at least one"),
+    "base of another role": (ADAPTED.replace(BASE_POLICY, DEFAULT_EMBEDDER), f"base: {DEFAULT_EMBEDDER} is an embedder"),
+    "adapter without base": (GOOD.replace("toy", "mine") + ADAPTED[ADAPTED.index("[derive]"):], "base: an adapter needs one"),
+    "type": (ADAPTED.replace("q8_0", "q6_k"), "derive.type: Invalid enum value 'q6_k'"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_BASE)
+def test_a_wrong_base_is_one_line(case, tmp_path):
+    text, expected = WRONG_BASE[case]
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(EdgexpError, match=expected) as error:
+        read(path)
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
