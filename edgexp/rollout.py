@@ -1,34 +1,127 @@
-"""Runs episodes over one engine: answers what the episodes' generators ask for. Knows nothing of tasks, prompts or banks."""
+"""Runs episodes over one engine: answers what the episodes' generators ask for. Knows nothing of tasks, prompts or banks.
 
-from typing import Any
+One at a time, or many at once: then what all of them wait for is evaluated in one batch, which costs less than the same tokens one
+sequence after the other. Each episode stays the same but for the last bits of its logits, which depend on what else is in a batch.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Sequence as Ordered
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from edgexp.agent import Episode
 from edgexp.engine.decide import Request, Tree
-from edgexp.engine.engine import ContextFull, Engine
+from edgexp.engine.engine import ContextFull, Logits, Sequence
 from edgexp.errors import EdgexpError
 from edgexp.trajectory import Trajectory
 
 
-def run(episode: Episode, engine: Engine | None = None) -> Trajectory:
+class Evaluator(Protocol):
+    """What is needed of an engine."""
+
+    def evaluate(self, sequences: Ordered[Sequence]) -> None:
+        """Set every sequence's logits. Raises ContextFull with all of them as before."""
+
+    def evaluate_tree(self, sequence: Sequence, parents: Ordered[int], tokens: Ordered[int]) -> Logits:
+        """Logits after each node of a tree of continuations."""
+
+
+Start = Callable[[int], Episode]
+"""Makes an episode for a place, given by its number: whoever calls keeps an environment, a policy and a sequence for each place."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An episode that is over, or that could not begin."""
+
+    number: int
+    """Its position among the starts, from 0."""
+    trajectory: Trajectory | None
+    error: EdgexpError | None = None
+    """Why there is no trajectory."""
+
+
+@dataclass
+class _Live:
+    """An episode that waits for an answer."""
+
+    number: int
+    episode: Episode
+    request: Request
+
+
+def run(episode: Episode, engine: Evaluator | None = None) -> Trajectory:
     """Play one episode to its end. An episode whose policy never asks for a model needs no engine."""
+    [finished] = run_many([lambda _: episode], 1, engine)
+    if finished.error:
+        raise finished.error
+    assert finished.trajectory is not None
+    return finished.trajectory
+
+
+def run_many(starts: Iterable[Start], places: int, engine: Evaluator | None = None) -> Iterator[Finished]:
+    """Play episodes at `places` places at once, and tell of each when it is over; a free place takes the next episode at once.
+
+    When the engine has no room for all that is asked, it is asked for less at a time; what still finds no room waits for the others. Only
+    when nobody can go on does an episode end with a full context. An episode that raises EdgexpError is told of and touches no other one.
+    """
+    waiting = enumerate(starts)
+    live: dict[int, _Live] = {}
+    while True:
+        for place in range(places):
+            while place not in live and (following := next(waiting, None)) is not None:
+                number, start = following
+                yield from _advance(live, place, number, start(place), None)
+        if not live:
+            return
+        for place, answer in _answers(live, engine).items():
+            held = live.pop(place)
+            yield from _advance(live, place, held.number, held.episode, answer)
+
+
+def _advance(live: dict[int, _Live], place: int, number: int, episode: Episode, answer: Any) -> Iterator[Finished]:
+    """Let an episode go on to its next request, which makes it live, or to its end."""
     try:
-        request = next(episode)
-        while True:
-            try:
-                answer = _answer(request, engine)
-            except ContextFull as full:
-                request = episode.throw(full)
-            else:
-                request = episode.send(answer)
+        live[place] = _Live(number, episode, episode.throw(answer) if isinstance(answer, ContextFull) else episode.send(answer))
     except StopIteration as stop:
-        trajectory: Trajectory = stop.value
-        return trajectory
+        yield Finished(number, stop.value)
+    except EdgexpError as error:
+        yield Finished(number, None, error)
 
 
-def _answer(request: Request, engine: Engine | None) -> Any:
+def _answers(live: dict[int, _Live], engine: Evaluator | None) -> dict[int, Any]:
+    """Answers by place, for as many as there is room for; one that says so where there is room for none."""
     if engine is None:
         raise EdgexpError("this policy needs a model, and the episode was started without one")
-    if isinstance(request, Tree):
-        return engine.evaluate_tree(request.sequence, request.parents, request.tokens)
-    engine.evaluate([request])
-    return None
+    full = _evaluate(engine, [_sequence(held.request) for held in live.values()])
+    answers: dict[int, Any] = {}
+    for place, held in live.items():
+        if id(_sequence(held.request)) in full:
+            continue
+        if isinstance(held.request, Tree):
+            try:
+                answers[place] = engine.evaluate_tree(held.request.sequence, held.request.parents, held.request.tokens)
+            except ContextFull as error:
+                full[id(held.request.sequence)] = error
+        else:
+            answers[place] = None
+    if not answers:
+        place, held = next(iter(live.items()))
+        answers[place] = full[id(_sequence(held.request))]
+    return answers
+
+
+def _evaluate(engine: Evaluator, sequences: list[Sequence]) -> dict[int, ContextFull]:
+    """Evaluate all at once, or halves of them where that is too much; the errors of those for which there is no room, by identity."""
+    try:
+        engine.evaluate(sequences)
+    except ContextFull as error:
+        if len(sequences) == 1:
+            return {id(sequences[0]): error}
+        middle = len(sequences) // 2
+        return _evaluate(engine, sequences[:middle]) | _evaluate(engine, sequences[middle:])
+    return {}
+
+
+def _sequence(request: Request) -> Sequence:
+    return request.sequence if isinstance(request, Tree) else request

@@ -4,15 +4,14 @@ The defaults are the paper's where it states them (arXiv 2603.18272): LoRA r=8, 
 paged 8-bit AdamW, constant learning rate 5e-5, no weight decay, K=2 retrieved once; batch size and sequence length are ours.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-import edgexp
+from edgexp import tables
 from edgexp.errors import EdgexpError, UsageError
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -169,25 +168,15 @@ def load(name_or_path: str, changes: Sequence[str] = ()) -> tuple[str, Recipe]:
     Raises EdgexpError naming the file and the key that is wrong, UsageError for an unknown name.
     """
     path = _find(name_or_path)
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise EdgexpError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    return path.stem, parse(text, str(path), changes)
+    return path.stem, parse(tables.read(path), str(path), changes)
 
 
 def parse(text: str, where: str, changes: Sequence[str] = ()) -> Recipe:
     """A recipe from TOML text; `where` names it in errors."""
-    try:
-        table = msgspec.toml.decode(text)
-    except msgspec.DecodeError as error:
-        raise EdgexpError(f"{where}: not TOML: {error}") from error
+    table = tables.decode(text, where)
     for change in changes:
-        _change(table, change)
-    try:
-        recipe = msgspec.convert(table, Recipe)
-    except msgspec.ValidationError as error:
-        raise EdgexpError(f"{where}: {_with_key(str(error))}") from error
+        tables.change(table, change, ("data",))
+    recipe = tables.convert(table, Recipe, where)
     problem = next(_problems(recipe), None)
     if problem:
         raise EdgexpError(f"{where}: {problem}")
@@ -196,23 +185,12 @@ def parse(text: str, where: str, changes: Sequence[str] = ()) -> Recipe:
 
 def files() -> dict[str, Path]:
     """The recipes that come with edgexp, by name."""
-    package = Path(edgexp.__file__).parent
-    checkout = package.parent / "recipes"
-    folder = checkout if (package.parent / "pyproject.toml").is_file() and checkout.is_dir() else package / "_data" / "recipes"
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return tables.shipped(lambda name: not name.startswith(tables.SUITES))
 
 
 def show(recipe: Recipe) -> str:
     """Every setting as TOML, which reads back as the same recipe."""
-    tables = msgspec.to_builtins(recipe)
-    sources = tables.pop("data")
-    lines = list(_assignments({key: value for key, value in tables.items() if not isinstance(value, dict)}))
-    for name, table in tables.items():
-        if isinstance(table, dict):
-            lines += ["", f"[{name}]", *_assignments(table)]
-    for source in sources:
-        lines += ["", "[[data]]", *_assignments(source)]
-    return "\n".join(lines) + "\n"
+    return tables.show(recipe)
 
 
 def _find(name_or_path: str) -> Path:
@@ -223,35 +201,6 @@ def _find(name_or_path: str) -> Path:
     if name_or_path in known:
         return known[name_or_path]
     raise UsageError(f"no recipe is called {name_or_path!r} and there is no such file; there are: {', '.join(known)}")
-
-
-def _change(table: dict[str, Any], change: str) -> None:
-    """Apply one `section.key=value`. A key of the data changes every source."""
-    key, separator, value = change.partition("=")
-    try:
-        new = msgspec.toml.decode(f"value = {value}")["value"] if separator else None
-    except msgspec.DecodeError:
-        new = value.strip()  # a word without quotes is a text
-    *sections, last = key.strip().split(".")
-    if new is None or not last:
-        raise UsageError(f"--set {change}: write it as section.key=value, for example train.lr=1e-4")
-    places: list[Any] = [table]
-    for section in sections:
-        inner = [place.setdefault(section, [{}] if section == "data" else {}) for place in places if isinstance(place, dict)]
-        places = [entry for place in inner for entry in (place if isinstance(place, list) else [place])]
-    for place in places:
-        if isinstance(place, dict):
-            place[last] = new
-
-
-def _with_key(message: str) -> str:
-    """msgspec says `… - at `$.lora.r``; the key goes first, as it is written in the file."""
-    text, _, key = message.partition(" - at `$")
-    place = key.strip("`").lstrip(".")
-    unknown = re.fullmatch("Object contains unknown field `(.*)`", text)
-    if unknown:
-        return f"{place + '.' if place else ''}{unknown[1]}: there is no such setting"
-    return f"{place}: {text[:1].lower()}{text[1:]}" if place else text
 
 
 def _problems(recipe: Recipe) -> Iterator[str]:
@@ -270,19 +219,3 @@ def _problems(recipe: Recipe) -> Iterator[str]:
     for number, data in enumerate(recipe.data):
         if (data.mix or recipe.memory.mix).mismatched and not recipe.memory.k:
             yield f"data[{number}].mix: mismatched memory needs memory.k above 0"
-
-
-def _assignments(table: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in table.items():
-        if value is not None:
-            yield f"{key} = {_toml(value)}"
-
-
-def _toml(value: Any) -> str:
-    """A value as TOML; inner tables on one line."""
-    if isinstance(value, dict):
-        return "{ " + ", ".join(_assignments(value)) + " }"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    # JSON's texts, numbers and booleans are TOML's, but for one character.
-    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
