@@ -10,6 +10,7 @@ from edgexp.cli.options import say
 if TYPE_CHECKING:
     from edgexp.training.dataset import Built
     from edgexp.training.recipe import Recipe
+    from edgexp.training.train import Rollouts, Watchers
 
 
 @click.command()
@@ -51,8 +52,18 @@ def _train(folder: Path, name: str, recipe: "Recipe", fresh: bool, as_json: bool
     from edgexp.training.train import train
 
     with watching(as_json) as watch:
-        adapter = train(folder, name, recipe, watch, fresh=fresh)
+        adapter = train(folder, name, recipe, watch, fresh=fresh, rollouts=_rollouts(recipe, watch))
     say(f"adapter: {adapter}\nnext: edgexp export {adapter} --name {name}")
+
+
+def _rollouts(recipe: "Recipe", watch: "Watchers") -> "Rollouts | None":
+    """Plays dev episodes with a checkpoint, where the recipe chooses by them."""
+    if recipe.check.select != "rollouts":
+        return None
+    from edgexp.evaluation.selection import DevEpisodes
+    from edgexp.training.train import find_base
+
+    return DevEpisodes(recipe, find_base(recipe), watch.say, watch.played)
 
 
 def _dry_run(recipe: "Recipe", as_json: bool) -> None:

@@ -34,7 +34,8 @@ class _Bars:
         self._data: TaskID | None = None
         self._steps: TaskID | None = None
         self._tokens = self._seconds = 0.0
-        self.watchers = Watchers(self._say, self._prepared, self._event)
+        self._rollouts: dict[str, TaskID] = {}
+        self.watchers = Watchers(self._say, self._prepared, self._event, self._played)
 
     def close(self) -> None:
         """Leave the bars as they are."""
@@ -53,6 +54,11 @@ class _Bars:
         if self._data is None:
             self._data = self._add("samples", total)
         self._bars.update(self._data, completed=done, total=total)
+
+    def _played(self, checkpoint: str, done: int, won: int, total: int) -> None:
+        if checkpoint not in self._rollouts:
+            self._rollouts[checkpoint] = self._add(checkpoint, total)
+        self._bars.update(self._rollouts[checkpoint], completed=done, note=f"{won} of {done} dev episodes won")
 
     def _event(self, event: events.Event) -> None:
         match event:

@@ -46,6 +46,8 @@ class Watchers:
     say: Say = lambda _: None
     preparing: Progress = lambda *_: None
     event: Watcher = lambda _: None
+    played: Callable[[str, int, int, int], None] = lambda *_: None
+    """Of a checkpoint: episodes played, won, and to be played."""
 
 
 def find_base(recipe: Recipe) -> Base:

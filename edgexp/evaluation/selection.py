@@ -1,0 +1,56 @@
+"""Episodes that a checkpoint wins: what `check.select = "rollouts"` chooses by. Played as `edgexp run` plays, with a merged model."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from edgexp.agent import play
+from edgexp.collect import spread
+from edgexp.errors import EdgexpError
+from edgexp.export import child
+from edgexp.rollout import run
+from edgexp.stack import Settings, open_stack
+from edgexp.training.job import Base
+from edgexp.training.recipe import Data, Recipe
+
+Say = Callable[[str], None]
+Advance = Callable[[str, int, int, int], None]
+"""Called with (the checkpoint's folder, episodes played, episodes won, episodes in all) after each of them."""
+
+
+class DevEpisodes:
+    """Plays the recipe's dev episodes with the adapter in a checkpoint's folder; the share it wins.
+
+    They are drawn from the split `check.split` of every environment trained on, all task types in turn, and remember what the recipe's
+    own bank holds. The same episodes for every checkpoint.
+    """
+
+    def __init__(self, recipe: Recipe, base: Base, say: Say = lambda _: None, advance: Advance = lambda *_: None):
+        self._recipe, self._base, self._say, self._advance = recipe, base, say, advance
+
+    def __call__(self, checkpoint: Path) -> float:
+        """The share won, 0 to 1. Raises EdgexpError where nothing can be played."""
+        sources = {data.environment: data for data in reversed(self._recipe.data) if data.use == "train"}
+        wanted, done, won = self._recipe.check.episodes, 0, 0
+        with tempfile.TemporaryDirectory(prefix=".rollouts-", dir=checkpoint.parent) as work:
+            model = Path(work) / "model.gguf"
+            child.write(child.Merge(self._base.gguf, str(checkpoint), "q8_0", str(model)))
+            for number, data in enumerate(sources.values()):
+                count = wanted * (number + 1) // len(sources) - wanted * number // len(sources)
+                for success in self._play(data, model, count):
+                    done, won = done + 1, won + success
+                    self._advance(checkpoint.name, done, won, wanted)
+        if not done:
+            raise EdgexpError(f"check.split: the split {self._recipe.check.split} of {', '.join(sources)} has no tasks to play")
+        return won / done
+
+    def _play(self, data: Data, model: Path, count: int) -> Iterator[bool]:
+        recipe = self._recipe
+        settings = Settings(
+            environment=data.environment, model=str(model), encoder=recipe.memory.encoder,
+            bank=Path(data.bank).expanduser() if data.bank else None,
+            k=recipe.memory.k, memory="static" if recipe.memory.k else "off", diversity=recipe.memory.diversity, seed=recipe.seed,
+        )  # fmt: skip
+        with open_stack(settings, self._say) as stack:
+            for task in spread(stack.environment.tasks(recipe.check.split), count, recipe.seed):
+                yield run(play(stack.environment, task, stack.policy), stack.engine).success
