@@ -1,0 +1,101 @@
+"""Intervals and tests against their definitions."""
+
+import math
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from result_samples import a_row
+
+from edgexp.evaluation.statistics import bootstrap, by, compare, costs, mcnemar, success, wilson
+
+counts = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+
+
+@given(counts)
+def test_wilson_holds_the_share_and_stays_in_bounds(count):
+    w = wilson(*count)
+    assert 0 <= w.low <= w.share <= w.high <= 1
+    assert (w.low == 0) == (w.won == 0) and (w.high == 1) == (w.won == w.count)
+    mirrored = wilson(w.count - w.won, w.count)
+    assert math.isclose(w.low, 1 - mirrored.high, abs_tol=1e-12) and math.isclose(w.high, 1 - mirrored.low, abs_tol=1e-12)
+
+
+@given(counts)
+def test_wilsons_ends_solve_its_equation(count):
+    """At an end p of the interval, the share lies exactly z standard deviations of p away."""
+    w, z = wilson(*count), 1.959963984540054
+    for p in (w.low, w.high):
+        if 0 < p < 1:
+            assert math.isclose(abs(w.share - p), z * math.sqrt(p * (1 - p) / w.count), abs_tol=1e-9)
+
+
+@given(counts, st.integers(2, 5))
+def test_more_of_the_same_narrows_wilson(count, times):
+    few, many = wilson(*count), wilson(count[0] * times, count[1] * times)
+    assert many.high - many.low < few.high - few.low
+
+
+def test_wilson_known_values():
+    w = wilson(8, 10)  # as in Newcombe (1998) computed by hand from the formula
+    assert (round(w.low, 4), round(w.high, 4)) == (0.4902, 0.9433)
+    assert (wilson(0, 0).low, wilson(0, 0).high) == (0, 1)
+    with pytest.raises(ValueError):
+        wilson(3, 2)
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_is_the_exact_binomial(gained, lost):
+    n = gained + lost
+    expected = min(Fraction(1), sum((Fraction(math.comb(n, i), 2**n) for i in range(n + 1) if i <= min(gained, lost)), Fraction(0)) * 2)
+    assert math.isclose(mcnemar(gained, lost), float(expected) if n else 1.0, rel_tol=1e-12)
+    assert mcnemar(gained, lost) == mcnemar(lost, gained) and 0 < mcnemar(gained, lost) <= 1
+
+
+def test_mcnemar_known_values():
+    assert mcnemar(0, 5) == 0.0625 and mcnemar(1, 7) == pytest.approx(0.0703125) and mcnemar(3, 3) == 1
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=40), st.integers(0, 9))
+def test_a_bootstrap_holds_its_mean_and_repeats(values, seed):
+    m = bootstrap(values, rounds=2000, seed=seed)
+    assert min(values) - 1e-9 <= m.low <= m.high <= max(values) + 1e-9
+    assert m.count == len(values) and math.isclose(m.mean, sum(values) / len(values), abs_tol=1e-9)
+    assert m == bootstrap(values, rounds=2000, seed=seed)
+
+
+def test_a_bootstrap_is_as_wide_as_the_standard_error_says():
+    values = [0.0, 1.0] * 100
+    m = bootstrap(values)
+    assert m.high - m.low == pytest.approx(2 * 1.96 * 0.5 / math.sqrt(200), rel=0.1)
+    with pytest.raises(ValueError):
+        bootstrap([])
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
+def test_a_comparison_counts_pairs(outcomes):
+    ours = [a_row(number=n, success=a) for n, (a, _) in enumerate(outcomes)]
+    theirs = [a_row("base", number=n, success=b) for n, (_, b) in enumerate(outcomes)]
+    change = compare(ours, theirs)
+    assert change.pairs == len(outcomes)
+    assert (change.gained - change.lost) / change.pairs == pytest.approx(change.difference)
+    assert change.low <= change.difference + 1e-12 and change.difference <= change.high + 1e-12
+    mirrored = compare(theirs, ours)
+    assert (mirrored.gained, mirrored.lost, mirrored.p) == (change.lost, change.gained, change.p)
+    assert compare(reversed(ours), theirs) == change, "the order of rows does not matter"
+
+
+def test_only_tasks_of_both_are_compared():
+    change = compare([a_row(number=n) for n in range(5)], [a_row("base", number=n, success=False) for n in (3, 4, 9)])
+    assert (change.pairs, change.gained, change.lost) == (2, 2, 0)
+    assert compare([a_row()], []) is None
+
+
+def test_rows_are_counted_and_divided():
+    rows = [a_row(number=n, group=g, success=n > 0) for n, g in enumerate(("hard", "easy", "easy"))]
+    assert (success(rows).won, success(rows).count) == (2, 3)
+    assert {key: len(part) for key, part in by(rows, "condition", "group").items()} == {("plain", "easy"): 2, ("plain", "hard"): 1}
+    assert costs(rows)["prompt tokens"].mean == 100 and costs([]) == {}
