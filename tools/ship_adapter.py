@@ -1,0 +1,39 @@
+"""Copy a finished adapter into `adapters/`, without what only its own machine knows: the place of the bank.
+
+    python tools/ship_adapter.py RUN_FOLDER adapters/NAME
+
+What is shipped is the adapter's folder as `edgexp train` left it (weights in 16 bits, configuration, recipe, log, record, reference for the
+export's gate); digests in the record are made anew for the files that changed, and the manifest's lines for `models/` are printed.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import msgspec
+
+from edgexp.home import write_atomic
+from edgexp.models import digest
+from edgexp.training import recipe
+from edgexp.training.train import RECIPE, RECORD
+
+
+def ship(run: Path, target: Path) -> str:
+    """Copy the adapter of a run; the lines of a model manifest that mean it."""
+    source = run / "adapter"
+    record = json.loads((source / RECORD).read_bytes())
+    shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("as-trained"))
+    for data in record["recipe"]["data"]:
+        data["bank"] = ""
+    asked = msgspec.convert(record["recipe"], recipe.Recipe)
+    write_atomic(target / RECIPE, recipe.show(asked).encode())
+    record["files"] = {name: digest.sha256(target / name) for name in record["files"] if (target / name).is_file()}
+    write_atomic(target / RECORD, json.dumps(record, indent=2, ensure_ascii=False).encode() + b"\n")
+    return f'adapter = "../adapters/{target.name}"\nsha256 = "{record["files"]["adapter_model.safetensors"]}"\ntype = "q8_0"'
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    print(ship(Path(sys.argv[1]), Path(sys.argv[2])))
