@@ -105,6 +105,11 @@ class Engine:
         self.context = int(lib.llama_n_ctx(self._handle))
         self._batch = _Batch(lib, int(lib.llama_n_batch(self._handle)), slots)
 
+    @property
+    def handle(self) -> Any:
+        """The llama.cpp context, for what it offers beside sequences."""
+        return self._handle
+
     def new(self) -> Sequence:
         """An empty sequence. Raises EdgexpError when all slots are taken."""
         if not self._free:

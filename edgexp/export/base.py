@@ -44,7 +44,7 @@ def open_base(named: str) -> Base:
     """A base by a manifest's name or a GGUF's path. Raises UsageError where there is none, EdgexpError as `find_base`."""
     base = _known(named)
     if base is None:
-        raise UsageError(f"{named} is neither a GGUF here nor a model of edgexp models ls")
+        raise UsageError(f"no model is called {named!r} and there is no such GGUF; see edgexp models ls")
     return base
 
 

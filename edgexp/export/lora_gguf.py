@@ -53,5 +53,5 @@ def attach(engine: Engine, path: Path) -> None:
     if not handle:
         raise EdgexpError(f"llama.cpp does not load {path}: {native.last_error() or 'it gave no reason'}")
     adapters = (lib.llama_adapter_lora_p_ctypes * 1)(handle)
-    if lib.llama_set_adapters_lora(engine._handle, adapters, 1, (ctypes.c_float * 1)(1.0)) != 0:
+    if lib.llama_set_adapters_lora(engine.handle, adapters, 1, (ctypes.c_float * 1)(1.0)) != 0:
         raise EdgexpError(f"llama.cpp does not use {path}: {native.last_error() or 'it gave no reason'}")

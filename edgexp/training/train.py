@@ -20,8 +20,9 @@ from edgexp.bank import Bank
 from edgexp.engine.tokenizer import GGUFTokenizer
 from edgexp.environments import make
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.export.base import open_base
 from edgexp.home import home, write_atomic
-from edgexp.models import digest, manifest, store
+from edgexp.models import digest
 from edgexp.prompt import Renderer
 from edgexp.stack import default_bank, open_encoder
 from edgexp.template import learn
@@ -52,17 +53,10 @@ class Watchers:
 
 def find_base(recipe: Recipe) -> Base:
     """The weights a recipe starts from, checked. Raises UsageError for an unknown name, EdgexpError for what is not on this machine."""
-    name, path = recipe.base.model, Path(recipe.base.model).expanduser()
-    if path.is_file():
-        return Base(str(path.absolute()), str(path.absolute()), digest.sha256(path), recipe.base.checkpoint)
-    known = manifest.require(name)
-    here = store.locate(known)
-    if here is None:
-        raise store.not_here(known)
-    gguf = next((p for p in here.paths.values() if p.suffix == ".gguf"), None)
-    if gguf is None or known.role != "policy":
-        raise UsageError(f"base.model: {name} does not come as a GGUF of a language model")
-    return Base(name, str(gguf), store.check(known, here)[gguf.name], recipe.base.checkpoint)
+    name = recipe.base.model
+    found = open_base(name)
+    of_file = Path(name).expanduser().is_file()
+    return Base(str(found.path) if of_file else name, str(found.path), found.sha256, recipe.base.checkpoint)
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def test_wrong_requests(adapter, tmp_path):
     for arguments, error, words in (
         ((adapter, "--quant", "q5_k_s"), UsageError, "choose one of f16, q8_0, q4_k_m, q4_0"),
         ((tmp_path,), UsageError, "is no adapter and no run"),
-        ((adapter, "--base", "gpt-5"), UsageError, "gpt-5 is neither a GGUF here"),
+        ((adapter, "--base", "gpt-5"), UsageError, "no model is called .gpt-5."),
         ((adapter, "--name", "Über"), UsageError, "cannot be a model's name"),
         ((adapter,), EdgexpError, "--no-gate exports without"),
     ):

@@ -148,7 +148,7 @@ def test_rollouts_need_somebody_to_play_them(bank: Path, tmp_path: Path) -> None
 def test_what_is_missing_is_named_before_anything_is_made(bank: Path, tmp_path: Path) -> None:
     for change, said in [
         ("base.model=nope", "no model is called 'nope'"),
-        ("base.model=all-minilm-l6-v2", "language model"),
+        ("base.model=all-minilm-l6-v2", "a policy model is needed"),
         ("base.model=qwen2.5-7b-instruct", "edgexp models pull qwen2.5-7b-instruct"),
         (f"data.bank={tmp_path / 'nobank'}", "nobank"),
         ("data.environment=nowhere", "no environment is called 'nowhere'"),
