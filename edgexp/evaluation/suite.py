@@ -14,7 +14,7 @@ Count = Annotated[int, Meta(ge=1)]
 Whole = Annotated[int, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Text = Annotated[str, Meta(min_length=1)]
-Name = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._+ -]*$")]
+Name = Annotated[str, Meta(pattern=r"^\S([^\n]*\S)?$")]
 
 KINDS = ("matched", "mismatched", "all", "empty")
 """What a bank holds for a task; see `Condition.bank`. Anything else is a folder."""
@@ -145,7 +145,7 @@ def _problems(suite: Suite) -> Iterator[str]:
     if suite.baseline and suite.baseline not in names:
         yield f"baseline: no condition is called {suite.baseline!r}; there are: {', '.join(names)}"
     for number, tasks in enumerate(suite.tasks):
-        if any(tasks.environment == other.environment and set(tasks.splits) & set(other.splits) for other in suite.tasks[:number]):
-            yield f"tasks[{number}]: {tasks.environment} and the same split are in two entries; put their groups or types into one"
+        if any(tasks.environment == other.environment for other in suite.tasks[:number]):
+            yield f"tasks[{number}].environment: {tasks.environment} is in two entries; put its splits, groups and types into one"
         if len(set(tasks.groups)) < len(tasks.groups):
             yield f"tasks[{number}].groups: a group is named twice"

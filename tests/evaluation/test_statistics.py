@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from result_samples import a_row
 
-from edgexp.evaluation.statistics import bootstrap, by, compare, costs, mcnemar, success, wilson
+from edgexp.evaluation.statistics import bootstrap, by, compare, costs, mcnemar, paired_interval, success, wilson
 
 counts = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -86,6 +86,30 @@ def test_a_comparison_counts_pairs(outcomes):
     mirrored = compare(theirs, ours)
     assert (mirrored.gained, mirrored.lost, mirrored.p) == (change.lost, change.gained, change.p)
     assert compare(reversed(ours), theirs) == change, "the order of rows does not matter"
+
+
+def test_newcombes_published_example():
+    """Newcombe (1998), paired data of table II: 36, 12, 2 and 0 of 50 pairs."""
+    low, high = paired_interval(36, 12, 2, 50)
+    assert (round(low, 4), round(high, 4)) == (0.0569, 0.3404)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(15, 60), min_size=4, max_size=4))
+def test_with_many_tasks_the_interval_is_the_bootstraps(cells):
+    both, gained, lost, neither = cells
+    low, high = paired_interval(both, gained, lost, sum(cells))
+    m = bootstrap([1.0] * gained + [-1.0] * lost + [0.0] * (both + neither))
+    assert low == pytest.approx(m.low, abs=0.035) and high == pytest.approx(m.high, abs=0.035)
+
+
+@given(st.lists(st.integers(0, 30), min_size=4, max_size=4).filter(any))
+def test_a_paired_interval_is_never_empty_and_turns_with_its_sides(cells):
+    both, gained, lost, _ = cells
+    n = sum(cells)
+    low, high = paired_interval(both, gained, lost, n)
+    assert -1 <= low <= (gained - lost) / n <= high <= 1 and low < high
+    assert paired_interval(both, lost, gained, n) == pytest.approx((-high, -low))
 
 
 def test_only_tasks_of_both_are_compared():

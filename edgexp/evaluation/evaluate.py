@@ -1,0 +1,147 @@
+"""An evaluation from a suite to a folder of results: what is there is checked and kept, what is missing is played."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from edgexp.errors import EdgexpError, UsageError
+from edgexp.evaluation import lock, results
+from edgexp.evaluation.field import Field, Filling
+from edgexp.evaluation.models import ModelPlayers
+from edgexp.evaluation.playing import Failure, Job, play_all
+from edgexp.evaluation.results import Header, Row, Setup, Writer
+from edgexp.evaluation.suite import Condition, Suite
+from edgexp.stack import Say
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the caller wants otherwise than the suite says it."""
+
+    parallel: int = 1
+    """Episodes at once."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """A model of the suite → the name or file to take for it."""
+    only: Sequence[str] = ()
+    """Conditions to play; empty for all."""
+    fresh: Sequence[str] = ()
+    """Conditions whose earlier results are thrown away."""
+    gpu_layers: int = 0
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told of what, on the way."""
+
+    say: Say = lambda _: None
+    filling: Filling = lambda *_: None
+    planned: Callable[[Sequence[Row], int], None] = lambda *_: None
+    """Told once, before playing: the rows that are there already, and how many episodes are to be played."""
+    kept: Callable[[Row], None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of it."""
+
+    played: int
+    failures: tuple[Failure, ...]
+    skipped: tuple[str, ...]
+    """Conditions left out, because their models are not here."""
+
+
+def evaluate(name: str, suite: Suite, folder: Path, wishes: Wishes | None = None, watch: Watch | None = None) -> Done:
+    """Play what is missing of a suite in a folder of results.
+
+    Raises UsageError for names that are not in the suite; EdgexpError where the folder holds results of another suite, or of other
+    weights, banks or code than would be played now, and where nothing can be played at all.
+    """
+    wishes, watch = wishes or Wishes(), watch or Watch()
+    _check_names(suite, wishes)
+    with lock.held(folder), Field(name, suite, wishes.models, watch.say) as things:
+        header = header_for(folder, name, suite)
+        conditions, skipped = _available(things, wishes.only, watch.say)
+        jobs = things.jobs(conditions)
+        things.fill(conditions, watch.filling)
+        things.check_memory(jobs)
+        if wishes.fresh and (folder / results.EPISODES).is_file():
+            results.forget(folder, header, [name for name in wishes.fresh if name not in skipped])
+        with Writer(folder, header, watch.say) as writer:
+            rows = results.read_rows(folder, header)
+            setups = {(job.condition.name, job.tasks.environment): things.setup(job) for job in jobs}
+            check_setups(folder, header, rows, setups)
+            todo = missing(jobs, rows, watch.say)
+            watch.planned(rows, len(todo))
+            failures = _play(things, todo, writer, wishes, watch)
+    return Done(len(todo) - len(failures), tuple(failures), skipped)
+
+
+def header_for(folder: Path, name: str, suite: Suite) -> Header:
+    """The header of a folder that is new, or that holds results of the same suite. Raises EdgexpError for another one's."""
+    settings = msgspec.to_builtins(suite)
+    if not (folder / results.SUITE).is_file():
+        return Header(name, settings, {}, suite.against)
+    before = results.read_header(folder)
+    if before.suite != name:
+        raise EdgexpError(f"{folder} holds results of the suite {before.suite!r}, not of {name!r}: name another folder with --out")
+    return Header(name, settings, before.setups, suite.against)
+
+
+def check_setups(folder: Path, header: Header, rows: Sequence[Row], now: Mapping[tuple[str, str], Setup]) -> None:
+    """Raise EdgexpError where rows were played otherwise than they would be now, naming what differs."""
+    for key in sorted({row.setup for row in rows}):
+        before = header.setups[key]
+        after = now.get((before.condition, before.environment))
+        if after is not None and after != before:
+            fields = [f.name for f in msgspec.structs.fields(Setup) if getattr(before, f.name) != getattr(after, f.name)]
+            changes = "; ".join(f"{name} was {getattr(before, name)!r} and is {getattr(after, name)!r}" for name in fields)
+            raise EdgexpError(f"{folder} holds episodes of {before.condition!r} that were played otherwise: {changes}. Play them again "
+                              f"with --fresh {before.condition!r}, or keep both with another --out")
+
+
+def missing(jobs: Sequence[Job], rows: Sequence[Row], say: Say = lambda _: None) -> list[Job]:
+    """The jobs without a row, models in their first order, so that each is loaded once."""
+    played, wanted = {row.key for row in rows}, {job.key for job in jobs}
+    names = {job.condition.name for job in jobs}
+    beside = sum(row.condition in names and row.key not in wanted for row in rows)
+    if beside:
+        say(f"{beside} episodes of earlier settings, of tasks that are not among the suite's now, stay in the results")
+    models = list(dict.fromkeys(job.condition.model for job in jobs))
+    return sorted((job for job in jobs if job.key not in played), key=lambda job: models.index(job.condition.model))
+
+
+def _check_names(suite: Suite, wishes: Wishes) -> None:
+    names = [condition.name for condition in suite.conditions]
+    for option, given in (("--only", wishes.only), ("--fresh", wishes.fresh)):
+        for name in given:
+            if name not in names:
+                raise UsageError(f"{option} {name}: the suite has no such condition; it has {', '.join(names)}")
+    models = {condition.model for condition in suite.conditions}
+    for model in wishes.models:
+        if model not in models:
+            known = ", ".join(sorted(filter(None, models))) or "none"
+            raise UsageError(f"--model {model}=…: the suite names no such model; it names {known}")
+
+
+def _available(things: Field, only: Sequence[str], say: Say) -> tuple[list[Condition], tuple[str, ...]]:
+    """The conditions that can be played, and the names of those that cannot for want of a model."""
+    wanted = [condition for condition in things.suite.conditions if not only or condition.name in only]
+    lacking = {condition.name: reason for condition in wanted if (reason := things.missing(condition))}
+    for name, reason in lacking.items():
+        say(f"{name} is left out: {reason}; it can be added later, with the same command")
+    available = [condition for condition in wanted if condition.name not in lacking]
+    if not available:
+        raise EdgexpError(f"no condition can be played: {next(iter(lacking.values()))}; see what is there with: edgexp models ls")
+    return available, tuple(lacking)
+
+
+def _play(things: Field, todo: Sequence[Job], writer: Writer, wishes: Wishes, watch: Watch) -> list[Failure]:
+    failures: list[Failure] = []
+    for model in dict.fromkeys(job.condition.model for job in todo):
+        jobs = [job for job in todo if job.condition.model == model]
+        places = min(wishes.parallel, len(jobs))
+        with ModelPlayers(things, things.ready(jobs[0].condition), places, wishes.gpu_layers, watch.say) as players:
+            failures += play_all(jobs, players, writer, watch.kept)
+    return failures

@@ -1,0 +1,169 @@
+"""The things an evaluation is played with, opened: environments, banks, models' files, and the setup that each job has by them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+
+from edgexp import __version__
+from edgexp.bank import Bank
+from edgexp.embedding import Encoder
+from edgexp.environments import Environment, make
+from edgexp.errors import EdgexpError
+from edgexp.evaluation import experience
+from edgexp.evaluation.playing import Job
+from edgexp.evaluation.results import Setup
+from edgexp.evaluation.suite import Condition, Suite, Tasks
+from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, manifest, resolve, store
+from edgexp.stack import Say, open_bank
+from edgexp.trajectory import Task, Trajectory
+
+Filling = Callable[[str, int, int], None]
+"""Told of which environment, how many expert episodes are played, and of how many."""
+
+
+class Field:
+    """Everything that is the same for all models. Close it, or use it as a context manager."""
+
+    def __init__(self, name: str, suite: Suite, models: Mapping[str, str], say: Say):
+        """`models` says by which file or name a model of the suite is to be found, where it is not its own."""
+        self.name, self.suite = name, suite
+        self._models, self._say = models, say
+        self._stack = ExitStack()
+        self._environments: dict[tuple[str, int], Environment] = {}
+        self._banks: dict[Path, tuple[Bank, str]] = {}
+        self._ready: dict[str, Ready] = {}
+        self._setups: dict[tuple[str, str], Setup] = {}
+        self._drawn: dict[Tasks, list[Task]] = {}
+        self._encoder: Encoder | None = None
+
+    def __enter__(self) -> "Field":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    def environment(self, name: str, place: int = 0) -> Environment:
+        """A place's environment; each place has its own."""
+        if (name, place) not in self._environments:
+            made = self._environments[name, place] = make(name)
+            self._stack.callback(made.close)
+        return self._environments[name, place]
+
+    def jobs(self, conditions: Sequence[Condition]) -> list[Job]:
+        """All episodes of some conditions."""
+        drawn = [(entry, task) for entry, tasks in self.drawn().items() for task in tasks]
+        return [Job(condition, entry, task) for condition in conditions for entry, task in drawn]
+
+    def drawn(self) -> dict[Tasks, list[Task]]:
+        """The tasks of each entry of the suite."""
+        if not self._drawn:
+            self._drawn = {entry: experience.draw(self.environment(entry.environment), entry) for entry in self.suite.tasks}
+        return self._drawn
+
+    def fill(self, conditions: Sequence[Condition], progress: Filling = lambda *_: None) -> None:
+        """Fill the suite's own bank where conditions with memory need it and something is lacking."""
+        for entry, tasks in self.drawn().items():
+            own = experience.folder(self.name, entry.experience)
+            if entry.experience.bank or not any(experience.banks(self.name, c, entry) == own for c in conditions):
+                continue
+            environment = self.environment(entry.environment)
+            with open_bank(own, DEFAULT_EMBEDDER, self._say) as bank:
+                told = _naming(progress, environment.name)
+                experience.fill(bank, environment, entry, tasks, told)
+
+    def missing(self, condition: Condition) -> str | None:
+        """Why a condition's model is not here; None where it is. A model that was named for it has to be here."""
+        if condition.model in self._models:
+            return None
+        name = condition.model or DEFAULT_POLICY
+        known = manifest.find(name)
+        if known is None:
+            return None if Path(name).expanduser().is_file() else f"no model is called {name}"
+        return f"the weights of {name} are not here" if store.state(known)[0] == "not here" else None
+
+    def ready(self, condition: Condition) -> Ready:
+        """The checked file of a condition's model. Raises EdgexpError where it is not here or damaged."""
+        name = self._models.get(condition.model, condition.model or DEFAULT_POLICY)
+        if name not in self._ready:
+            self._ready[name] = resolve(name, role="policy", say=self._say)
+        return self._ready[name]
+
+    def room(self, ready: Ready) -> int:
+        """Tokens an episode has with a model."""
+        return min(self.suite.context, ready.context or self.suite.context)
+
+    def bank(self, job: Job) -> Bank | None:
+        """The bank that a job's memory is of, opened to be read; None without memory."""
+        path = experience.banks(self.name, job.condition, job.tasks)
+        return None if path is None else self._bank(path)[0]
+
+    def check_memory(self, jobs: Sequence[Job]) -> None:
+        """Raise EdgexpError where the bank holds nothing at all that a condition could remember for tasks of a group."""
+        seen = set()
+        for job in jobs:
+            key = job.condition.name, job.tasks.environment, job.task.group
+            bank = None if key in seen else self.bank(job)
+            seen.add(key)
+            if bank and not bank.count(experience.filters(job.condition, job.tasks, job.task)):
+                raise EdgexpError(f"the bank {bank.path} holds nothing that {job.condition.name!r} could remember for {job.task.id}; "
+                                  f"fill it with: edgexp collect {job.tasks.environment} --bank {bank.path}")
+
+    def setup(self, job: Job) -> Setup:
+        """Everything that decides what the job's episode means."""
+        key = job.condition.name, job.tasks.environment
+        if key not in self._setups:
+            self._setups[key] = self._make_setup(job)
+        return self._setups[key]
+
+    def read(self, job: Job, ids: Sequence[str]) -> list[Trajectory]:
+        """Trajectories of the job's bank."""
+        bank = self.bank(job)
+        return bank.read(ids) if bank else []
+
+    def check(self, job: Job) -> None:
+        """Raise EdgexpError where the job's bank is not as it was when the evaluation began."""
+        path = experience.banks(self.name, job.condition, job.tasks)
+        if path is not None and self._bank(path)[0].fingerprint() != self._bank(path)[1]:
+            raise EdgexpError(f"the bank {path} was changed while it was being evaluated; the episodes before are kept. Evaluate on a bank "
+                              f"that rests, or play its conditions again with: --fresh {job.condition.name!r}")
+
+    def _bank(self, path: Path) -> tuple[Bank, str]:
+        if path not in self._banks:
+            bank = self._stack.enter_context(experience.opened(path, self._embedder()))
+            self._banks[path] = bank, bank.fingerprint()
+        return self._banks[path]
+
+    def _embedder(self) -> Encoder:
+        if self._encoder is None:
+            ready = resolve(DEFAULT_EMBEDDER, role="embedder", say=self._say)
+            self._encoder = Encoder.open(ready.path, name=ready.name)
+        return self._encoder
+
+    def _make_setup(self, job: Job) -> Setup:
+        condition, environment = job.condition, self.environment(job.tasks.environment)
+        ready, path = self.ready(condition), experience.banks(self.name, condition, job.tasks)
+        return Setup(
+            condition=condition.name,
+            environment=environment.name,
+            environment_version=environment.version,
+            steps=job.tasks.steps or environment.max_steps,
+            model=condition.model or DEFAULT_POLICY,
+            model_sha256=ready.sha256,
+            actions=condition.actions,
+            context=self.room(ready),
+            k=condition.k,
+            memory=condition.memory if condition.k else "off",
+            every=condition.every,
+            diversity=condition.diversity,
+            bank=condition.bank if condition.k and condition.memory != "off" else "",
+            bank_fingerprint=self._bank(path)[1] if path else "",
+            encoder=self._embedder().name if path else "",
+            code=__version__,
+            engine=f"llama-cpp-python {version('llama-cpp-python')}",
+        )
+
+
+def _naming(progress: Filling, name: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(name, done, total)

@@ -1,0 +1,117 @@
+"""Players that are language models: one engine for all places, one sequence and one environment a place. Plays nothing by itself."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+
+from edgexp.agent import Episode, Watcher, play
+from edgexp.engine import tuning
+from edgexp.engine.engine import Engine
+from edgexp.engine.engine import Sequence as Tokens
+from edgexp.engine.model import Model
+from edgexp.evaluation import experience
+from edgexp.evaluation.field import Field
+from edgexp.evaluation.playing import Job
+from edgexp.evaluation.results import Setup
+from edgexp.models import Ready
+from edgexp.policies import ModelPolicy
+from edgexp.prompt import Renderer
+from edgexp.retrieval import Retriever
+from edgexp.stack import Say, renderer_for
+from edgexp.trajectory import Trajectory
+
+_FORKS = 32
+"""Sequences beyond the places', for weighing many actions at once."""
+_SPARE = 512
+"""Cells beyond the episodes' rooms, for what those forks hold."""
+
+
+class ModelPlayers:
+    """One model at a number of places. Close it, or use it as a context manager."""
+
+    engine: Engine
+
+    def __init__(self, field: Field, ready: Ready, places: int, gpu_layers: int = 0, say: Say = lambda _: None):
+        """The engine gets as many cells as all places can need at once, so that none is ever short of room because of another."""
+        self.places = places
+        self._field, self._ready, self._room = field, ready, field.room(ready)
+        self._stack = ExitStack()
+        try:
+            self._model = self._stack.enter_context(Model(ready.path, tuning.for_model(ready.path, say), gpu_layers))
+            cells = places * self._room + (_SPARE if places > 1 else 0)
+            self.engine = self._stack.enter_context(Engine(self._model, cells, slots=places + 1 + _FORKS))
+        except BaseException:
+            self._stack.close()
+            raise
+        self._renderers: dict[str, Renderer] = {}
+        self._retrievers: dict[tuple[str, str, str], Retriever | None] = {}
+        self._sequences: dict[int, Tokens] = {}
+        self._prefix: Tokens | None = None
+
+    def __enter__(self) -> "ModelPlayers":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    def setup(self, job: Job) -> Setup:
+        """See `Field.setup`."""
+        return self._field.setup(job)
+
+    def read(self, job: Job, ids: Sequence[str]) -> Sequence[Trajectory]:
+        """See `Field.read`."""
+        return self._field.read(job, ids)
+
+    def check(self, job: Job) -> None:
+        """See `Field.check`."""
+        self._field.check(job)
+
+    def episode(self, place: int, job: Job, watch: Watcher) -> Episode:
+        """The job's episode, with the place's environment and on its sequence, which keeps what two prompts have in common."""
+        environment = self._field.environment(job.tasks.environment, place)
+        steps = job.tasks.steps or environment.max_steps
+        renderer = self._renderer(job)
+        policy = ModelPolicy(
+            self._sequence(place, renderer),
+            renderer,
+            self._retriever(job),
+            mode=job.condition.actions,
+            context=self._room,
+            reserve=min(self._room // 2, 40 * steps),
+            model=self._ready.name,
+            model_sha256=self._ready.sha256,
+        )
+        return play(environment, job.task, policy, max_steps=steps, watch=watch)
+
+    def _renderer(self, job: Job) -> Renderer:
+        name = job.tasks.environment
+        if name not in self._renderers:
+            self._renderers[name] = renderer_for(self._model, self._field.environment(name))
+        return self._renderers[name]
+
+    def _retriever(self, job: Job) -> Retriever | None:
+        """What a condition remembers by, for tasks of one group: it keeps the vectors of the queries it has seen."""
+        key = job.condition.name, job.tasks.environment, job.task.group
+        if key not in self._retrievers:
+            self._retrievers[key] = self._make_retriever(job)
+        return self._retrievers[key]
+
+    def _make_retriever(self, job: Job) -> Retriever | None:
+        bank, condition = self._field.bank(job), job.condition
+        if bank is None:
+            return None
+        found = experience.filters(condition, job.tasks, job.task)
+        return Retriever(bank, k=condition.k, mode=condition.memory, every=condition.every, filters=found, diversity=condition.diversity)
+
+    def _sequence(self, place: int, renderer: Renderer) -> Tokens:
+        """The place's sequence. All begin with the same instructions, which are evaluated and stored once."""
+        if place not in self._sequences:
+            self._sequences[place] = self.engine.fork(self._instructions(renderer)) if self.places > 1 else self.engine.new()
+        return self._sequences[place]
+
+    def _instructions(self, renderer: Renderer) -> Tokens:
+        if self._prefix is None:
+            self._prefix = self.engine.new()
+            self._prefix.append([*renderer.template.before, *renderer.tokenizer.encode(renderer.instructions)])
+            self.engine.evaluate([self._prefix])
+        return self._prefix
