@@ -1,0 +1,98 @@
+"""`edgexp report`: a page of evaluation results."""
+
+import shlex
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgexp.cli.options import say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from edgexp.evaluation.results import Results
+    from edgexp.evaluation.retrieval_quality import Quality
+
+folder = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("results", nargs=-1, required=True, type=folder)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The page to write.  [default: report.html in RESULTS]")
+@click.option("--training", "trainings", multiple=True, type=folder, metavar="FOLDER",
+              help="Show the course of this training: an adapter, or a run's folder (may be given again).")
+@click.option("--retrieval", "banks", multiple=True, type=folder, metavar="BANK",
+              help="Measure how relevant what this bank gives is for the tasks of RESULTS (may be given again).")
+@click.option("-k", default=2, show_default=True, type=click.IntRange(1), help="With --retrieval: trajectories to retrieve.")
+@click.option("--no-plots", is_flag=True, help="Leave the plots out; they need the extra `report`.")
+@click.option("--markdown", "form", flag_value="markdown", help="No page: a table for a README on standard output.")
+@click.option("--json", "form", flag_value="json", help="No page: the figures on standard output, for scripts.")
+def report(results: tuple[Path, ...], out: Path | None, trainings: tuple[Path, ...], banks: tuple[Path, ...], k: int, no_plots: bool,
+           form: str | None) -> None:
+    """Make one self-contained page of RESULTS, folders that `edgexp eval` filled: tables with intervals, plots, every episode.
+
+    \b
+    Examples:
+      edgexp report results/household
+      edgexp report results/household --training runs/exprag-lora --retrieval banks/default
+      edgexp report results/household --markdown
+    """
+    import msgspec
+
+    from edgexp.evaluation import results as reading
+    from edgexp.evaluation.report import figures, markdown, training
+
+    read = [reading.read(folder) for folder in results]
+    commands = _commands(read, results, trainings, banks)
+    if form == "markdown":
+        return click.echo(markdown.render([figures.count(one) for one in read], commands), nl=False)
+    curves = [training.read(folder) for folder in trainings]
+    measured = [quality for bank in banks for quality in _measure(bank, read, k)]
+    if form == "json":
+        counted = [figures.count(one) for one in read]
+        body = {"results": counted, "training": curves, "retrieval": measured}
+        return click.echo(msgspec.json.format(msgspec.json.encode(body), indent=2))
+    from edgexp.evaluation.report.page import Material, build
+    from edgexp.home import write_atomic
+
+    path = out or results[0] / "report.html"
+    write_atomic(path, build(Material(read, curves, measured, commands), draw=not no_plots).encode())
+    click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+
+
+def _measure(folder: Path, read: "list[Results]", k: int) -> "list[Quality]":
+    """A bank's quality for the tasks of every environment that the results are of."""
+    from edgexp.bank import Bank
+    from edgexp.cli.progress import bar
+    from edgexp.environments import make
+    from edgexp.evaluation.retrieval_quality import measure
+    from edgexp.stack import open_encoder
+
+    found = []
+    tasks = dict.fromkeys((row.environment, row.task_id) for one in read for row in one.rows)
+    with Bank.open(folder, readonly=True) as bank, bar("retrieving") as progress:
+        bank.use(open_encoder(bank.encoder_name, say) if bank.encoder_name else open_encoder(say=say))
+        for name in dict.fromkeys(environment for environment, _ in tasks):
+            environment, line = make(name), progress.add_task(name, total=None)
+            try:
+                own = [environment.task(identity) for other, identity in tasks if other == name]
+                advance = partial(_advance, progress, line)
+                found.append(measure(bank, environment, own, k, advance))
+            finally:
+                environment.close()
+    return found
+
+
+def _advance(progress: "Progress", line: "TaskID", done: int, of: int) -> None:
+    progress.update(line, completed=done, total=of)
+
+
+def _commands(read: "list[Results]", results: tuple[Path, ...], trainings: tuple[Path, ...], banks: tuple[Path, ...]) -> str:
+    """How to play and report again; folders by their names, as paths are nobody's business but their owner's."""
+    names = [shlex.quote(folder.absolute().name) for folder in results]
+    evals = [f"edgexp eval {shlex.quote(one.header.suite)} --out {name}" for one, name in zip(read, names, strict=True)]
+    options = [f"--{option} {shlex.quote(folder.absolute().name)}"
+               for option, folders in (("training", trainings), ("retrieval", banks)) for folder in folders]  # fmt: skip
+    return "\n".join([*evals, " ".join(["edgexp report", *names, *options])])

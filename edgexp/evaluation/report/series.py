@@ -1,0 +1,113 @@
+"""Which conditions differ in one thing only, so that they make a curve: in how many trajectories they remember, in what the bank holds,
+or in how much. Draws nothing.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from edgexp.evaluation.report.figures import Column, Figures, Line
+from edgexp.evaluation.results import Header, Setup
+from edgexp.evaluation.statistics import Share
+
+KINDS = ("matched", "all", "mismatched", "empty", "no memory")
+"""What a bank can hold for a task, from help to none."""
+BAD = ("mismatched", "empty")
+"""Banks that `by_bank` is about; a curve by K of them says nothing more."""
+X = TypeVar("X", int, str)
+
+
+class Series(msgspec.Struct, frozen=True):
+    """Points that belong together: `x` is a number or a name, in order."""
+
+    label: str
+    column: str
+    """Title of the column they are of."""
+    points: tuple[tuple[int | str, Share], ...]
+
+
+def remembers(setup: Setup) -> bool:
+    """Whether episodes of a setup may retrieve at all."""
+    return setup.k > 0 and setup.memory != "off"
+
+
+def by_k(figures: Figures) -> list[Series]:
+    """Success by the number of retrieved trajectories; the same model without memory is the curve's beginning."""
+
+    def family(setup: Setup) -> Hashable:
+        return _player(setup), setup.memory, setup.every, setup.diversity, setup.bank
+
+    def name(setup: Setup) -> str:
+        return f"{setup.model}, {setup.memory}" + ("" if setup.bank == "matched" else f", bank {setup.bank}")
+
+    return _curves(figures, family, lambda setup: setup.k, name, 0, lambda setup: setup.bank not in BAD)
+
+
+def by_bank(figures: Figures) -> list[Series]:
+    """Success by what the bank holds for a task."""
+
+    def family(setup: Setup) -> Hashable:
+        return _player(setup), setup.memory, setup.every, setup.diversity, setup.k
+
+    def kind(setup: Setup) -> str:
+        return setup.bank if setup.bank in KINDS else "another bank"
+
+    curves = _curves(figures, family, kind, lambda setup: f"{setup.model}, K={setup.k} {setup.memory}", "no memory")
+    compared = [curve for curve in curves if len({x for x, _ in curve.points} - {"no memory"}) > 1]
+    return [msgspec.structs.replace(curve, points=_ordered(curve.points)) for curve in compared]
+
+
+def by_size(all_figures: Sequence[tuple[Header, Figures]]) -> list[Series]:
+    """Success by the number of expert episodes of each group in the suite's own bank, over several results folders."""
+    found: dict[tuple[str, str], dict[int, Share]] = {}
+    for header, figures in all_figures:
+        sizes = bank_sizes(header)
+        for line in figures.lines:
+            for column in figures.columns:
+                setup = _setup(line, column)
+                if setup and remembers(setup) and setup.bank != "empty" and column.environment in sizes and column.key in line.shares:
+                    found.setdefault((line.condition, column.title), {})[sizes[column.environment]] = line.shares[column.key]
+    return [Series(name, title, tuple(sorted(points.items()))) for (name, title), points in found.items() if len(points) > 1]
+
+
+def bank_sizes(header: Header) -> dict[str, int]:
+    """Environment → expert episodes of each group in the suite's own bank; environments with another bank are not in it."""
+    tasks: Sequence[dict[str, Any]] = header.resolved.get("tasks", ())
+    experiences = [(entry.get("environment", ""), entry.get("experience", {})) for entry in tasks]
+    return {name: own["number"] for name, own in experiences if not own.get("bank") and own.get("number")}
+
+
+def _curves(
+    figures: Figures, family: Callable[[Setup], Hashable], x: Callable[[Setup], X], name: Callable[[Setup], str], without: X,
+    keep: Callable[[Setup], bool] = lambda _: True,
+) -> list[Series]:
+    """A curve for every column and every family with two points or more."""
+    curves = []
+    for column in figures.columns:
+        met = [(setup, line.shares[column.key]) for line in figures.lines if column.key in line.shares and (setup := _setup(line, column))]
+        bare = {_player(setup): share for setup, share in met if not remembers(setup)}
+        families: dict[Hashable, tuple[Setup, dict[X, Share]]] = {}
+        for setup, share in met:
+            if remembers(setup) and keep(setup):
+                start = {without: bare[_player(setup)]} if _player(setup) in bare else {}
+                families.setdefault(family(setup), (setup, start))[1][x(setup)] = share
+        curves += [
+            Series(name(setup), column.title, tuple(sorted(points.items()))) for setup, points in families.values() if len(points) > 1
+        ]
+    return curves
+
+
+def _player(setup: Setup) -> Hashable:
+    return setup.model, setup.model_sha256, setup.actions
+
+
+def _setup(line: Line, column: Column) -> Setup | None:
+    """The setup a line has in a column; None where there are several that differ in more than which bank they ask."""
+    here = [setup for setup in line.setups if setup.environment == column.environment]
+    return here[0] if here and len({(_player(s), s.k, s.memory, s.bank) for s in here}) == 1 else None
+
+
+def _ordered(points: Sequence[tuple[int | str, Share]]) -> tuple[tuple[int | str, Share], ...]:
+    order = {name: place for place, name in enumerate(KINDS)}
+    return tuple(sorted(points, key=lambda point: order.get(str(point[0]), len(order))))
