@@ -1,6 +1,7 @@
 """An evaluation from a suite to a folder of results: what is there is checked and kept, what is missing is played."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from edgexp.errors import EdgexpError, UsageError
 from edgexp.evaluation import lock, results
 from edgexp.evaluation.field import Field, Filling
 from edgexp.evaluation.models import ModelPlayers
-from edgexp.evaluation.playing import Failure, Job, play_all
+from edgexp.evaluation.playing import Failure, Job, Players, play_all
 from edgexp.evaluation.results import Header, Row, Setup, Writer
 from edgexp.evaluation.suite import Condition, Suite
 from edgexp.stack import Say
@@ -66,16 +67,42 @@ def evaluate(name: str, suite: Suite, folder: Path, wishes: Wishes | None = None
         jobs = things.jobs(conditions)
         things.fill(conditions, watch.filling)
         things.check_memory(jobs)
-        if wishes.fresh and (folder / results.EPISODES).is_file():
-            results.forget(folder, header, [name for name in wishes.fresh if name not in skipped])
-        with Writer(folder, header, watch.say) as writer:
-            rows = results.read_rows(folder, header)
-            setups = {(job.condition.name, job.tasks.environment): things.setup(job) for job in jobs}
-            check_setups(folder, header, rows, setups)
-            todo = missing(jobs, rows, watch.say)
-            watch.planned(rows, len(todo))
-            failures = _play(things, todo, writer, wishes, watch)
-    return Done(len(todo) - len(failures), tuple(failures), skipped)
+        fresh = [condition for condition in wishes.fresh if condition not in skipped]
+
+        def players(todo: Sequence[Job]) -> ModelPlayers:
+            return ModelPlayers(things, things.ready(todo[0].condition), min(wishes.parallel, len(todo)), wishes.gpu_layers, watch.say)
+
+        played, failures = play_missing(folder, header, jobs, things.setup, players, fresh, watch)
+    return Done(played, tuple(failures), skipped)
+
+
+def play_missing(
+    folder: Path,
+    header: Header,
+    jobs: Sequence[Job],
+    setup: Callable[[Job], Setup],
+    players: Callable[[Sequence[Job]], AbstractContextManager[Players]],
+    fresh: Sequence[str] = (),
+    watch: Watch | None = None,
+) -> tuple[int, list[Failure]]:
+    """Play the jobs that have no row yet, after checking that those there were played as they would be now. How many were played.
+
+    `players` opens what plays the jobs of one model; rows of the conditions in `fresh` are thrown away first.
+    """
+    watch = watch or Watch()
+    if fresh and (folder / results.EPISODES).is_file():
+        results.forget(folder, header, fresh)
+    with Writer(folder, header, watch.say) as writer:
+        rows = results.read_rows(folder, header)
+        check_setups(folder, header, rows, {(job.condition.name, job.tasks.environment): setup(job) for job in jobs})
+        todo = missing(jobs, rows, watch.say)
+        watch.planned(rows, len(todo))
+        failures: list[Failure] = []
+        for model in dict.fromkeys(job.condition.model for job in todo):
+            part = [job for job in todo if job.condition.model == model]
+            with players(part) as opened:
+                failures += play_all(part, opened, writer, watch.kept)
+    return len(todo) - len(failures), failures
 
 
 def header_for(folder: Path, name: str, suite: Suite) -> Header:
@@ -136,12 +163,3 @@ def _available(things: Field, only: Sequence[str], say: Say) -> tuple[list[Condi
         raise EdgexpError(f"no condition can be played: {next(iter(lacking.values()))}; see what is there with: edgexp models ls")
     return available, tuple(lacking)
 
-
-def _play(things: Field, todo: Sequence[Job], writer: Writer, wishes: Wishes, watch: Watch) -> list[Failure]:
-    failures: list[Failure] = []
-    for model in dict.fromkeys(job.condition.model for job in todo):
-        jobs = [job for job in todo if job.condition.model == model]
-        places = min(wishes.parallel, len(jobs))
-        with ModelPlayers(things, things.ready(jobs[0].condition), places, wishes.gpu_layers, watch.say) as players:
-            failures += play_all(jobs, players, writer, watch.kept)
-    return failures

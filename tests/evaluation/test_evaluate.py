@@ -1,0 +1,170 @@
+"""An evaluation can be stopped anywhere and goes on; it never mixes what was played otherwise."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+import toy_eval
+from toy_eval import TASKS, ToyPlayers, content, evaluate_toys, toy_suite
+
+from edgexp.errors import EdgexpError, UsageError
+from edgexp.evaluation import lock
+from edgexp.evaluation.evaluate import Watch, Wishes, evaluate, header_for
+from edgexp.evaluation.results import EPISODES, MEMORIES, Header, read
+from edgexp.evaluation.suite import Condition, Suite
+
+
+def contents(folder: Path) -> list:
+    return sorted((content(row) for row in read(folder).rows), key=lambda row: (row["condition"], row["task_id"]))
+
+
+def test_every_condition_plays_every_task_once(tmp_path):
+    played, failures = evaluate_toys(tmp_path)
+    results = read(tmp_path)
+    assert (played, failures) == (2 * TASKS, [])
+    assert sorted(row.key for row in results.rows) == sorted(job.key for job in ToyPlayers(toy_suite()).jobs())
+    row = next(row for row in results.rows if row.key == ("plain", "counting/train/1"))
+    assert (row.success, row.steps, row.end, row.group) == (True, 4, "done", "hard")
+    assert [a.action for a in row.actions] == ["wait", "add one", "add one", "add one"]
+    assert row.recalls[0].used[0].id in results.memories and len(results.memories) == 3
+    assert evaluate_toys(tmp_path) == (0, []), "nothing is played twice"
+
+
+def test_killed_at_random_moments_it_comes_to_the_same_results(tmp_path):
+    """SIGKILL until an unbroken rest gets through: as many rows, each once, and nothing of them is different."""
+    evaluate_toys(tmp_path / "unbroken")
+    chance, kills, grown = random.Random(5), 0, set()
+    script = [sys.executable, toy_eval.__file__, str(tmp_path / "broken"), "0.006"]
+    while True:
+        process = subprocess.Popen(script, start_new_session=True)
+        _wait_for_rows(tmp_path / "broken", process)
+        time.sleep(chance.random() * 0.25)
+        if process.poll() is not None or kills >= 40:
+            assert process.wait() == 0
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+        grown.add(len((tmp_path / "broken" / EPISODES).read_bytes().splitlines()))
+    assert kills >= 2 and len(grown) >= 2, "it was killed, at different moments"
+    assert contents(tmp_path / "broken") == contents(tmp_path / "unbroken")
+    assert read(tmp_path / "broken").memories == read(tmp_path / "unbroken").memories
+    assert read(tmp_path / "broken").header == read(tmp_path / "unbroken").header
+
+
+def _wait_for_rows(folder: Path, process: subprocess.Popen) -> None:
+    """Until the process has written something, or is over: starting Python takes longer than playing."""
+    path = folder / EPISODES
+    before = path.stat().st_size if path.exists() else 0
+    while process.poll() is None and (path.stat().st_size if path.exists() else 0) == before:
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("cut", [1, 40, 200])
+def test_a_torn_row_is_played_again(tmp_path, cut):
+    evaluate_toys(tmp_path / "whole")
+    evaluate_toys(tmp_path / "torn")
+    path = tmp_path / "torn" / EPISODES
+    path.write_bytes(path.read_bytes()[:-cut])
+    said = []
+    assert evaluate_toys(tmp_path / "torn", watch=Watch(said.append)) == (1, [])
+    assert "cut short by a crash" in said[0]
+    assert contents(tmp_path / "torn") == contents(tmp_path / "whole")
+
+
+def test_results_of_other_weights_are_not_mixed(tmp_path):
+    evaluate_toys(tmp_path, sha="a" * 64)
+    before = (tmp_path / EPISODES).read_bytes()
+    with pytest.raises(EdgexpError, match=r"of '(plain|remembering)'.*model_sha256 was 'aaaa.*' and is 'bbbb.*--fresh"):
+        evaluate_toys(tmp_path, sha="b" * 64)
+    assert (tmp_path / EPISODES).read_bytes() == before
+    with pytest.raises(EdgexpError, match="of 'remembering'"):
+        evaluate_toys(tmp_path, sha="b" * 64, fresh=["plain"])
+    assert evaluate_toys(tmp_path, sha="b" * 64, fresh=["plain", "remembering"]) == (2 * TASKS, [])
+    results = read(tmp_path)
+    assert {results.header.setups[row.setup].model_sha256[0] for row in results.rows} == {"b"}
+
+
+def test_a_condition_can_be_added_later(tmp_path):
+    evaluate_toys(tmp_path, toy_suite("plain"))
+    assert evaluate_toys(tmp_path, toy_suite("plain", "later", "still later")) == (2 * TASKS, [])
+    assert read(tmp_path).header.conditions == ["plain", "later", "still later"]
+
+
+def test_tasks_that_are_no_longer_asked_for_stay_and_are_said(tmp_path):
+    evaluate_toys(tmp_path)
+    said, jobs = [], [job for job in ToyPlayers(toy_suite()).jobs() if job.task.id.endswith(("/1", "/2"))]
+    assert evaluate_toys(tmp_path, jobs=jobs, watch=Watch(said.append)) == (0, [])
+    assert said == [f"{2 * (TASKS - 2)} episodes of earlier settings, of tasks that are not among the suite's now, stay in the results"]
+
+
+def test_an_episode_that_cannot_begin_is_told_of_and_tried_again(tmp_path, monkeypatch):
+    def broken(self, task):
+        if task.id == "counting/train/4":
+            raise EdgexpError("the game file is damaged")
+        return super(toy_eval.Slow, self).reset(task)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(toy_eval.Slow, "reset", broken, raising=False)
+        played, failures = evaluate_toys(tmp_path)
+    assert played == 2 * TASKS - 2 and [f.job.task.id for f in failures] == ["counting/train/4"] * 2
+    assert failures[0].reason == "the game file is damaged"
+    assert evaluate_toys(tmp_path) == (2, [])
+
+
+def test_interrupted_it_keeps_what_was_over(tmp_path):
+    kept = []
+
+    def stop(row):
+        kept.append(row)
+        if len(kept) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_toys(tmp_path, watch=Watch(kept=stop))
+    assert read(tmp_path).rows == kept
+    assert evaluate_toys(tmp_path) == (2 * TASKS - 5, [])
+
+
+def test_a_folder_of_another_suite_is_refused(tmp_path):
+    evaluate_toys(tmp_path)
+    with pytest.raises(EdgexpError, match="holds results of the suite 'toy', not of 'other'"):
+        header_for(tmp_path, "other", toy_suite())
+
+
+def test_two_evaluations_do_not_write_one_folder(tmp_path):
+    with lock.held(tmp_path), pytest.raises(EdgexpError, match="another evaluation is writing there"), lock.held(tmp_path):
+        pass
+    with lock.held(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(("wishes", "said"), [
+    (Wishes(only=["nobody"]), "--only nobody: the suite has no such condition; it has plain, remembering"),
+    (Wishes(fresh=["nobody"]), "--fresh nobody"),
+    (Wishes(models={"nothing": "x"}), "--model nothing=…: the suite names no such model; it names model 0, model 1"),
+])
+def test_names_that_are_not_in_the_suite(tmp_path, wishes, said):
+    with pytest.raises(UsageError, match=said):
+        evaluate("toy", toy_suite(), tmp_path, wishes)
+
+
+def test_without_any_model_nothing_can_be_played(tmp_path):
+    said = []
+    suite = Suite((Condition("trained", model="not-there-yet"),))
+    with pytest.raises(EdgexpError, match="no condition can be played: no model is called not-there-yet"):
+        evaluate("toy", suite, tmp_path, None, Watch(said.append))
+    assert said == ["trained is left out: no model is called not-there-yet; it can be added later, with the same command"]
+
+
+def test_the_header_holds_the_suite_as_it_was_resolved(tmp_path):
+    evaluate_toys(tmp_path)
+    header = read(tmp_path).header
+    assert isinstance(header, Header) and header.baseline == "plain"
+    assert msgspec.convert(header.resolved, Suite) == toy_suite()
+    assert (tmp_path / MEMORIES).is_file()

@@ -1,0 +1,248 @@
+"""Many episodes over one engine: the same episodes as one by one, for no more tokens, and none of them harms another."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from toys import Counting
+
+from edgexp.agent import Ended, Stats, play
+from edgexp.engine import decide
+from edgexp.engine.decide import Tree
+from edgexp.engine.engine import ContextFull, Engine, Sequence
+from edgexp.environments.base import Outcome
+from edgexp.errors import EdgexpError
+from edgexp.policies import ModelPolicy, Scripted
+from edgexp.prompt import Renderer
+from edgexp.rollout import run, run_many
+from edgexp.trajectory import Provenance
+
+WORDS = ("add one", "take one", "wait")
+
+
+class ToyEngine:
+    """Answers with scores that hang on a sequence's ids alone, and holds at most `room` ids of all sequences."""
+
+    def __init__(self, room=10**9):
+        self.room, self.evaluated, self.batches, self.held, self.most = room, 0, [], {}, 0
+
+    def evaluate(self, sequences):
+        pending = [s for s in sequences if s.logits is None]
+        held = {**self.held, **{id(s): len(s.ids) for s in pending}}
+        if sum(held.values()) > self.room:
+            raise ContextFull("the toy is full")
+        if pending:
+            self.batches.append(len(pending))
+        for s in pending:
+            self.evaluated += len(s.ids) - s.evaluated
+            s.evaluated, s.logits = len(s.ids), scores(s.ids)
+        self.held, self.most = held, max(self.most, sum(held.values()))
+
+    def evaluate_tree(self, sequence, parents, tokens):
+        self.evaluate([sequence])
+        self.evaluated += len(tokens)
+        return np.stack([scores([*sequence.ids, parents[n], t]) for n, t in enumerate(tokens)])
+
+
+def scores(ids):
+    digest = hashlib.sha256(str(ids).encode()).digest()
+    return np.frombuffer(digest, np.uint8)[:8].astype(np.float32)
+
+
+class ToyPolicy:
+    """Writes every text as its bytes and takes the word that scores highest after all that was written; gives up after `patience`."""
+
+    def __init__(self, engine, tree=False, patience=99):
+        self.stats, self.tree, self.patience, self.engine = Stats(), tree, patience, engine
+
+    def begin(self, task, start, watch):
+        self.sequence = Sequence(0, list(f"{task.id} {start.goal}".encode()))
+
+    def decide(self, steps, environment):
+        if len(steps) >= self.patience:
+            return None
+        if steps:
+            self.sequence.append(steps[-1].observation.encode())
+        if self.tree:
+            after = yield Tree(self.sequence, [-1, -1, -1], [1, 2, 3])
+            word = WORDS[int(np.argmax(after.sum(1)))]
+        else:
+            yield self.sequence
+            word = WORDS[int(np.argmax(self.sequence.logits[:3]))]
+        self.sequence.append(word.encode())
+        return decide.Decision(word, 1)
+
+    def provenance(self, environment):
+        return Provenance("agent", created="then")
+
+
+def toy_episodes(engine, count, tree=False, environments=None):
+    """Starts of `count` episodes of toy policies of unequal patience, each place with an environment of its own."""
+    worlds = environments or {}
+
+    def start(number):
+        def begin(place):
+            world = worlds.setdefault(place, Counting(2 + number % 3))
+            world.target = 2 + number % 3
+            task = world.tasks("train")[number % 4]
+            policy = ToyPolicy(engine, tree, patience=3 + number % 5)
+
+            def watch(event):
+                if isinstance(event, Ended):
+                    engine.held.pop(id(policy.sequence), None)
+
+            return play(world, task, policy, watch=watch)
+
+        return begin
+
+    return [start(number) for number in range(count)]
+
+
+def played(places, count=11, room=10**9, tree=False):
+    engine = ToyEngine(room)
+    finished = list(run_many(toy_episodes(engine, count, tree), places, engine))
+    assert sorted(f.number for f in finished) == list(range(count))
+    return {f.number: f.trajectory for f in finished}, engine
+
+
+@pytest.mark.parametrize("tree", [False, True])
+@pytest.mark.parametrize("places", [2, 5, 11, 30])
+def test_episodes_are_those_of_one_by_one_and_cost_the_same_tokens(places, tree):
+    alone, engine_alone = played(1, tree=tree)
+    together, engine = played(places, tree=tree)
+    assert together == alone
+    assert engine.evaluated == engine_alone.evaluated
+    assert max(engine_alone.batches) == 1 and max(engine.batches) == min(places, 11)
+    assert len(engine.batches) < len(engine_alone.batches)
+
+
+def test_a_free_place_takes_the_next_episode_at_once():
+    """With episodes of 3 to 7 decisions no batch is smaller than it has to be until nothing is left to start."""
+    _, engine = played(4, count=20)
+    full = [n for n, size in enumerate(engine.batches) if size == 4]
+    assert full == list(range(len(full))), "once a batch is smaller, none is full again"
+
+
+def test_who_finds_no_room_waits_for_the_others():
+    """A little less room than three episodes come to need: one of them waits, and all are as they would be alone."""
+    alone, _ = played(1, count=6)
+    _, free = played(3, count=6)
+    together, engine = played(3, count=6, room=free.most - 1)
+    assert together == alone
+    assert len(engine.batches) > len(free.batches)
+
+
+def test_when_nobody_can_go_on_one_gives_its_room_up():
+    together, _ = played(3, count=6, room=170)
+    ends = [t.end for t in together.values()]
+    assert "context_full" in ends and set(ends) > {"context_full"}
+
+
+class Rationed(ToyEngine):
+    """Has room for so many sequences in a batch."""
+
+    def evaluate(self, sequences):
+        if len(sequences) > 2:
+            raise ContextFull("too many at once")
+        super().evaluate(sequences)
+
+
+def test_smaller_batches_come_before_any_episode_fails():
+    alone, _ = played(1, count=8)
+    engine = Rationed()
+    together = {f.number: f.trajectory for f in run_many(toy_episodes(engine, 8), 7, engine)}
+    assert together == alone and max(engine.batches) == 2
+
+
+class Full(ToyEngine):
+    """Has no room for sequences above a length."""
+
+    def evaluate(self, sequences):
+        if any(len(s.ids) > 120 for s in sequences):
+            raise ContextFull("too long")
+        super().evaluate(sequences)
+
+
+def test_an_episode_without_room_ends_alone():
+    def start(number):
+        long = Counting(9, observation="The count is {}. " + "Blah. " * (number == 1) * 20)
+        return lambda place: play(long, long.tasks("train")[0], ToyPolicy(engine, patience=4))
+
+    engine = Full()
+    ends = {f.number: f.trajectory.end for f in run_many([start(n) for n in range(3)], 3, engine)}
+    assert ends == {0: "gave_up", 1: "context_full", 2: "gave_up"}
+
+
+def test_an_environment_that_dies_does_not_touch_its_neighbours():
+    class Dying(Counting):
+        def step(self, action: str) -> Outcome:
+            raise EdgexpError("the server has died")
+
+    class Unborn(Counting):
+        def reset(self, task):
+            raise EdgexpError("the game file is damaged")
+
+    engine = ToyEngine()
+    worlds = [Counting(), Dying(), Unborn(), Counting()]
+    starts = [lambda place, w=w: play(w, w.tasks("train")[0], ToyPolicy(engine, patience=4)) for w in worlds]
+    alone = run(play(Counting(), Counting().tasks("train")[0], ToyPolicy(ToyEngine(), patience=4)), ToyEngine())
+    finished = {f.number: f for f in run_many(starts, 2, engine)}
+    assert finished[0].trajectory == finished[3].trajectory == alone
+    assert finished[1].trajectory.end == "error: the server has died"
+    assert finished[2].trajectory is None and str(finished[2].error) == "the game file is damaged"
+
+
+def test_scripted_episodes_need_no_engine():
+    starts = [lambda place, n=n: play(Counting(), Counting().tasks("train")[0], Scripted(["add one"] * n)) for n in range(5)]
+    assert [len(f.trajectory.steps) for f in run_many(starts, 3)] == [0, 1, 2, 3, 3]
+    with pytest.raises(EdgexpError, match="without one"):
+        list(run_many(toy_episodes(ToyEngine(), 1), 1))
+    assert list(run_many([], 3)) == []
+
+
+@pytest.fixture(scope="module")
+def wide(model):
+    with Engine(model, context=4096, slots=40) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("mode", ["admissible", "weighed"])
+def test_a_real_models_episodes_share_their_prefix_and_their_batches(model, template, wide, mode):
+    """With the default model: as many tokens as one by one, less the instructions that are evaluated once."""
+    goals = [f"count to {n}." for n in range(5)]
+    world = Counting(4)
+    renderer = Renderer(model.vocabulary, template, world.instructions())
+
+    def episodes(sequence_of):
+        def start(number):
+            own = Counting(4, goal=goals[number])
+            return lambda place: play(own, own.tasks("train")[0], policy(sequence_of(place)), max_steps=3)
+
+        return [start(n) for n in range(len(goals))]
+
+    def policy(sequence):
+        return ModelPolicy(sequence, renderer, None, mode=mode, context=1024, reserve=256)
+
+    prefix = wide.new()
+    prefix.append([*renderer.template.before, *renderer.tokenizer.encode(renderer.instructions)])
+    instructions, fresh, forks = len(prefix.ids), [], []
+
+    def new(_):
+        fresh.append(wide.new())
+        return fresh[-1]
+
+    def fork(_):
+        forks.append(wide.fork(prefix))
+        return forks[-1]
+
+    before = wide.counters.evaluated, wide.counters.calls
+    alone = {f.number: f.trajectory for f in run_many(episodes(new), 1, wide)}
+    middle = wide.counters.evaluated, wide.counters.calls
+    wide.evaluate([prefix])
+    together = {f.number: f.trajectory for f in run_many(episodes(fork), 5, wide)}
+    after = wide.counters.evaluated, wide.counters.calls
+    for sequence in (*fresh, *forks, prefix):
+        wide.free(sequence)
+    assert [[s.action for s in together[n].steps] for n in range(5)] == [[s.action for s in alone[n].steps] for n in range(5)]
+    assert (middle[0] - before[0]) - (after[0] - middle[0]) == (len(goals) - 1) * instructions
+    assert after[1] - middle[1] < middle[1] - before[1]
