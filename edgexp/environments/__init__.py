@@ -1,4 +1,4 @@
-"""Environments by name: `household`, `alfworld`, entry points of the group `edgexp.environments`, and `module:attribute`."""
+"""Environments by name: those that come with edgexp, entry points of the group `edgexp.environments`, and `module:attribute`."""
 
 import importlib
 import importlib.metadata
@@ -18,6 +18,8 @@ BUILT_IN = {
     "household": "edgexp.environments.household:Household",
     "worlds": "edgexp.environments.worlds:Worlds",
     "alfworld": "edgexp.environments.alfworld:Alfworld",
+    "scienceworld": "edgexp.environments.scienceworld:ScienceWorld",
+    "textworld-express": "edgexp.environments.textworld_express:TextWorldExpress",
 }
 
 

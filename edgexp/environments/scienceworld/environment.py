@@ -1,0 +1,129 @@
+"""ScienceWorld as an environment: our calls to its server, step by step. Knows not how Java is started or replaced.
+
+The package's own `env.step()` lists every valid action after each step, which takes ten times as long as the step. We ask for the
+observation, the score and whether it is over, and for valid actions only when somebody wants them.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+
+from edgexp.environments.base import Outcome, Start
+from edgexp.environments.gold import start_of
+from edgexp.environments.java import Server
+from edgexp.environments.scienceworld.types import MAX_STEPS, SPLITS, TYPES, make_task, tasks, variations
+from edgexp.environments.served import ServedEnvironment
+from edgexp.errors import EdgexpError, UsageError
+from edgexp.trajectory import Task
+
+INSTRUCTIONS = """\
+You do science experiments in a house, one action a turn. Answer with the action only, in one of these forms:
+look around
+look at [object]
+look in [container]
+examine [object]
+read [object]
+inventory
+task
+go to [place]
+teleport to [room]
+open [object]
+close [object]
+activate [device]
+deactivate [device]
+pick up [object]
+put down [object]
+drop [object]
+move [object] to [container]
+pour [object] into [container]
+dunk [object] into [object]
+mix [container]
+use [tool] on [object]
+connect [object] to [object]
+disconnect [object]
+focus on [object]
+eat [object]
+flush [object]
+wait
+wait1
+wait lets ten turns pass, wait1 one. Focus on nothing but what the task is about: a wrong focus fails it.
+If the answer lists numbered readings of your action, answer with the number."""
+"""What the system prompt says about acting here: the server's action templates."""
+
+SIMPLIFICATIONS = "easy"
+"""The package's name for all: open doors, teleporting between rooms, plants that water themselves, wiring only where a task needs it."""
+
+SOLVE_SECONDS = 300.0
+
+_ID = re.compile(r"scienceworld/([a-z0-9-]+)/([a-z0-9-]+)/(0|[1-9][0-9]{0,4})")
+
+
+class ScienceWorld(ServedEnvironment):
+    """The package's task variations, with its simplifications. A score of 1 is success; a wrong focus ends the episode with 0."""
+
+    name = "scienceworld"
+    version = "1.2.3+1"
+    max_steps = MAX_STEPS
+    entry = "scienceworld.runtime.pythonapi.PythonInterface"
+
+    def splits(self) -> Sequence[str]:
+        """`train`, `dev`, `test`, and the paper's few variations a type: `dev-5`, `test-5`."""
+        return SPLITS
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """The variations of a split, type by type. Raises UsageError for an unknown split."""
+        if split not in SPLITS:
+            raise UsageError(f"scienceworld has no split {split!r}; it has {', '.join(SPLITS)}")
+        return tuple(tasks(split))
+
+    def task(self, task_id: str) -> Task:
+        """The task `scienceworld/<split>/<type>/<variation>`. Raises UsageError where there is none."""
+        found = _ID.fullmatch(task_id)
+        if found and found[1] in SPLITS and found[2] in TYPES and int(found[3]) in variations(TYPES[found[2]], found[1]):
+            return make_task(found[1], found[2], int(found[3]))
+        raise UsageError(f"scienceworld has no task {task_id!r}; ids look like scienceworld/dev/boil/14, {_numbers(found)}")
+
+    def instructions(self) -> str:
+        """How to act: the action templates."""
+        return INSTRUCTIONS
+
+    def limit(self, task: Task) -> int:
+        """50 to 150 actions, by task type."""
+        return TYPES[task.type].limit
+
+    def _begin(self, server: Server, task: Task) -> Start:
+        self._load(server, task, gold=False)
+        self._score = 0.0
+        return start_of(server.call("freeActionLook"), server.call("getTaskDescription"))
+
+    def _act(self, server: Server, action: str) -> Outcome:
+        observation = server.call("step", action).strip()
+        score, over = float(server.call("getScore")), bool(server.call("getCompleted"))
+        reward, self._score = max(score, 0.0) - self._score, max(score, 0.0)
+        return Outcome(observation, round(reward, 4), over or score < 0, score >= 1.0, round(self._score, 4))
+
+    def _valid(self, server: Server) -> list[str]:
+        listed = json.loads(server.call("getValidActionObjectCombinationsJSON"))["validActions"]
+        return [entry["action"] for entry in listed]
+
+    def _solve(self, server: Server, task: Task) -> list[str]:
+        self._load(server, task, gold=True)
+        actions = [str(action) for action in server.call("getGoldActionSequence")]
+        if not actions or actions[0].startswith("ERROR"):
+            raise EdgexpError(f"{task.id}: the solver found no path{': ' + actions[0] if actions else ''}")
+        return actions
+
+    def _load(self, server: Server, task: Task, *, gold: bool) -> None:
+        number = int(task.id.rsplit("/", 1)[1])
+        said = server.call("load", task.type, number, SIMPLIFICATIONS, gold, seconds=SOLVE_SECONDS)
+        if str(said or "").startswith("ERROR"):
+            raise EdgexpError(f"{task.id}: {said}")
+        server.call("reset")
+
+
+def _numbers(found: re.Match[str] | None) -> str:
+    """What numbers there are, where type and split are known."""
+    if found and found[1] in SPLITS and found[2] in TYPES:
+        numbers = variations(TYPES[found[2]], found[1])
+        return f"and {found[2]} has {numbers[0]} to {numbers[-1]} in {found[1]}"
+    return f"with a split of {', '.join(SPLITS)} and a type of: {', '.join(TYPES)}"
