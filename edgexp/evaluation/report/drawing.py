@@ -6,6 +6,7 @@ Every colour given to Matplotlib is a stand-in that no drawing would use; in the
 
 import io
 import re
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +28,7 @@ _VARIABLES = {colour: f"var(--c{i})" for i, colour in enumerate(COLOURS)} | {
 }  # fmt: skip
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a dollar in a name is a dollar
     "font.family": "DejaVu Sans",  # measured with this one, which Matplotlib brings; shown in the page's
     "font.size": 9,
     "axes.titlesize": 9.5,
@@ -71,12 +73,18 @@ def draw(key: str, title: str, text: str, size: tuple[float, float], paint: Call
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UsageError("the plots need Matplotlib: pip install 'edgexp[report]'; or leave them out with: --no-plots") from error
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": key}):
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": key}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the page's fonts show the text, not the one it is measured with
         figure = Figure(figsize=size, layout="constrained")
         paint(figure)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return Plot(key, title, text, _themed(file.getvalue(), key, title), wide)
+
+
+def short(name: str, longest: int = 34) -> str:
+    """A name as it fits beside a plot."""
+    return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
 def plain(axes: "Axes", along: Literal["x", "y"] = "y") -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgexp.evaluation.report.drawing import COLOURS, INK, MARKERS, MUTED, PANEL, Plot, draw, percent, plain
+from edgexp.evaluation.report.drawing import COLOURS, INK, MARKERS, MUTED, PANEL, Plot, draw, percent, plain, short
 from edgexp.evaluation.report.figures import Figures
 from edgexp.evaluation.report.series import KINDS, Series
 from edgexp.evaluation.report.training import Curve
@@ -29,7 +29,7 @@ def success(figures: Figures, key: str) -> Plot:
             for place, line in enumerate(lines):
                 if column.key in line.shares:
                     _interval(axes, line.shares[column.key], place, place, upright=False)
-            axes.set_yticks(range(len(lines)), [line.condition for line in lines], color=INK)
+            axes.set_yticks(range(len(lines)), [short(line.condition) for line in lines], color=INK)
             axes.set_ylim(len(lines) - 0.4, -0.6)
             percent(axes, "x")
             plain(axes, "x")
@@ -78,7 +78,7 @@ def times(figures: Figures, key: str) -> Plot:
             spent = [1000 * (getattr(line.times, name)) for line in lines]
             axes.barh(range(len(lines)), spent, 0.6, left, color=colour, label=name, edgecolor=PANEL, linewidth=0.8)
             left = [before + own for before, own in zip(left, spent, strict=True)]
-        axes.set_yticks(range(len(lines)), [line.condition for line in lines], color=INK)
+        axes.set_yticks(range(len(lines)), [short(line.condition) for line in lines], color=INK)
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.set_xlabel("milliseconds a step")
         plain(axes, "x")
@@ -160,7 +160,8 @@ def _curve(axes: "Axes", curve: Series, place: int, of: int, names: Sequence[str
     reach = (max(xs) - min(xs)) or 1
     shifted = [x + (place - (of - 1) / 2) * 0.025 * reach for x in xs]
     style: dict[str, Any] = {"color": COLOURS[place % 8], "linewidth": 1.2, "linestyle": "none" if names else "-"}
-    axes.plot(shifted, [share.share for _, share in curve.points], label=curve.label, marker=MARKERS[place % 8], markersize=5, **style)
+    ys = [share.share for _, share in curve.points]
+    axes.plot(shifted, ys, label=short(curve.label, 60), marker=MARKERS[place % 8], markersize=5, **style)
     for x, (_, share) in zip(shifted, curve.points, strict=True):
         _interval(axes, share, x, place, upright=True)
 

@@ -1,0 +1,77 @@
+"""Quality of retrieval, against counting by hand; the household world and its expert, a bank of words."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bank_samples import WordEncoder
+from report_samples import collect
+from toys import Counting
+
+from edgexp.bank import Bank
+from edgexp.environments.household import Household
+from edgexp.errors import EdgexpError
+from edgexp.evaluation.retrieval_quality import TYPE, aspects_of, measure
+from edgexp.retrieval import Retriever
+from edgexp.trajectory import Task
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
+    with collect(tmp_path_factory.mktemp("quality") / "bank", 24) as made:
+        yield made
+
+
+def test_aspects_come_from_the_goal() -> None:
+    task = Task("x", "household", "dev", "heat")
+    assert aspects_of(task, "put a hot egg in sidetable.") == {TYPE: "heat", "object": "egg", "receptacle": "sidetable"}
+    assert aspects_of(task, "do something else") == {TYPE: "heat"}
+
+
+def test_static_and_chance_are_what_counting_by_hand_gives(bank: Bank) -> None:
+    household, tasks = Household(), list(Household().tasks("dev")[:6])
+    quality = measure(bank, household, tasks, k=2)
+    static, chance, goals = [], [], [(t.task.type, t.goal) for t in bank.each()]
+    for task in tasks:
+        start = household.reset(task)
+        found = Retriever(bank, k=2).recall(task, start.goal, start.observation).recalled
+        static.append(sum(r.trajectory.task.type == task.type for r in found) / 2)
+        chance.append(sum(kind == task.type for kind, _ in goals) / len(goals))
+    ways = {way.name: way for way in quality.ways}
+    assert list(ways) == ["static", "dynamic", "chance"] and quality.aspects == (TYPE, "object", "receptacle")
+    assert ways["static"].shares[TYPE].mean == pytest.approx(sum(static) / 6)
+    assert ways["chance"].shares[TYPE].mean == pytest.approx(sum(chance) / 6)
+    assert ways["static"].retrievals == 6 and ways["dynamic"].retrievals > 12
+    assert ways["static"].shares[TYPE].mean > ways["chance"].shares[TYPE].mean
+    mean = ways["static"].shares[TYPE]
+    assert 0 <= mean.low <= mean.mean <= mean.high <= 1
+
+
+def test_a_task_of_the_bank_does_not_find_itself(bank: Bank) -> None:
+    task = Household().tasks("train")[0]
+    own = measure(bank, Household(), [task], k=1)
+    held = [t for t in bank.each() if t.task.id != task.id]
+    expected = sum(t.task.type == task.type for t in held) / len(held)
+    assert {way.name: way for way in own.ways}["chance"].shares[TYPE].mean == pytest.approx(expected)
+
+
+def test_an_environment_without_an_expert_has_no_dynamic_retrieval(tmp_path: Path) -> None:
+    from toys import make_trajectory
+
+    counting = Counting()
+    made = make_trajectory(task_id="counting/train/0")
+    with Bank.open(tmp_path / "bank", WordEncoder()) as bank:
+        import msgspec
+
+        bank.add([msgspec.structs.replace(made, task=counting.task("counting/train/0"))])
+        quality = measure(bank, counting, counting.tasks("test"), k=1)  # type: ignore[arg-type]
+    assert [way.name for way in quality.ways] == ["static", "chance"] and quality.ways[0].shares[TYPE].mean == 1
+
+
+def test_nothing_to_measure_is_an_error(bank: Bank, tmp_path: Path) -> None:
+    with pytest.raises(EdgexpError, match="there is no task"):
+        measure(bank, Household(), [])
+    with Bank.open(tmp_path / "empty", WordEncoder()) as empty, pytest.raises(EdgexpError, match="holds no episode of household"):
+        measure(empty, Household(), Household().tasks("dev")[:1])
+    with collect(tmp_path / "one", 1) as one, pytest.raises(EdgexpError, match="nothing but episodes of the task itself"):
+        measure(one, Household(), [Household().tasks("train")[0]])
