@@ -33,17 +33,20 @@ def report(results: tuple[Path, ...], out: Path | None, trainings: tuple[Path, .
            form: str | None) -> None:
     """Make one self-contained page of RESULTS, folders that `edgexp eval` filled: tables with intervals, plots, every episode.
 
+    A suite's name stands for its folder in edgexp's home.
+
     \b
     Examples:
-      edgexp report results/household
-      edgexp report results/household --training runs/exprag-lora --retrieval banks/default
-      edgexp report results/household --markdown
+      edgexp report household
+      edgexp report household --training runs/exprag-lora --retrieval banks/default
+      edgexp report results/today results/yesterday --markdown
     """
     import msgspec
 
     from edgexp.evaluation import results as reading
     from edgexp.evaluation.report import figures, markdown, training
 
+    results = tuple(_find(folder) for folder in results)
     read = [reading.read(folder) for folder in results]
     commands = _commands(read, results, trainings, banks)
     if form == "markdown":
@@ -60,6 +63,14 @@ def report(results: tuple[Path, ...], out: Path | None, trainings: tuple[Path, .
     path = out or results[0] / "report.html"
     write_atomic(path, build(Material(read, curves, measured, commands), draw=not no_plots).encode())
     click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+
+
+def _find(named: Path) -> Path:
+    """A folder, or what `edgexp eval` made for a suite of that name."""
+    from edgexp.home import home
+
+    own = home() / "results" / named
+    return own if own.is_dir() and not named.is_dir() else named
 
 
 def _measure(folder: Path, read: "list[Results]", k: int) -> "list[Quality]":

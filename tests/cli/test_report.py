@@ -28,6 +28,12 @@ def test_another_file_without_plots(edgexp: Edgexp, results: Path, tmp_path: Pat
     assert done.returncode == 0 and "<svg" not in (tmp_path / "deep" / "page.html").read_text(encoding="utf-8")
 
 
+def test_a_suites_name_stands_for_its_folder_in_the_home(edgexp: Edgexp, results: Path, tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "mine").symlink_to(results)
+    assert edgexp("report", "mine", "--markdown", EDGEXP_HOME=str(tmp_path)).stdout.startswith("| condition")
+
+
 def test_markdown_and_json_go_to_standard_output(edgexp: Edgexp, results: Path) -> None:
     table = edgexp("report", results, "--markdown").stdout
     assert table.startswith("| condition | household dev, easy |") and str(results) not in table

@@ -14,6 +14,8 @@ from edgexp.evaluation.report.page import Material, build
 
 pytest.importorskip("matplotlib", reason="the plots need the extra `report`")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs a browser: uv sync --group browser")
+PATIENCE = 120_000
+"""Milliseconds to wait for what will come: machines may be busy."""
 NARROW, WIDE = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 
@@ -23,7 +25,7 @@ def browser() -> Iterator[Any]:
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with playwright.sync_playwright() as started:
         try:
-            opened = started.chromium.launch(executable_path=found)
+            opened = started.chromium.launch(executable_path=found, timeout=PATIENCE)
         except playwright.Error as error:
             pytest.skip(f"no browser here: {str(error).splitlines()[0]}")
         yield opened
@@ -46,6 +48,7 @@ class Opened:
 
     def __init__(self, browser: Any, path: Path, **options: Any):
         self.page = browser.new_page(**{"viewport": WIDE, **options})
+        self.page.set_default_timeout(PATIENCE)
         self.complaints: list[str] = []
         self.requests: list[str] = []
         self.page.on("console", lambda message: self.complaints.append(message.text))
@@ -90,10 +93,10 @@ def test_arrow_keys_move_through_the_tasks(opened: Opened) -> None:
 
 def test_text_is_searched_in_observations(opened: Opened) -> None:
     opened.page.locator("#v-search").fill("no such words anywhere")
-    playwright.expect(opened.page.locator("#v-count")).to_have_text("0 tasks of 12")
+    playwright.expect(opened.page.locator("#v-count")).to_have_text("0 tasks of 12", timeout=PATIENCE)
     assert "No task" in opened.page.locator("#v-list").inner_text()
     opened.page.locator("#v-search").fill("MIDDLE of a room")
-    playwright.expect(opened.page.locator("#v-count")).to_have_text("12 tasks of 12")
+    playwright.expect(opened.page.locator("#v-count")).to_have_text("12 tasks of 12", timeout=PATIENCE)
 
 
 def test_filters_by_place_type_and_outcome(opened: Opened) -> None:
@@ -128,6 +131,7 @@ def test_a_memory_opens_with_its_text(opened: Opened) -> None:
 
 def test_a_link_leads_to_its_task(browser: Any, report: Path) -> None:
     page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
     page.goto(report.as_uri() + "#task=household%2Fdev%2F5")
     page.wait_for_selector("#v-body:not([hidden])")
     assert "household/dev/5" in page.locator("#v-episode").inner_text()

@@ -65,6 +65,8 @@ class Figures(msgspec.Struct, frozen=True):
     """Empty where the baseline has no episode yet."""
     episodes: int
     tasks: int
+    complete: bool
+    """Whether every condition has played every task."""
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
     finished: str
@@ -85,6 +87,7 @@ def count(results: Results) -> Figures:
         baseline=baseline,
         episodes=len(rows),
         tasks=len({row.task_id for row in rows}),
+        complete=len(rows) == len(names) * len({row.task_id for row in rows}),
         columns=columns,
         lines=tuple(
             _line(name, by_condition[name], by_condition[baseline] if baseline not in ("", name) else [], header.setups, columns)

@@ -36,6 +36,8 @@ def _cells(figures: Figures, line: Line) -> list[str]:
 def _below(figures: Figures) -> str:
     played = f"{words.counted(figures.episodes, 'episode')} of {words.counted(figures.tasks, 'task')}"
     text = f"{played}; won of played with Wilson intervals (95 %)."
+    if not figures.complete:
+        text += " Not every condition has played every task yet."
     if figures.baseline and len(figures.lines) > 1:
         text += (f" Second line: difference to *{_safe(figures.baseline)}* in percentage points on the same tasks (Newcombe's interval, "
                  "95 %), p of McNemar's exact test, not corrected for the number of comparisons.")  # fmt: skip
