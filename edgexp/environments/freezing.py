@@ -35,6 +35,9 @@ def freeze_all(environments: Sequence[ServedEnvironment], tasks: Iterable[Task],
         _drain(left)
         for environment in environments:
             environment.close()
+        for thread, environment in zip(threads, environments, strict=True):
+            thread.join(5)  # its call has failed; it may have started another server before it saw that nothing is left
+            environment.close()
         raise
 
 

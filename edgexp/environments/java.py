@@ -7,7 +7,6 @@ owns the server starts another.
 
 import importlib.metadata
 import importlib.util
-import logging
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from collections import deque
 from pathlib import Path
 from typing import IO, Any
 
+from edgexp.environments.gateway import Gateway, JavaRaised
 from edgexp.errors import EdgexpError
 
 HEAP = 400
@@ -71,14 +71,18 @@ class Server:
         self._said: deque[str] = deque(maxlen=20)
         self._process = _launch(jar, heap)
         self._free = weakref.finalize(self, _end, self._process, os.getpid())
+        self._gateway: Gateway | None = None
         try:
-            with _Limit(self._process, START_SECONDS) as limit:
-                self._gateway, self._entry = self._connect(entry)
-        except Exception as error:
+            port, secret = self._greeting()
+            self._gateway = Gateway(port, secret, START_SECONDS)
+            self._object = self._gateway.make(entry, START_SECONDS)
+        except (OSError, JavaRaised) as error:
             said = " ".join(self._said)
             self.close()
-            why = f"took longer than {START_SECONDS:.0f} s" if limit.passed else said or f"{type(error).__name__}: {error}"
-            raise JavaError(f"Java could not start {jar.name}: {why[:400]}") from error
+            raise JavaError(f"Java could not start {jar.name}: {(said or str(error))[:400]}") from error
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def pid(self) -> int:
@@ -95,12 +99,11 @@ class Server:
         Raises JavaError when it raises, when it takes more than `seconds`, or when the JVM is gone; the JVM is killed in every case, for
         nobody knows what state a failed call left behind.
         """
-        limit = _Limit(self._process, seconds)
+        assert self._gateway is not None
         try:
-            with limit:
-                return getattr(self._entry, method)(*arguments)
-        except Exception as error:
-            why = self._why(method, error, limit)
+            return self._gateway.call(self._object, method, *arguments, seconds=seconds)
+        except (OSError, JavaRaised) as error:
+            why = self._why(method, error, seconds)
             self.close()
             raise JavaError(why) from error
         except BaseException:  # Ctrl-C in the middle of a call: its answer would be taken for that of the next one
@@ -110,65 +113,37 @@ class Server:
     def close(self) -> None:
         """End the JVM. Closing twice is fine."""
         self._free()
-
-    def _connect(self, entry: str) -> tuple[Any, Any]:
-        from py4j.java_gateway import GatewayParameters, JavaGateway
-
-        port, token = self._greeting()
-        log = logging.getLogger("py4j")  # prints tracebacks of what `call` reports in a line
-        log.propagate, log.handlers = False, [logging.NullHandler()]
-        gateway = JavaGateway(gateway_parameters=GatewayParameters(port=port, auth_token=token, auto_field=False, auto_close=True))
-        made = gateway.jvm
-        for part in entry.split("."):
-            made = getattr(made, part)
-        if not callable(made):
-            raise JavaError(f"it has no class {entry}")
-        return gateway, made()
+        if self._gateway is not None:
+            self._gateway.close()
 
     def _greeting(self) -> tuple[int, str]:
         """The port and the secret, which are Java's first words; a warning or two may come before them."""
         output = self._process.stdout
         assert output is not None
-        for line in output:
-            if line.strip().isdigit():
-                token = output.readline().strip()
-                threading.Thread(target=_listen, args=(output, self._said), daemon=True, name="java-output").start()
-                return int(line), token
-            self._said.append(line.strip())
-        raise JavaError("it ended without a word")
+        late = threading.Timer(START_SECONDS, self._process.kill)
+        late.start()
+        try:
+            for line in output:
+                if line.strip().isdigit():
+                    secret = output.readline().strip()
+                    threading.Thread(target=_listen, args=(output, self._said), daemon=True, name="java-output").start()
+                    return int(line), secret
+                self._said.append(line.strip())
+        finally:
+            late.cancel()
+        raise ConnectionAbortedError(f"it said nothing within {START_SECONDS:.0f} s, or ended")
 
-    def _why(self, method: str, error: Exception, limit: "_Limit") -> str:
-        if limit.passed:
-            return f"Java did not answer {method} within {limit.seconds:.0f} s and was ended"
-        raised = getattr(error, "java_exception", None)
-        if raised is not None and self.alive():
-            return f"Java raised in {method}: {_first_line(str(raised))}"
+    def _why(self, method: str, error: Exception, seconds: float) -> str:
+        if isinstance(error, TimeoutError):
+            return f"Java did not answer {method} within {seconds:.0f} s and was ended"
+        if isinstance(error, JavaRaised):
+            return f"Java raised in {method}: {_first_line(str(error))}"
         try:
             code = self._process.wait(1)
         except subprocess.TimeoutExpired:
-            return f"Java failed in {method}: {type(error).__name__}: {_first_line(str(error))}"
+            return f"Java failed in {method}: {_first_line(str(error))}"
         last = next((line for line in reversed(self._said) if "Error" in line), "")  # the servers chat of other things, too
         return f"Java died in {method} (exit code {code}{': ' + last if last else ''})"
-
-
-class _Limit:
-    """Kills the process when the block takes longer than `seconds`; that wakes a reader of its socket, however stuck Java is."""
-
-    def __init__(self, process: "subprocess.Popen[str]", seconds: float) -> None:
-        self.passed, self.seconds, self._process = False, seconds, process
-        self._timer = threading.Timer(seconds, self._late)
-        self._timer.daemon = True
-
-    def __enter__(self) -> "_Limit":
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-
-    def _late(self) -> None:
-        self.passed = True
-        self._process.kill()
 
 
 def _launch(jar: Path, heap: int) -> "subprocess.Popen[str]":
@@ -191,7 +166,7 @@ def _launch(jar: Path, heap: int) -> "subprocess.Popen[str]":
 
 
 def _listen(output: IO[str], said: "deque[str]") -> None:
-    """Read what Java prints, for a full pipe would stop it; the last lines may say why it died."""
+    """Read what Java prints, for a full pipe would stop it; its last lines may say why it died."""
     try:
         for line in output:
             if line.strip():
