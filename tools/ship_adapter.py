@@ -1,4 +1,4 @@
-"""Copy a finished adapter into `adapters/`, without what only its own machine knows: the place of the bank.
+"""Copy a finished adapter into `adapters/`, without what only its own machine knows: where things lay.
 
     python tools/ship_adapter.py RUN_FOLDER adapters/NAME
 
@@ -16,7 +16,7 @@ import msgspec
 from edgexp.home import write_atomic
 from edgexp.models import digest
 from edgexp.training import recipe
-from edgexp.training.train import RECIPE, RECORD
+from edgexp.training.train import LOG, RECIPE, RECORD
 
 
 def ship(run: Path, target: Path) -> str:
@@ -28,6 +28,9 @@ def ship(run: Path, target: Path) -> str:
         data["bank"] = ""
     asked = msgspec.convert(record["recipe"], recipe.Recipe)
     write_atomic(target / RECIPE, recipe.show(asked).encode())
+    lines = [json.loads(line) for line in (target / LOG).read_text(encoding="utf-8").splitlines()]
+    told = [{**line, "path": Path(line["path"]).name} if "path" in line else line for line in lines]
+    write_atomic(target / LOG, "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in told).encode())
     record["files"] = {name: digest.sha256(target / name) for name in record["files"] if (target / name).is_file()}
     write_atomic(target / RECORD, json.dumps(record, indent=2, ensure_ascii=False).encode() + b"\n")
     return f'adapter = "../adapters/{target.name}"\nsha256 = "{record["files"]["adapter_model.safetensors"]}"\ntype = "q8_0"'
