@@ -200,15 +200,14 @@ def test_scripted_episodes_need_no_engine():
     assert list(run_many([], 3)) == []
 
 
-@pytest.fixture(scope="module")
-def wide(model):
-    with Engine(model, context=4096, slots=40) as opened:
-        yield opened
-
-
-@pytest.mark.parametrize("mode", ["admissible", "weighed"])
-def test_a_real_models_episodes_share_their_prefix_and_their_batches(model, template, wide, mode):
+@pytest.mark.parametrize(("mode", "apart"), [("admissible", True), ("admissible", False), ("free", True), ("weighed", False)])
+def test_a_real_models_episodes_share_their_prefix_and_their_batches(model, template, mode, apart):
     """With the default model: as many tokens as one by one, less the instructions that are evaluated once."""
+    with Engine(model, context=12 * 1024 if apart else 4096, slots=12 if apart else 40, apart=apart) as wide:
+        play_both_ways(wide, model, template, mode)
+
+
+def play_both_ways(wide, model, template, mode):
     goals = [f"count to {n}." for n in range(5)]
     world = Counting(4)
     renderer = Renderer(model.vocabulary, template, world.instructions())
@@ -221,7 +220,7 @@ def test_a_real_models_episodes_share_their_prefix_and_their_batches(model, temp
         return [start(n) for n in range(len(goals))]
 
     def policy(sequence):
-        return ModelPolicy(sequence, renderer, None, mode=mode, context=1024, reserve=256)
+        return ModelPolicy(sequence, renderer, None, mode=mode, context=1024, reserve=256, action_tokens=6)
 
     prefix = wide.new()
     prefix.append([*renderer.template.before, *renderer.tokenizer.encode(renderer.instructions)])

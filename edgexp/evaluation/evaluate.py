@@ -70,7 +70,9 @@ def evaluate(name: str, suite: Suite, folder: Path, wishes: Wishes | None = None
         fresh = [condition for condition in wishes.fresh if condition not in skipped]
 
         def players(todo: Sequence[Job]) -> ModelPlayers:
-            return ModelPlayers(things, things.ready(todo[0].condition), min(wishes.parallel, len(todo)), wishes.gpu_layers, watch.say)
+            places, weighed = min(wishes.parallel, len(todo)), any(job.condition.actions == "weighed" for job in todo)
+            ready = things.ready(todo[0].condition)
+            return ModelPlayers(things, ready, places, weighed=weighed, gpu_layers=wishes.gpu_layers, say=watch.say)
 
         played, failures = play_missing(folder, header, jobs, things.setup, players, fresh, watch)
     return Done(played, tuple(failures), skipped)

@@ -31,15 +31,17 @@ class ModelPlayers:
 
     engine: Engine
 
-    def __init__(self, field: Field, ready: Ready, places: int, gpu_layers: int = 0, say: Say = lambda _: None):
-        """The engine gets as many cells as all places can need at once, so that none is ever short of room because of another."""
+    def __init__(self, field: Field, ready: Ready, places: int, *, weighed: bool = False, gpu_layers: int = 0, say: Say = lambda _: None):
+        """The engine gets as many cells as all places can need at once, so that none is ever short of room because of another.
+
+        Each place has its own cells, unless actions are `weighed`: that takes forks, for which all cells have to be in one pool.
+        """
         self.places = places
         self._field, self._ready, self._room = field, ready, field.room(ready)
         self._stack = ExitStack()
         try:
             self._model = self._stack.enter_context(Model(ready.path, tuning.for_model(ready.path, say), gpu_layers))
-            cells = places * self._room + (_SPARE if places > 1 else 0)
-            self.engine = self._stack.enter_context(Engine(self._model, cells, slots=places + 1 + _FORKS))
+            self.engine = self._stack.enter_context(self._make_engine(weighed))
         except BaseException:
             self._stack.close()
             raise
@@ -82,6 +84,13 @@ class ModelPlayers:
             model_sha256=self._ready.sha256,
         )
         return play(environment, job.task, policy, max_steps=steps, watch=watch)
+
+    def _make_engine(self, weighed: bool) -> Engine:
+        if weighed or self.places == 1:
+            cells = self.places * self._room + (_SPARE if self.places > 1 else 0)
+            return Engine(self._model, cells, slots=self.places + 1 + _FORKS)
+        slots = self.places + 1  # one for the instructions
+        return Engine(self._model, slots * self._room, slots=slots, apart=True)
 
     def _renderer(self, job: Job) -> Renderer:
         name = job.tasks.environment
