@@ -25,6 +25,9 @@ _FORKS = 32
 _SPARE = 512
 """Cells beyond the episodes' rooms, for what those forks hold."""
 
+_CELLS = 256
+"""llama.cpp hands cells out in multiples of this."""
+
 
 class ModelPlayers:
     """One model at a number of places. Close it, or use it as a context manager."""
@@ -90,7 +93,8 @@ class ModelPlayers:
             cells = self.places * self._room + (_SPARE if self.places > 1 else 0)
             return Engine(self._model, cells, slots=self.places + 1 + _FORKS)
         slots = self.places + 1  # one for the instructions
-        return Engine(self._model, slots * self._room, slots=slots, apart=True)
+        room = -(-self._room // _CELLS) * _CELLS
+        return Engine(self._model, slots * room, slots=slots, apart=True)
 
     def _renderer(self, job: Job) -> Renderer:
         name = job.tasks.environment
