@@ -126,20 +126,21 @@ class ServedEnvironment(ABC):
         started, actions, end, problem, lasting = perf_counter(), list[str](), Outcome(""), "", True
         try:
             actions = self._solve(self._running_server(), task)
-            end = self._replay(task, actions)
+            actions, end = self._replay(task, actions)
         except EdgexpError as error:
             problem, lasting = str(error), not isinstance(error, JavaError)
         seconds = round(perf_counter() - started, 3)
         return GoldPath(task.id, self.version, tuple(actions), end.success, end.score, seconds, problem), lasting
 
-    def _replay(self, task: Task, actions: list[str]) -> Outcome:
+    def _replay(self, task: Task, actions: list[str]) -> tuple[list[str], Outcome]:
+        """Play a path; returns what of it was played, for some go on after the end, and how it ended."""
         server, outcome = self._running_server(), Outcome("")
         self._begin(server, task)
-        for action in actions:
+        for number, action in enumerate(actions, 1):
             outcome = self._act(server, action)
             if outcome.done:
-                break
-        return outcome
+                return actions[:number], outcome
+        return actions, outcome
 
     def _path_under_way(self) -> GoldPath:
         """The path of the task under way. Where it has to be found first, the episode begins anew behind it."""

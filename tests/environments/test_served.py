@@ -209,6 +209,15 @@ def test_a_path_is_proven_by_replay(gold: Path) -> None:
     assert not path.success and path.score == 0.75 and len(path.actions) == 3
 
 
+def test_a_path_ends_where_the_episode_does(gold: Path) -> None:
+    class Talker(Toy):
+        def _solve(self, server: Double, task: Task) -> list[str]:
+            return [*super()._solve(server, task), "add one", "look"]
+
+    path = Talker(gold).freeze(Toy(gold).task("toy/train/4"))
+    assert path.success and path.actions == ("add one",) * 4
+
+
 def test_many_paths_side_by_side_and_again(gold: Path) -> None:
     toys, found = [Toy(gold, unsolvable="toy/train/2") for _ in range(3)], list[GoldPath]()
     freeze_all(toys, missing(toys[0], toys[0].tasks("train")), found.append)
