@@ -30,7 +30,8 @@ def test_the_suites_are_all_there_and_are_no_recipes():
 def test_the_papers_conditions_are_there(name):
     conditions = suite.load(name)[1].conditions
     assert {c.bank for c in conditions} == {"matched", "mismatched", "all", "empty"}
-    assert {(bool(c.model), c.remembers) for c in conditions} == {(False, False), (False, True), (True, False), (True, True)}
+    assert all(c.model for c in conditions), "edgexp's own model may change; what is compared may not"
+    assert {c.model for c in conditions if c.remembers} >= {c.model for c in conditions if not c.remembers}
 
 
 @pytest.mark.parametrize(("text", "said"), [
