@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgexp.export.gguf_read import GgufFile
 
 BASE_POLICY = "smollm2-135m-instruct"
-DEFAULT_POLICY = BASE_POLICY
+DEFAULT_POLICY = "smollm2-135m-exprag"
 DEFAULT_EMBEDDER = "all-minilm-l6-v2"
 
 Say = Callable[[str], None]
