@@ -87,7 +87,7 @@ def paired_interval(both: int, gained: int, lost: int, pairs: int) -> tuple[floa
     ours, theirs = wilson(both + gained, pairs), wilson(both + lost, pairs)
     neither = pairs - both - gained - lost
     product = (both + gained) * (lost + neither) * (both + lost) * (gained + neither)
-    cross = both * neither - gained * lost
+    cross = float(both * neither - gained * lost)
     cross = max(0.0, cross - pairs / 2) if cross > 0 else cross
     likeness = cross / math.sqrt(product) if product else 0.0
 
