@@ -1,5 +1,6 @@
 """Who acts: a language model with memory, an environment's expert, or a fixed list of actions."""
 
+from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
@@ -67,7 +68,8 @@ class ModelPolicy:
 
     `sequence` is reused from episode to episode: what two prompts have in common at the front is not evaluated again. `context` is the
     room in tokens; of it `reserve` is kept for the episode itself, and memory that does not fit the rest is dropped, trajectory by
-    trajectory, and said so in the `Memory`.
+    trajectory, and said so in the `Memory`. Where `repeats` is not 0, an action that was taken so many times when the same was to be seen
+    is not offered again, unless there is no other: small models go in circles. (Not in free mode, where nothing is offered.)
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class ModelPolicy:
         reserve: int = 2048,
         choose: Chooser = decide.greedy,
         action_tokens: int = 64,
+        repeats: int = 0,
         model: str = "",
         model_sha256: str = "",
         seed: int = 0,
@@ -88,7 +91,7 @@ class ModelPolicy:
         self.stats, self.memory = Stats(), Memory()
         self._sequence, self._renderer, self._retriever = sequence, renderer, retriever
         self._mode, self._context, self._reserve, self._choose, self._limit = mode, context, reserve, choose, action_tokens
-        self._model, self._sha256, self._seed = model, model_sha256, seed
+        self._model, self._sha256, self._seed, self._repeats = model, model_sha256, seed, repeats
         self._task, self._start = Task("", "", "", ""), Start("", "")
         self._watch: Watcher = lambda _: None
         self._seen = 0
@@ -110,7 +113,7 @@ class ModelPolicy:
             raise ContextFull(f"the context of {self._context} tokens is full")
         self.stats.reused += min(self._sequence.evaluated, len(self._sequence.ids) - 1)
         ran = self._sequence.ran
-        decision = yield from self._choosing(environment)
+        decision = yield from self._choosing(environment, steps)
         self.stats.evaluated += self._sequence.ran - ran
         self.stats.generated += decision.generated
         return decision
@@ -118,12 +121,13 @@ class ModelPolicy:
     def provenance(self, environment: Environment) -> Provenance:
         return Provenance("agent", environment.version, self._seed, self._model, self._sha256, now())
 
-    def _choosing(self, environment: Environment) -> Deciding:
+    def _choosing(self, environment: Environment, steps: Sequence[Step]) -> Deciding:
         if self._mode == "free":
             return decide.free(self._sequence, self._renderer.tokenizer, self._renderer.template.end, self._choose, self._limit)
         if not isinstance(environment, HasAdmissible):
             raise UsageError(f"the environment {environment.name} does not list valid actions; play it with: --actions free")
-        actions = {action: self._renderer.action(action) for action in environment.admissible()}
+        offered = untried(environment.admissible(), steps, self._start.observation, self._repeats)
+        actions = {action: self._renderer.action(action) for action in offered}
         walk = decide.weighed if self._mode == "weighed" else decide.admissible
         return walk(self._sequence, actions, self._choose)
 
@@ -158,6 +162,16 @@ class ModelPolicy:
         remembered = [r.trajectory for r in self.memory.recalled]
         rendered = self._renderer.course(self._start.goal, self._start.observation, steps, remembered)
         self._sequence.replace(rendered.ids)
+
+
+def untried(actions: Sequence[str], steps: Sequence[Step], first: str, repeats: int) -> list[str]:
+    """The actions taken fewer than `repeats` times when the same was to be seen as now; all of them where none is left, or `repeats` is 0.
+
+    `first` is the observation before the first step.
+    """
+    seen = [first, *(step.observation for step in steps)]
+    taken = Counter(step.action for before, step in zip(seen, steps, strict=False) if before == seen[-1])
+    return [action for action in actions if taken[action] < repeats] or list(actions)
 
 
 def now() -> str:

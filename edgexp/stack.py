@@ -41,6 +41,8 @@ class Settings:
     mode: Mode = "admissible"
     context: int = 0
     """Tokens; 0 takes what the model was made for, at most 8192."""
+    repeats: int = 1
+    """Times an action may be taken when the same is to be seen, where it is chosen among the valid ones; 0 for any number."""
     temperature: float = 0.0
     seed: int = 0
     template: str | None = None
@@ -105,6 +107,7 @@ def open_stack(settings: Settings, say: Say = lambda _: None) -> Iterator[Stack]
             context=engine.context,
             reserve=min(engine.context // 2, 40 * environment.max_steps),
             choose=decide.sampler(settings.temperature, settings.seed) if settings.temperature > 0 else decide.greedy,
+            repeats=settings.repeats,
             model=ready.name,
             model_sha256=ready.sha256,
             seed=settings.seed,

@@ -7,11 +7,12 @@ from edgexp.agent import Acted, Began, Ended, Recalled, play
 from edgexp.engine.engine import Engine
 from edgexp.environments.base import Outcome
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.policies import ExpertPolicy, ModelPolicy, Scripted
+from edgexp.policies import ExpertPolicy, ModelPolicy, Scripted, untried
 from edgexp.prompt import Renderer
 from edgexp.retrieval import Memory
 from edgexp.retrieval import Recalled as Found
 from edgexp.rollout import run
+from edgexp.trajectory import Step
 
 
 class Fixed:
@@ -153,3 +154,27 @@ def test_control_strings_from_everywhere_stay_text(acting, sequence, model):
     trajectory, *_ = acting(environment=world, retriever=Fixed(memory), mode="free", action_tokens=8)
     controls = [i for i in sequence.ids if model.vocabulary.is_control(i)]
     assert len(controls) == 4 * len(trajectory.steps) + 2  # a turn opens and closes: system, task, actions, observations between them
+
+
+@pytest.mark.parametrize(("taken", "repeats", "left"), [
+    ([], 1, ["a", "b"]),
+    ([("a", "room")], 1, ["b"]),  # a led to where we were
+    ([("a", "hall")], 1, ["a", "b"]),  # elsewhere, it has not been tried
+    ([("a", "hall"), ("b", "room")], 1, ["b"]),
+    ([("a", "room")], 2, ["a", "b"]),
+    ([("a", "room"), ("a", "room")], 2, ["b"]),
+    ([("a", "room"), ("b", "room")], 1, ["a", "b"]),  # nothing else is left
+    ([("a", "room"), ("a", "room")], 0, ["a", "b"]),
+])
+def test_what_was_tried_in_a_situation_is_not_offered_again(taken, repeats, left):
+    steps = [Step(action, observation) for action, observation in taken]
+    assert untried(["a", "b"], steps, "room", repeats) == left
+
+
+def test_every_valid_action_is_tried_before_one_is_tried_again(acting):
+    trajectory, _, _ = acting(repeats=1)
+    tried = {}
+    for before, step in zip(["The count is 0.", *(s.observation for s in trajectory.steps)], trajectory.steps, strict=False):
+        so_far = tried.setdefault(before, [])
+        assert step.action not in so_far or len(set(so_far)) == 3
+        so_far.append(step.action)

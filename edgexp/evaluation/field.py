@@ -159,6 +159,7 @@ class Field:
             diversity=condition.diversity,
             bank=condition.bank if condition.k and condition.memory != "off" else "",
             bank_fingerprint=self._bank(path)[1] if path else "",
+            repeats=condition.repeats,
             encoder=self._embedder().name if path else "",
             code=__version__,
             engine=f"llama-cpp-python {version('llama-cpp-python')}",

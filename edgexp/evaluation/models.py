@@ -83,6 +83,7 @@ class ModelPlayers:
             mode=job.condition.actions,
             context=self._room,
             reserve=min(self._room // 2, 40 * steps),
+            repeats=job.condition.repeats,
             model=self._ready.name,
             model_sha256=self._ready.sha256,
         )

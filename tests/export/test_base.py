@@ -36,7 +36,7 @@ def test_bases_that_cannot_be_found(tmp_path):
     hub = write_adapter(tmp_path / "b", MODULES, base_model_name_or_path="Qwen/Qwen2.5-0.5B-Instruct")
     with pytest.raises(UsageError, match=r"trained on Qwen/Qwen2\.5-0\.5B-Instruct, which is neither"):
         find_base(hub)
-    with pytest.raises(UsageError, match="no model is called .*nowhere"):
+    with pytest.raises(UsageError, match=r"no model is called .*nowhere"):
         open_base("nowhere")
     with pytest.raises(UsageError, match="is an embedder"):
         open_base(DEFAULT_EMBEDDER)
