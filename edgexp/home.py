@@ -29,9 +29,18 @@ def write_atomic(path: Path, data: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+            if hasattr(os, "fchmod"):  # as any other new file: temporary ones are their maker's alone
+                os.fchmod(handle, 0o666 & ~_umask())
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _umask() -> int:
+    """The permissions that new files do not get. They can only be read by setting them."""
+    now = os.umask(0o077)
+    os.umask(now)
+    return now

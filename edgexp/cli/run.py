@@ -119,7 +119,7 @@ def _starter_bank(stack: "Stack") -> None:
     bank, environment = stack.bank, stack.environment
     if bank is None or not isinstance(environment, HasExpert) or bank.count(Filters(environment=environment.name)):
         return
-    say(f"no experience of {environment.name} yet: an expert plays {STARTER} training tasks for the bank (once, some seconds)")
+    say(f"no experience of {environment.name} yet: an expert plays {STARTER} training tasks for the bank (once)")
     tasks = left_to_play(bank, spread(environment.tasks("train"), STARTER), "expert")
     collect_with_progress(bank, tasks, expert_play(environment), batch=20)
 

@@ -1,0 +1,35 @@
+"""Files that are replaced in one step."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edgexp.home import write_atomic
+
+
+def test_what_is_written_replaces_what_was_there_and_leaves_nothing_beside(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "file.json"
+    for data in (b"one", b"two"):
+        write_atomic(path, data)
+        assert path.read_bytes() == data and [p.name for p in path.parent.iterdir()] == ["file.json"]
+
+
+def test_a_failure_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_atomic(path, b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(path, b"new")
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are another matter there")
+def test_others_may_read_it_as_any_file(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "file", b"")
+    (tmp_path / "plain").write_bytes(b"")
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
