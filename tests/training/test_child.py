@@ -78,11 +78,11 @@ def test_asked_to_stop_it_finishes_the_step_and_saves(weights: Path, tmp_path: P
     with run.log.open("wb") as log:
         process = launch._start(run, ["train"], log)
     assert process.stdin and process.stdout
-    environment = Path(f"/proc/{process.pid}/environ")
-    if environment.exists():
-        assert {b"HF_HUB_OFFLINE=1", b"DO_NOT_TRACK=1"} <= set(environment.read_bytes().split(b"\0"))
     while b'"step"' not in process.stdout.readline():
         pass
+    environment = Path(f"/proc/{process.pid}/environ")  # not before it has said something: until then it may be the parent's
+    if environment.exists():
+        assert {b"HF_HUB_OFFLINE=1", b"DO_NOT_TRACK=1"} <= set(environment.read_bytes().split(b"\0"))
     process.stdin.close()
     threading.Thread(target=process.stdout.read, daemon=True).start()
     assert process.wait(timeout=120) == 0
