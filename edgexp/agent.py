@@ -131,7 +131,7 @@ def play(environment: Environment, task: Task, policy: Policy, *, max_steps: int
             end = f"error: {error}" if isinstance(error, EdgexpError) else f"error: {type(error).__name__}: {error}"
             break
         policy.stats.environment_seconds += perf_counter() - started - seconds
-        record.steps.append(Step(decision.text, record.outcome.observation, record.outcome.reward))
+        record.steps.append(Step(decision.text, record.outcome.observation, record.outcome.reward, decision.slip))
         watch(Acted(len(record.steps), decision, record.outcome, seconds))
         if record.outcome.done:
             end = "done"

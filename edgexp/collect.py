@@ -10,14 +10,19 @@ from edgexp.engine.engine import Engine
 from edgexp.environments import Environment
 from edgexp.policies import ExpertPolicy
 from edgexp.rollout import run
+from edgexp.slips import SlippingExpert
 from edgexp.trajectory import Source, Task, Trajectory
 
 Play = Callable[[Task], Episode]
 
 
-def expert_play(environment: Environment, max_steps: int | None = None) -> Play:
-    """Episodes of the environment's scripted expert."""
-    return lambda task: play(environment, task, ExpertPolicy(environment), max_steps=max_steps)
+def expert_play(environment: Environment, max_steps: int | None = None, slips: float = 0.0, seed: int = 0) -> Play:
+    """Episodes of the environment's scripted expert, who slips at that share of its turns."""
+    def start(task: Task) -> Episode:
+        policy = SlippingExpert(environment, slips, seed) if slips else ExpertPolicy(environment)
+        return play(environment, task, policy, max_steps=max_steps)
+
+    return start
 
 
 def agent_play(environment: Environment, policy: Policy, max_steps: int | None = None) -> Play:

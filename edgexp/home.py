@@ -5,6 +5,7 @@
 """
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -44,3 +45,15 @@ def _umask() -> int:
     now = os.umask(0o077)
     os.umask(now)
     return now
+
+
+def lock_now(descriptor: int) -> None:
+    """Lock an open file for this process, until it is closed. Raises OSError at once when another process has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

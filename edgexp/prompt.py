@@ -26,7 +26,7 @@ class Part:
 
 @dataclass
 class Rendered:
-    """Token ids, the half-open spans of them that the model is to say (actions and their end of turn), and named parts."""
+    """Token ids, the half-open spans of them that the model is to say (actions and their end of turn; no slips), and named parts."""
 
     ids: list[int] = field(default_factory=list)
     labels: list[tuple[int, int]] = field(default_factory=list)
@@ -84,7 +84,7 @@ class Renderer:
         """An episode so far, up to where the next action begins."""
         out = self.opening(goal, observation, memory)
         for number, step in enumerate(steps, 1):
-            out.add(self.action(step.action), f"action {number}", label=True)
+            out.add(self.action(step.action), f"action {number}", label=not step.slip)
             out.add(self.reply(step.observation), f"observation {number}")
         return out
 
@@ -93,7 +93,7 @@ class Renderer:
         t = trajectory
         out = self.course(t.goal, t.observation, t.steps[:-1], memory)
         if t.steps:
-            out.add(self.action(t.steps[-1].action), f"action {len(t.steps)}", label=True)
+            out.add(self.action(t.steps[-1].action), f"action {len(t.steps)}", label=not t.steps[-1].slip)
         return out
 
     def cost(self, trajectory: Trajectory) -> int:

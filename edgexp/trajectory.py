@@ -32,6 +32,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     action: str
     observation: str
     reward: float = 0.0
+    slip: bool = False
+    """A mistake made on purpose, so that what comes after it shows how to go on; it is never trained on."""
 
 
 class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

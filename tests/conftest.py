@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from toys import Counting
 
@@ -17,6 +18,10 @@ from edgexp.template import Template, learn
 
 # Started in the background by a shell, pytest ignores Ctrl-C and its children inherit that; tests that send it need the usual behaviour.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No test is about time: a loaded machine must not fail one.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -161,6 +161,8 @@ def test_control_strings_from_everywhere_stay_text(acting, sequence, model):
     ([("a", "room")], 1, ["b"]),  # a led to where we were
     ([("a", "hall")], 1, ["a", "b"]),  # elsewhere, it has not been tried
     ([("a", "hall"), ("b", "room")], 1, ["b"]),
+    ([("a", "hall"), ("a", "yard")], 1, ["b"]),  # wherever it was, twice is enough
+    ([("a", "hall"), ("a", "yard"), ("a", "hall")], 2, ["a", "b"]),
     ([("a", "room")], 2, ["a", "b"]),
     ([("a", "room"), ("a", "room")], 2, ["b"]),
     ([("a", "room"), ("b", "room")], 1, ["a", "b"]),  # nothing else is left

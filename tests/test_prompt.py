@@ -1,5 +1,6 @@
 """The renderer: what it writes, what no text can forge, and that running and training see the same ids."""
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -49,6 +50,15 @@ def test_labels_are_the_actions_and_nothing_of_the_memory(renderer, episode, mem
     for part in rendered.parts:
         if part.name.startswith("memory"):
             assert all(end <= part.start or start >= part.end for start, end in rendered.labels)
+
+
+@given(episode=trajectories, slips=st.sets(st.integers(0, 3)))
+@slow
+def test_slips_are_in_the_prompt_and_are_no_labels(renderer, episode, slips):
+    steps = tuple(msgspec.structs.replace(step, slip=number in slips) for number, step in enumerate(episode.steps))
+    plain, slipped = renderer.trajectory(episode), renderer.trajectory(msgspec.structs.replace(episode, steps=steps))
+    assert slipped.ids == plain.ids and slipped.parts == plain.parts
+    assert slipped.labels == [span for number, span in enumerate(plain.labels) if number not in slips]
 
 
 @given(episode=trajectories, memory=st.lists(trajectories, max_size=2))

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 @click.option("-n", "--number", default=120, show_default=True, help="Tasks to play; those played before for this bank are passed over.")
 @click.option("--model", default=None, help="With --policy agent: a model's name or the path of a GGUF.")
 @click.option("--steps", type=click.IntRange(1), default=None, help="Actions an episode may take.  [default: the environment's]")
+@click.option("--slips", type=click.FloatRange(0, 0.5), default=0.0, show_default=True, metavar="SHARE",
+              help="With --policy expert: the share of turns at which it makes a mistake first, to show how to go on after one.")
 @bank_option
 @task_options("train")
 @json_option
-def collect(environment: str, policy: str, number: int, model: str | None, steps: int | None, bank: Path | None, split: str,
+def collect(environment: str, policy: str, number: int, model: str | None, steps: int | None, slips: float, bank: Path | None, split: str,
             task_ids: tuple[str, ...], types: tuple[str, ...], group: str | None, seed: int, as_json: bool) -> None:
     """Let an expert or an agent play tasks of ENVIRONMENT and keep every episode, won or lost, in the bank.
 
@@ -35,6 +37,7 @@ def collect(environment: str, policy: str, number: int, model: str | None, steps
     Examples:
       edgexp collect                              120 household tasks by the expert
       edgexp collect -n 2000 --group easy         what the easy half of the paper's split trains on
+      edgexp collect -n 2000 --slips 0.15         the same with mistakes, which are never trained on, and recoveries
       edgexp collect alfworld -n 500              ALFWorld's own training games
       edgexp collect --policy agent -n 50         the agent's own attempts
     """
@@ -56,7 +59,7 @@ def collect(environment: str, policy: str, number: int, model: str | None, steps
         else:
             world = make(environment)
             opened.callback(world.close)
-            store, play = opened.enter_context(open_bank(bank, say=say)), collecting.expert_play(world, steps)
+            store, play = opened.enter_context(open_bank(bank, say=say)), collecting.expert_play(world, steps, slips, seed)
         if task_ids:
             drawn = [world.task(t) for t in task_ids]
         else:

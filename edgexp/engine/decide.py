@@ -46,6 +46,8 @@ class Decision:
     """Other valid actions, or beginnings of several (ending in `…`), with their probabilities, most probable first."""
     stop: str = "end"
     """`end` of turn, `newline`, or `length`: the limit on an action's tokens was met."""
+    slip: bool = False
+    """As in `Step`."""
 
 
 class Chooser(Protocol):

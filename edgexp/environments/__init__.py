@@ -17,6 +17,7 @@ GROUP = "edgexp.environments"
 BUILT_IN = {
     "household": "edgexp.environments.household:Household",
     "worlds": "edgexp.environments.worlds:Worlds",
+    "treatments": "edgexp.environments.treatments:Treatments",
     "alfworld": "edgexp.environments.alfworld:Alfworld",
     "scienceworld": "edgexp.environments.scienceworld:ScienceWorld",
     "textworld-express": "edgexp.environments.textworld_express:TextWorldExpress",

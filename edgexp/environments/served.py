@@ -152,6 +152,13 @@ class ServedEnvironment(ABC):
             self.reset(task)
         return path
 
+    def _gold(self, server: Server, task: Task) -> list[str]:
+        """The solver's path of a task that was loaded with it. Raises EdgexpError where it found none."""
+        actions = [str(action) for action in server.call("getGoldActionSequence")]
+        if not actions or actions[0].startswith("ERROR"):
+            raise EdgexpError(f"{task.id}: the solver found no path{': ' + actions[0] if actions else ''}")
+        return actions
+
     def _find_jar(self) -> Path:
         folder = package(self.name, self.version.partition("+")[0])
         find_java()

@@ -7,12 +7,13 @@ The games have the package's default settings, and the seeds its splits: 1,000 o
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any
 
 from edgexp.environments.base import Outcome, Start
 from edgexp.environments.gold import start_of
 from edgexp.environments.java import Server
 from edgexp.environments.served import ServedEnvironment
+from edgexp.environments.splits import Made, check_split
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Task
 
@@ -60,27 +61,6 @@ Where the game tells you to do something in other words, use those words."""
 _ID = re.compile(r"textworld-express/([a-z]+)/([a-z]+)/(0|[1-9][0-9]{0,4})")
 
 
-class Tasks(Sequence[Task]):
-    """The tasks of one split, made when asked for. The games take turns, so any stretch of them is balanced."""
-
-    def __init__(self, split: str) -> None:
-        self._split = split
-
-    def __len__(self) -> int:
-        return SEEDS * len(GAMES)
-
-    @overload
-    def __getitem__(self, index: int) -> Task: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Task]: ...
-    def __getitem__(self, index: int | slice) -> Task | list[Task]:
-        """A task by position, or a list of tasks by slice."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        seed, game = divmod(range(len(self))[index], len(GAMES))
-        return _task(self._split, list(GAMES)[game], SPLITS[self._split] + seed)
-
-
 class TextWorldExpress(ServedEnvironment):
     """The package's eight games. Success is a won game; a lost one ends with the score it has."""
 
@@ -96,9 +76,8 @@ class TextWorldExpress(ServedEnvironment):
 
     def tasks(self, split: str) -> Sequence[Task]:
         """The tasks of a split, lazily. Raises UsageError for an unknown split."""
-        if split not in SPLITS:
-            raise UsageError(f"textworld-express has no split {split!r}; it has {', '.join(SPLITS)}")
-        return Tasks(split)
+        check_split(self.name, split, SPLITS)
+        return tasks(split)
 
     def task(self, task_id: str) -> Task:
         """The task `textworld-express/<split>/<game>/<seed>`. Raises UsageError where there is none."""
@@ -132,10 +111,7 @@ class TextWorldExpress(ServedEnvironment):
 
     def _solve(self, server: Server, task: Task) -> list[str]:
         self._load(server, task, gold=True)
-        actions = [str(action) for action in server.call("getGoldActionSequence")]
-        if not actions or actions[0].startswith("ERROR"):
-            raise EdgexpError(f"{task.id}: the solver found no path{': ' + actions[0] if actions else ''}")
-        return actions
+        return self._gold(server, task)
 
     def _load(self, server: Server, task: Task, *, gold: bool) -> Any:
         if said := server.call("load", task.type, ""):
@@ -143,6 +119,15 @@ class TextWorldExpress(ServedEnvironment):
         seed = int(task.id.rsplit("/", 1)[1])
         self._state = json.loads(server.call("generateNewGameJSON", seed, task.split, gold))
         return self._state
+
+
+def tasks(split: str) -> Made:
+    """The tasks of a split. The games take turns, so any stretch of them is balanced."""
+    def make(position: int) -> Task:
+        seed, game = divmod(position, len(GAMES))
+        return _task(split, list(GAMES)[game], SPLITS[split] + seed)
+
+    return Made(SEEDS * len(GAMES), make)
 
 
 def _task(split: str, game: str, seed: int) -> Task:

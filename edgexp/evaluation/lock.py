@@ -1,11 +1,11 @@
 """Holds a folder for one process: two that wrote one file would spoil it. The hold ends with the process, however it ends."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from edgexp.errors import EdgexpError
+from edgexp.home import lock_now
 
 
 @contextmanager
@@ -14,18 +14,8 @@ def held(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a+b") as file:
         try:
-            _lock(file.fileno())
+            lock_now(file.fileno())
         except OSError as error:
             raise EdgexpError(f"{folder}: another evaluation is writing there; wait for it, or name another folder with --out") from error
         yield
 
-
-def _lock(descriptor: int) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import ssl
-import sys
 import time
 import urllib.error
 import urllib.parse
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgexp.errors import EdgexpError
+from edgexp.home import lock_now
 from edgexp.models import digest
 
 Progress = Callable[[int, int | None], None]
@@ -204,7 +204,7 @@ def _exclusive(part: Path) -> Iterator[None]:
     lock = part.with_name(part.name + ".lock")
     with lock.open("a+b") as file:
         try:
-            _lock(file.fileno())
+            lock_now(file.fileno())
         except OSError as error:
             raise EdgexpError(f"{part}: another process is fetching this file") from error
         try:
@@ -212,17 +212,6 @@ def _exclusive(part: Path) -> Iterator[None]:
         finally:
             with suppress(OSError):  # not while it is open, on Windows
                 lock.unlink()
-
-
-def _lock(descriptor: int) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _size(path: Path) -> int:

@@ -1,5 +1,5 @@
-"""Is a sample what it seems to be? Its labels are the trajectory's actions, each with its end of turn; none of them lies in the memory; and
-control tokens stand where the template puts them and nowhere else. Asked of every sample before training.
+"""Is a sample what it seems to be? Its labels are the trajectory's actions but for slips, each with its end of turn; none of them lies in
+the memory; and control tokens stand where the template puts them and nowhere else. Asked of every sample before training.
 """
 
 from collections.abc import Iterator
@@ -42,11 +42,12 @@ def problems(rendered: Rendered, trajectory: Trajectory, renderer: Renderer) -> 
 
 def _labels(rendered: Rendered, trajectory: Trajectory, renderer: Renderer) -> Iterator[str]:
     tokenizer, labels = renderer.tokenizer, rendered.labels
-    if not labels or len(labels) != len(trajectory.steps):
-        yield f"it has {len(labels)} labels for {len(trajectory.steps)} actions"
+    steps = [step for step in trajectory.steps if not step.slip]
+    if not labels or len(labels) != len(steps):
+        yield f"it has {len(labels)} labels for {len(steps)} actions"
         return
     end = tokenizer.decode(renderer.template.end)
-    for (first, last), step in zip(labels, trajectory.steps, strict=True):
+    for (first, last), step in zip(labels, steps, strict=True):
         said, action = tokenizer.decode(rendered.ids[first:last]), step.action.encode("utf-8", "replace").decode()
         # Some vocabularies put a space before the first word of any text.
         if said.lstrip(" ") != (action + end).lstrip(" "):

@@ -16,7 +16,7 @@ Kind = Literal["matched", "mismatched", "shortened", "absent"]
 """What is in the memory of a sample; the fields of `Mix`."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_WAYS_OF_THEIR_OWN = frozenset({"worlds"})
+_WAYS_OF_THEIR_OWN = frozenset({"worlds", "treatments"})
 """Environments in which the house tells what works and the task type does not."""
 
 _GOLDEN = 0.6180339887498949

@@ -10,7 +10,7 @@ import pytest
 from edgexp.agent import play
 from edgexp.collect import spread
 from edgexp.environments import Environment, HasAdmissible, HasExpert, make
-from edgexp.environments.textworld_express import GAMES, SPLITS, Tasks, TextWorldExpress
+from edgexp.environments.textworld_express import GAMES, SPLITS, TextWorldExpress, tasks
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.policies import ExpertPolicy
 from edgexp.rollout import run
@@ -18,13 +18,13 @@ from edgexp.rollout import run
 
 def test_tasks_are_balanced_and_numbered_by_seed() -> None:
     for split, first in SPLITS.items():
-        tasks = Tasks(split)
-        assert len(tasks) == 8_000
-        assert Counter(task.type for task in tasks[:80]) == dict.fromkeys(GAMES, 10)
-        assert tasks[0].id == f"textworld-express/{split}/arithmetic/{first}"
-        assert tasks[-1].id == f"textworld-express/{split}/twc/{first + 999}"
+        made = tasks(split)
+        assert len(made) == 8_000
+        assert Counter(task.type for task in made[:80]) == dict.fromkeys(GAMES, 10)
+        assert made[0].id == f"textworld-express/{split}/arithmetic/{first}"
+        assert made[-1].id == f"textworld-express/{split}/twc/{first + 999}"
     with pytest.raises(IndexError):
-        Tasks("train")[8_000]
+        tasks("train")[8_000]
 
 
 def test_without_the_package_it_says_how_to_get_it() -> None:

@@ -69,7 +69,7 @@ def test_task_of_an_id_is_the_task_of_the_split(task: Task) -> None:
 
 def test_held_out_worlds_are_not_trained_on_and_banks_are_of_the_same_worlds() -> None:
     def houses(split: str) -> set[int]:
-        return set(range(SPLITS[split].first_world, SPLITS[split].first_world + SPLITS[split].worlds))
+        return set(range(SPLITS[split].first, SPLITS[split].first + SPLITS[split].houses))
 
     apart = ["train", "train-small", "dev", "test"]
     assert len(set().union(*map(houses, apart))) == sum(len(houses(split)) for split in apart)

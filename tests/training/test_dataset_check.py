@@ -2,6 +2,7 @@
 
 import copy
 
+import msgspec
 import pytest
 from toys import make_trajectory
 
@@ -36,6 +37,13 @@ def test_what_is_wrong_is_an_error_that_names_the_trajectory(renderer, sample):
     sample.labels.pop()
     with pytest.raises(EdgexpError, match=rf"sample of toy/train/1 \({EPISODE.id}\) cannot be trained on: it has 2 labels for 3 actions"):
         check(sample, EPISODE, renderer)
+
+
+def test_a_label_on_a_slip_is_found(renderer, sample):
+    first, second, third = EPISODE.steps
+    slipped = msgspec.structs.replace(EPISODE, steps=(first, msgspec.structs.replace(second, slip=True), third))
+    assert list(problems(renderer.trajectory(slipped, MEMORY), slipped, renderer)) == []
+    assert list(problems(sample, slipped, renderer)) == ["it has 3 labels for 2 actions"]
 
 
 def test_a_trajectory_without_actions_has_nothing_to_learn(renderer):

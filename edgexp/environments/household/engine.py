@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from edgexp.environments.household import texts
-from edgexp.environments.household.scene import Scene
+from edgexp.environments.household.scene import Scene, Thing
 
 _KNIVES = frozenset({"Knife", "ButterKnife"})
 _STATES = ("clean", "hot", "cool", "sliced", "toggled")
@@ -19,9 +19,14 @@ class _Treatment(msgspec.Struct, frozen=True):
     """Heating, cooling, cleaning: what can be treated, at which appliances, and what comes of it."""
 
     ability: str
+    """The field of `Kind` that a thing needs for it; empty: any thing will do."""
     appliances: frozenset[str]
     gives: str
     ends: str = ""
+
+    def suits(self, thing: Thing) -> bool:
+        """Whether it can be done to that thing."""
+        return not self.ability or bool(getattr(thing.kind, self.ability))
 
 
 _TREATMENTS = {
@@ -48,12 +53,16 @@ class Game:
         self._things = scene.things
         self._receptacle_called = {r.name: i for i, r in enumerate(scene.receptacles)}
         self._thing_called = {t.name: i for i, t in enumerate(scene.things)}
-        self._treatment = _TREATMENTS.get(_TREATMENT_OF_GOAL.get(scene.goal.kind, ""))
+        self._treatments, wanted = _TREATMENTS, _TREATMENT_OF_GOAL.get(scene.goal.kind, "")
+        if way := scene.goal.way:
+            wanted = way.verb
+            self._treatments = {**_TREATMENTS, wanted: _Treatment("", frozenset({way.appliance}), way.state)}
+        self._treatment = self._treatments.get(wanted)
         self._targets = [i for i, r in enumerate(scene.receptacles) if r.type == scene.goal.target]
         self._wanted = {
             i
             for i, thing in enumerate(scene.things)
-            if thing.kind.type == scene.goal.object and (self._treatment is None or getattr(thing.kind, self._treatment.ability))
+            if thing.kind.type == scene.goal.object and (self._treatment is None or self._treatment.suits(thing))
         }
         self.reset()
 
@@ -61,7 +70,7 @@ class Game:
         """Back to the beginning."""
         self._holds: list[set[int]] = [set() for _ in self._receptacles]
         self._places = [set(thing.places) for thing in self._things]
-        self._is: dict[str, set[int]] = {state: set() for state in _STATES}
+        self._is: dict[str, set[int]] = {state: set() for state in (*_STATES, *(t.gives for t in self._treatments.values()))}
         for index, thing in enumerate(self._things):
             for receptacle in thing.receptacles:
                 self._holds[receptacle].add(index)
@@ -87,6 +96,8 @@ class Game:
     def step(self, command: str) -> str:
         """Carry out a command and return what is seen. Any text will do: what is not a valid command changes nothing."""
         verb, _, rest = command.strip().partition(" ")
+        if verb in self._treatments:
+            return self._treat(verb, rest) or texts.NOTHING
         act = _VERBS.get(verb)
         return (act and act(self, rest)) or texts.NOTHING
 
@@ -181,7 +192,7 @@ class Game:
         thing, receptacle = self._named(rest, " with ")
         if thing is None or receptacle is None or thing != self._held or not self._can_treat(verb, thing, receptacle):
             return None
-        treatment = _TREATMENTS[verb]
+        treatment = self._treatments[verb]
         self._is[treatment.gives].add(thing)
         if treatment.ends:
             self._is[treatment.ends].discard(thing)
@@ -233,8 +244,8 @@ class Game:
 
     def _can_treat(self, verb: str, thing: int, receptacle: int) -> bool:
         """Doors do not matter, as the original."""
-        treatment = _TREATMENTS[verb]
-        return self._receptacles[receptacle].type in treatment.appliances and bool(getattr(self._things[thing].kind, treatment.ability))
+        treatment = self._treatments[verb]
+        return self._receptacles[receptacle].type in treatment.appliances and treatment.suits(self._things[thing])
 
     def _holds_knife(self, name: str | None = None) -> bool:
         held = None if self._held is None else self._things[self._held]
@@ -268,7 +279,7 @@ class Game:
             receptacle = self._receptacles[index].name
             if self._can_put(thing, index):
                 yield f"move {name} to {receptacle}"
-            for verb in _TREATMENTS:
+            for verb in self._treatments:
                 if self._can_treat(verb, thing, index):
                     yield f"{verb} {name} with {receptacle}"
         if self._holds_knife():
@@ -311,4 +322,4 @@ _VERBS: dict[str, Callable[[Game, str], str | None]] = {
     "use": Game._use,
     "slice": Game._slice,
     "examine": Game._examine,
-} | {verb: lambda game, rest, verb=verb: game._treat(verb, rest) for verb in _TREATMENTS}
+}

@@ -2,38 +2,16 @@
 
 import re
 from collections.abc import Sequence
-from typing import overload
 
 from edgexp.environments.household.episode import SceneEnvironment
 from edgexp.environments.household.generator import generate
 from edgexp.environments.household.scene import GOAL_KINDS, GROUPS, GoalKind, Scene
+from edgexp.environments.splits import Made, check_split
 from edgexp.errors import UsageError
 from edgexp.trajectory import Task
 
 SIZES = {"train": 100_000, "dev": 10_000, "test": 10_000}
 """Split → number of tasks. Scenes of different splits have different seeds."""
-
-
-class Tasks(Sequence[Task]):
-    """The tasks of one split, made when asked for. The six types take turns, so any stretch of them is balanced."""
-
-    def __init__(self, split: str) -> None:
-        self._split = split
-
-    def __len__(self) -> int:
-        return SIZES[self._split]
-
-    @overload
-    def __getitem__(self, index: int) -> Task: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Task]: ...
-    def __getitem__(self, index: int | slice) -> Task | list[Task]:
-        """A task by position, or a list of tasks by slice."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        number = range(len(self))[index]
-        kind = _kind(number)
-        return Task(f"household/{self._split}/{number}", "household", self._split, kind, GROUPS[kind])
 
 
 class Household(SceneEnvironment):
@@ -47,15 +25,14 @@ class Household(SceneEnvironment):
         return tuple(SIZES)
 
     def tasks(self, split: str) -> Sequence[Task]:
-        """The tasks of a split, lazily. Raises UsageError for an unknown split."""
-        if split not in SIZES:
-            raise UsageError(f"household has no split {split!r}; it has {', '.join(SIZES)}")
-        return Tasks(split)
+        """The tasks of a split, lazily; the six types take turns. Raises UsageError for an unknown split."""
+        check_split(self.name, split, SIZES)
+        return Made(SIZES[split], lambda number: _task(split, number))
 
     def task(self, task_id: str) -> Task:
         """The task of that id. Raises UsageError where there is none."""
         split, number = _parse(task_id)
-        return Tasks(split)[number]
+        return _task(split, number)
 
     def scene(self, task: Task) -> Scene:
         """The scene of a task. Raises UsageError when it is not one of this environment's tasks."""
@@ -63,6 +40,11 @@ class Household(SceneEnvironment):
             raise UsageError(f"{task.id}: this is not household's own task of that id; get it from task({task.id!r})")
         split, number = _parse(task.id)
         return generate(_kind(number), number * 8 + list(SIZES).index(split))
+
+
+def _task(split: str, number: int) -> Task:
+    kind = _kind(number)
+    return Task(f"household/{split}/{number}", "household", split, kind, GROUPS[kind])
 
 
 def _kind(number: int) -> GoalKind:

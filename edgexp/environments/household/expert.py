@@ -13,7 +13,7 @@ from edgexp.errors import EdgexpError
 _NAME = re.compile(r"\b([a-z]+) (\d+)\b")
 _SHOWN = re.compile(r"(?:On the|The) ([a-z]+ \d+)(?: is open\. In it)?, you see ([^.]*)\.")
 _CLOSED = re.compile(r"The ([a-z]+ \d+) is closed\.")
-_COMMAND = re.compile(r"(go to|open|close|take|move|heat|cool|clean|use|examine) (\w+ \d+)(?: (?:from|to|with) (\w+ \d+))?")
+_COMMAND = re.compile(r"(go to|[a-z]+) (\w+ \d+)(?: (?:from|to|with) (\w+ \d+))?")
 
 _TREATMENT: Mapping[str, tuple[str, str]] = {
     "pick_clean_then_place_in_recep": ("clean", "sinkbasin"),
@@ -76,6 +76,8 @@ class Notes:
         elif verb == "take":
             self.held = name
             self._forget(name, other)
+        elif verb == "close":
+            self.closed.add(name)
         elif verb == "move":
             self.held = ""
             self.contents.setdefault(other, []).append(name)
@@ -111,16 +113,25 @@ class SearchExpert:
 
     def begin(self, goal: str, observation: str) -> None:
         """A new episode. Raises EdgexpError for a goal that is worded in no known way."""
-        request = goals.read(goal)
-        if request is None:
-            raise EdgexpError(f"the household expert cannot read the goal {goal!r}; the wordings it knows are in household/goals.py")
-        self._request = request
+        self._request, self._treatment = self._understand(goal)
         self._notes = Notes(observation)
         self._command = ""
         types = [_type(name) for name in self._notes.receptacles]
         self._count = {type: types.count(type) for type in types}
         self._priors = _PRIORS[next((room for mark, room in rooms.LANDMARKS.items() if mark in types), "kitchen")]
         self._delivered: set[str] = set()
+
+    def _understand(self, goal: str) -> tuple[goals.Request, tuple[str, str] | None]:
+        """What is asked for, and the verb and the appliance of what has to be done to the thing first."""
+        request = goals.read(goal)
+        if request is None:
+            raise EdgexpError(f"the household expert cannot read the goal {goal!r}; the wordings it knows are in household/goals.py")
+        return request, _TREATMENT.get(request.kind)
+
+    def saw(self, observation: str, action: str) -> None:
+        """Take note of an observation, and that another action follows than the one it would choose."""
+        self._notes.learn(self._command, observation)
+        self._command = action
 
     def act(self, observation: str) -> str | None:
         """The next command, given the latest observation; None when it has looked everywhere."""
@@ -135,6 +146,8 @@ class SearchExpert:
     def _bring_to_light(self) -> str | None:
         notes, wanted, lamp_type = self._notes, self._request.object, self._request.target
         lamps = [(lamp, place) for lamp, place in notes.where(lamp_type) if f"use {lamp}" not in notes.done]
+        if notes.held and (back := self._put_back()):
+            return back
         if notes.held and lamps:
             lamp, place = lamps[0]
             return self._reach(place, f"use {lamp}", inside=False)
@@ -147,17 +160,23 @@ class SearchExpert:
     def _bring_to_place(self) -> str | None:
         notes = self._notes
         if notes.held:
-            return self._treat(notes.held) or self._put_down(notes.held)
+            return self._put_back() or self._treat(notes.held) or self._put_down(notes.held)
         destination = self._destination()
         for thing, place in notes.where(self._request.object):
             if place != destination if self._request.kind == "pick_two_obj_and_place" else thing not in self._delivered:
                 return self._reach(place, f"take {thing} from {place}")
         return self._search(self._request.object)
 
+    def _put_back(self) -> str | None:
+        """Where the wrong thing is in hand: to put it where one stands, if that has not failed yet."""
+        held, here = self._notes.held, self._notes.here
+        wrong = _type(held) != self._request.object and here in self._notes.receptacles
+        return f"move {held} to {here}" if wrong else None
+
     def _treat(self, thing: str) -> str | None:
-        if self._request.kind not in _TREATMENT:
+        if self._treatment is None:
             return None
-        verb, appliance = _TREATMENT[self._request.kind]
+        verb, appliance = self._treatment
         places = [name for name in self._notes.receptacles if _type(name) == appliance]
         if f"{verb} {thing}" in self._notes.done or not places:
             return None
@@ -197,7 +216,7 @@ class SearchExpert:
         """Look into the receptacle that promises most for its work; None when there is none left."""
         unseen = [name for name in self._notes.receptacles if name not in self._notes.contents]
         # Where the goal can be met by bare placing, the things are elsewhere at the start.
-        bare = self._request.kind not in _TREATMENT
+        bare = self._treatment is None
         elsewhere = [name for name in unseen if not (bare and _type(name) == self._request.target)]
         place = max(elsewhere or unseen, key=lambda name: (self._promise(name, wanted), -_number(name)), default=None)
         return None if place is None else self._reach(place, f"examine {place}")

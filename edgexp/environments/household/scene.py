@@ -83,7 +83,16 @@ class Thing(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     toggled: bool = False
 
 
-class Goal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Way(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A treatment beside heating, cooling and cleaning: `verb` of anything in hand, at an appliance of that type, gives it the state."""
+
+    verb: str
+    state: str
+    appliance: str
+    """A type of receptacle, as `Receptacle.type`."""
+
+
+class Goal(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What has to be true in the end."""
 
     kind: GoalKind
@@ -93,6 +102,8 @@ class Goal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The type of receptacle to put it in; the type of lamp for `look_at_obj_in_light`."""
     text: str
     """The wording the player reads: `put a clean plate in shelf.`"""
+    way: Way | None = None
+    """What has to be done to the thing first, where that is none of the three treatments that the kind can ask for."""
 
 
 class Scene(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

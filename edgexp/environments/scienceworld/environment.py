@@ -13,6 +13,7 @@ from edgexp.environments.gold import start_of
 from edgexp.environments.java import Server
 from edgexp.environments.scienceworld.types import MAX_STEPS, SPLITS, TYPES, make_task, tasks, variations
 from edgexp.environments.served import ServedEnvironment
+from edgexp.environments.splits import check_split
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Task
 
@@ -72,8 +73,7 @@ class ScienceWorld(ServedEnvironment):
 
     def tasks(self, split: str) -> Sequence[Task]:
         """The variations of a split, type by type. Raises UsageError for an unknown split."""
-        if split not in SPLITS:
-            raise UsageError(f"scienceworld has no split {split!r}; it has {', '.join(SPLITS)}")
+        check_split(self.name, split, SPLITS)
         return tuple(tasks(split))
 
     def task(self, task_id: str) -> Task:
@@ -108,10 +108,7 @@ class ScienceWorld(ServedEnvironment):
 
     def _solve(self, server: Server, task: Task) -> list[str]:
         self._load(server, task, gold=True)
-        actions = [str(action) for action in server.call("getGoldActionSequence")]
-        if not actions or actions[0].startswith("ERROR"):
-            raise EdgexpError(f"{task.id}: the solver found no path{': ' + actions[0] if actions else ''}")
-        return actions
+        return self._gold(server, task)
 
     def _load(self, server: Server, task: Task, *, gold: bool) -> None:
         number = int(task.id.rsplit("/", 1)[1])

@@ -3,18 +3,13 @@
 Tasks of held-out splits are played; the banks of those splits are other scenes of the same houses, from which their ways can be learned.
 """
 
-import re
-from collections.abc import Sequence
-from typing import overload
-
-import msgspec
-
 from edgexp.environments.base import Expert, Outcome, Start
+from edgexp.environments.splits import Housed, Houses
 from edgexp.environments.worlds.engine import Game
 from edgexp.environments.worlds.players import expert
 from edgexp.environments.worlds.scene import Scene, scene
 from edgexp.environments.worlds.world import RECIPES, shape, world
-from edgexp.errors import EdgexpError, UsageError
+from edgexp.errors import EdgexpError
 from edgexp.trajectory import Task
 
 INSTRUCTIONS = """\
@@ -31,83 +26,39 @@ Names end in a number, as in apple 1 or drawer 2. Your hands hold one object."""
 """What the system prompt says about acting in these worlds."""
 
 
-class Split(msgspec.Struct, frozen=True):
-    """Which worlds a split has, and which scenes of each."""
-
-    first_world: int
-    worlds: int
-    first_slot: int
-    scenes: int
-    """Scenes of each world: a multiple of RECIPES, so that all its recipes come up equally often."""
-
-
 SPLITS = {
-    "train": Split(0, 3_000, 0, 3 * RECIPES),
-    "train-small": Split(3_600, 300, 0, 3 * RECIPES),
-    "dev": Split(3_000, 300, 8 * RECIPES, RECIPES),
-    "test": Split(3_300, 300, 8 * RECIPES, RECIPES),
-    "dev-bank": Split(3_000, 300, 0, 3 * RECIPES),
-    "test-bank": Split(3_300, 300, 0, 3 * RECIPES),
+    "train": Houses(0, 3_000, 0, 3 * RECIPES),
+    "train-small": Houses(3_600, 300, 0, 3 * RECIPES),
+    "dev": Houses(3_000, 300, 8 * RECIPES, RECIPES),
+    "test": Houses(3_300, 300, 8 * RECIPES, RECIPES),
+    "dev-bank": Houses(3_000, 300, 0, 3 * RECIPES),
+    "test-bank": Houses(3_300, 300, 0, 3 * RECIPES),
 }
 """The train splits are their own banks; dev and test have banks of the same worlds in other scenes. `train-small` is for those who cannot
-fill a bank with all of `train`: a draw from `train` would hold too few episodes of each world."""
+fill a bank with all of `train`: a draw from `train` would hold too few episodes of each world. Scenes of a world: a multiple of RECIPES, so
+that all its recipes come up equally often."""
 
 
-class Tasks(Sequence[Task]):
-    """The tasks of one split, made when asked for; the scenes of a world stand together."""
-
-    def __init__(self, split: str) -> None:
-        self._name, self._split = split, SPLITS[split]
-
-    def __len__(self) -> int:
-        return self._split.worlds * self._split.scenes
-
-    @overload
-    def __getitem__(self, index: int) -> Task: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Task]: ...
-    def __getitem__(self, index: int | slice) -> Task | list[Task]:
-        """A task by position, or a list of tasks by slice."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        house, number = divmod(range(len(self))[index], self._split.scenes)
-        kind = shape(self._split.first_world + house, (self._split.first_slot + number) % RECIPES)
-        return Task(f"worlds/{self._name}/{house}/{number}", "worlds", self._name, kind)
-
-
-class Worlds:
+class Worlds(Housed):
     """Houses with ways of their own. Needs no files, holds nothing open."""
 
     name = "worlds"
     version = "1"
     max_steps = 20
+    houses = SPLITS
 
     def __init__(self) -> None:
         self._game: Game | None = None
         self._over = False
 
-    def splits(self) -> Sequence[str]:
-        """`train`, `train-small`, `dev`, `test`, `dev-bank`, `test-bank`."""
-        return tuple(SPLITS)
-
-    def tasks(self, split: str) -> Sequence[Task]:
-        """The tasks of a split, lazily. Raises UsageError for an unknown split."""
-        if split not in SPLITS:
-            raise UsageError(f"worlds has no split {split!r}; it has {', '.join(SPLITS)}")
-        return Tasks(split)
-
-    def task(self, task_id: str) -> Task:
-        """The task of that id. Raises UsageError where there is none."""
-        name, house, number = _parse(task_id)
-        return Tasks(name)[house * SPLITS[name].scenes + number]
+    def type_of(self, house: int, scene: int) -> str:
+        """The shape of the recipe that the scene asks for."""
+        return shape(house, scene % RECIPES)
 
     def scene(self, task: Task) -> Scene:
         """The scene of a task. Raises UsageError when it is not one of this environment's tasks."""
-        if task != self.task(task.id):
-            raise UsageError(f"{task.id}: this is not worlds' own task of that id; get it from task({task.id!r})")
-        name, house, number = _parse(task.id)
-        split = SPLITS[name]
-        return scene(world(split.first_world + house), split.first_slot + number)
+        house, number = self.place(task)
+        return scene(world(house), number)
 
     def instructions(self) -> str:
         """How to act: general forms, no house's ways."""
@@ -149,11 +100,3 @@ class Worlds:
             raise EdgexpError("the episode is over: reset the environment before the next action")
         return self._game
 
-
-def _parse(task_id: str) -> tuple[str, int, int]:
-    found = re.fullmatch(r"worlds/([a-z-]+)/(0|[1-9][0-9]{0,5})/(0|[1-9][0-9]?)", task_id)
-    split = SPLITS.get(found[1]) if found else None
-    if not found or not split or int(found[2]) >= split.worlds or int(found[3]) >= split.scenes:
-        known = ", ".join(f"worlds/{name}/0/0 to {s.worlds - 1}/{s.scenes - 1}" for name, s in SPLITS.items())
-        raise UsageError(f"worlds has no task {task_id!r}; it has {known}")
-    return found[1], int(found[2]), int(found[3])

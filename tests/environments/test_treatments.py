@@ -1,0 +1,123 @@
+"""The treatments environment: the household's contract, one treatment more, and nothing but experience that tells it."""
+
+import itertools
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgexp import environments
+from edgexp.collect import expert_play
+from edgexp.environments.base import Environment, HasAdmissible, HasExpert
+from edgexp.environments.household import Household
+from edgexp.environments.household.environment import SIZES
+from edgexp.environments.treatments import Treatments
+from edgexp.environments.treatments.environment import SPLITS
+from edgexp.environments.treatments.ways import APPLIANCES, home
+from edgexp.errors import EdgexpError
+from edgexp.rollout import run
+from edgexp.trajectory import Task, Trajectory
+
+any_task = st.sampled_from(list(SPLITS)).flatmap(
+    lambda split: st.integers(0, len(Treatments().tasks(split)) - 1).map(lambda n: Treatments().tasks(split)[n])
+)
+
+
+def taught(task: Task) -> Trajectory:
+    """The expert's episode of a task."""
+    return run(expert_play(Treatments(), 200)(task))
+
+
+def test_is_registered_and_keeps_the_contract() -> None:
+    treatments = environments.make("treatments")
+    assert isinstance(treatments, Treatments) and isinstance(treatments, Environment)
+    assert isinstance(treatments, HasAdmissible) and isinstance(treatments, HasExpert)
+    assert treatments.instructions() == Household().instructions()
+
+
+@settings(max_examples=60)
+@given(any_task)
+def test_the_expert_does_what_the_home_wants_and_nothing_else_is_asked(task: Task) -> None:
+    treatments, episode = Treatments(), taught(task)
+    way = treatments.scene(task).goal.way
+    assert way is not None
+    treating = [step for step in episode.steps if step.action.startswith(f"{way.verb} ")]
+    assert episode.success and len(treating) == 1
+    assert re.fullmatch(rf"{way.verb} \w+ \d+ with {way.appliance.lower()} \d+", treating[0].action)
+    assert treating[0].observation.startswith(f"You {way.verb} the ")
+    assert (way.verb in episode.goal.split()) or (way.state in episode.goal.split())
+
+
+@settings(max_examples=30)
+@given(any_task)
+def test_without_the_treatment_it_is_not_won(task: Task) -> None:
+    treatments, episode = Treatments(), taught(task)
+    way = treatments.scene(task).goal.way
+    assert way is not None
+    treatments.reset(task)
+    for step in episode.steps:
+        if not step.action.startswith(f"{way.verb} "):
+            assert not treatments.step(step.action).done
+
+
+@given(any_task)
+def test_the_treatment_is_valid_at_its_appliance_only(task: Task) -> None:
+    treatments, way = Treatments(), Treatments().scene(task).goal.way
+    assert way is not None
+    treatments.reset(task)
+    for step in taught(task).steps:
+        offered = [action for action in treatments.admissible() if action.startswith(f"{way.verb} ")]
+        assert all(f" with {way.appliance.lower()} " in action for action in offered)
+        assert not step.action.startswith(f"{way.verb} ") or step.action in offered
+        treatments.step(step.action)
+
+
+@given(any_task)
+def test_goal_and_first_observation_name_the_home(task: Task) -> None:
+    start = Treatments().reset(task)
+    name = home(Treatments().place(task)[0]).name
+    assert start.goal.startswith(f"in {name}, ") and start.observation.startswith(f"You are in the middle of a room of {name}. ")
+
+
+def test_homes_have_names_of_their_own_and_words_that_tell_nothing() -> None:
+    homes = [home(number) for number in range(500)]
+    assert len({h.name for h in homes}) == 500
+    by_verb = {verb: {h.way.appliance for h in found} for verb, found in itertools.groupby(
+        sorted(homes, key=lambda h: h.way.verb), key=lambda h: h.way.verb)}
+    several = [places for verb, places in by_verb.items() if sum(h.way.verb == verb for h in homes) > 4]
+    assert several and all(len(places) > 1 for places in several)
+    forbidden = {"heat", "cool", "clean", "warm", "chill", "freeze", "wash", "rinse", "take", "move", "open", "close", "use", "go", "slice"}
+    assert not forbidden & set(by_verb)
+    assert {h.way.appliance for h in homes} == set().union(*APPLIANCES)
+
+
+def test_banks_are_of_the_same_homes_in_other_scenes_and_splits_share_none() -> None:
+    treatments = Treatments()
+    for split in ("dev", "test"):
+        played = {treatments.place(task) for task in treatments.tasks(split)}
+        shown = {treatments.place(task) for task in treatments.tasks(f"{split}-bank")}
+        assert not played & shown and {house for house, _ in played} == {house for house, _ in shown}
+    apart = [{treatments.place(task)[0] for task in treatments.tasks(split)} for split in ("train", "dev", "test")]
+    assert len(set().union(*apart)) == sum(map(len, apart))
+
+
+def test_rooms_are_none_of_the_households() -> None:
+    treatments, seeds = Treatments(), 8 * max(SIZES.values())
+    rooms = {treatments.scene(task).things for task in treatments.tasks("train")[:40]}
+    household = {Household().scene(task).things for split in SIZES for task in Household().tasks(split)[:3_000]}
+    assert seeds < 2_000_000_000 and not rooms & household
+
+
+def test_an_action_before_a_reset_is_an_error() -> None:
+    with pytest.raises(EdgexpError, match="reset the environment"):
+        Treatments().step("look")
+
+
+def test_texts_do_not_depend_on_the_python_that_draws_them() -> None:
+    """Ids hash all that was seen and done: they change with any draw, word or rule, and then `version` has to change."""
+    assert [taught(Treatments().tasks(split)[n]).id for split, n in (("train", 0), ("dev", 17), ("test-bank", 599))] == [
+        "tc882507b876e364d7ec24c08",
+        "t768f16ebd143f7d10cc40080",
+        "t4f5662f0bd2dd601cff0c74e",
+    ]
