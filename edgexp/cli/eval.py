@@ -32,7 +32,7 @@ def eval(suite: str, out: Path | None, parallel: int, number: int | None, only: 
 
     \b
     household, alfworld, scienceworld    do memory, training, or both help, on known and on new types of task?
-    worlds                               houses that only their own episodes explain
+    treatments, worlds                   homes and houses that only their own episodes explain
     smoke                                a handful of episodes, to see that it works
     """
     from edgexp.evaluation import suite as suites

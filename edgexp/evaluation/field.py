@@ -6,12 +6,12 @@ from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 
-from edgexp import __version__
 from edgexp.bank import Bank
 from edgexp.embedding import Encoder
 from edgexp.environments import Environment, make
 from edgexp.errors import EdgexpError
 from edgexp.evaluation import experience
+from edgexp.evaluation.code import code
 from edgexp.evaluation.playing import Job
 from edgexp.evaluation.results import Setup
 from edgexp.evaluation.suite import Condition, Suite, Tasks
@@ -161,7 +161,7 @@ class Field:
             bank_fingerprint=self._bank(path)[1] if path else "",
             repeats=condition.repeats,
             encoder=self._embedder().name if path else "",
-            code=__version__,
+            code=code(),
             engine=f"llama-cpp-python {version('llama-cpp-python')}",
         )
 

@@ -138,7 +138,7 @@ class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bank_fingerprint: str
     encoder: str
     code: str
-    """edgexp's version."""
+    """edgexp's version and the digest of what decides an episode; see `edgexp.evaluation.code`."""
     engine: str
     """The llama.cpp library's version; empty for a policy without a model."""
     repeats: int = 0

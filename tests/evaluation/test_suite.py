@@ -22,7 +22,7 @@ def test_every_suite_that_comes_with_edgexp_reads_and_shows(name):
 
 
 def test_the_suites_are_all_there_and_are_no_recipes():
-    assert suite.files().keys() == {"household", "alfworld", "scienceworld", "worlds", "smoke"}
+    assert suite.files().keys() == {"household", "alfworld", "scienceworld", "treatments", "worlds", "smoke"}
     assert not any(name.startswith("eval-") for name in recipe.files())
 
 

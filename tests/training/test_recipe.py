@@ -32,7 +32,7 @@ def test_the_recipes_are_all_there() -> None:
     assert recipe.load("exprag-lora")[1].memory.mix == recipe.Mix()
     assert recipe.load("exprag-lora-robust")[1].memory.mix.absent > 0
     assert recipe.load("smoke")[1].base.four_bit
-    assert {data.environment for data in recipe.load("exprag-lora-meta")[1].data} == {"worlds", "household"}
+    assert {data.environment for data in recipe.load("exprag-lora-meta")[1].data} == {"treatments", "worlds", "household"}
 
 
 @pytest.mark.parametrize(("text", "said"), [
