@@ -27,10 +27,12 @@ folder = click.Path(path_type=Path)
               help="Measure how relevant what this bank gives is for the tasks of RESULTS (may be given again).")
 @click.option("-k", default=2, show_default=True, type=click.IntRange(1), help="With --retrieval: trajectories to retrieve.")
 @click.option("--no-plots", is_flag=True, help="Leave the plots out; they need the extra `report`.")
+@click.option("--plot", "drawing", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.svg",
+              help="No page: the plot of success by condition, of the first of RESULTS.")
 @click.option("--markdown", "form", flag_value="markdown", help="No page: a table for a README on standard output.")
 @click.option("--json", "form", flag_value="json", help="No page: the figures on standard output, for scripts.")
 def report(results: tuple[Path, ...], out: Path | None, trainings: tuple[Path, ...], banks: tuple[Path, ...], k: int, no_plots: bool,
-           form: str | None) -> None:
+           drawing: Path | None, form: str | None) -> None:
     """Make one self-contained page of RESULTS, folders that `edgexp eval` filled: tables with intervals, plots, every episode.
 
     A suite's name stands for its folder in edgexp's home.
@@ -40,6 +42,7 @@ def report(results: tuple[Path, ...], out: Path | None, trainings: tuple[Path, .
       edgexp report household
       edgexp report household --training runs/exprag-lora --retrieval banks/default
       edgexp report results/today results/yesterday --markdown
+      edgexp report household --plot success.svg
     """
     import msgspec
 
@@ -51,6 +54,11 @@ def report(results: tuple[Path, ...], out: Path | None, trainings: tuple[Path, .
     commands = _commands(read, results, trainings, banks)
     if form == "markdown":
         return click.echo(markdown.render([figures.count(one) for one in read], commands), nl=False)
+    if drawing is not None:
+        from edgexp.evaluation.report.picture import picture
+        from edgexp.home import write_atomic
+
+        return write_atomic(drawing, picture(figures.count(read[0])).encode())
     curves = [training.read(folder) for folder in trainings]
     measured = [quality for bank in banks for quality in _measure(bank, read, k)]
     if form == "json":

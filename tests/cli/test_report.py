@@ -1,7 +1,9 @@
 """`edgexp report` as a user runs it."""
 
 import json
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from conftest import Edgexp
@@ -39,6 +41,16 @@ def test_markdown_and_json_go_to_standard_output(edgexp: Edgexp, results: Path) 
     assert table.startswith("| condition | household dev, easy |") and str(results) not in table
     figures = json.loads(edgexp("report", results, "--json").stdout)
     assert figures["results"][0]["lines"][0]["shares"]["household/dev/easy"]["count"] == 2
+
+
+def test_the_plot_of_a_readme_stands_alone(edgexp: Edgexp, results: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the plots need the extra `report`")
+    done = edgexp("report", results, "--plot", tmp_path / "success.svg")
+    assert done.returncode == 0 and done.stdout == "", done.stderr
+    drawing = ElementTree.parse(tmp_path / "success.svg")
+    text = (tmp_path / "success.svg").read_text(encoding="utf-8")
+    assert drawing.getroot().tag.endswith("svg") and all(name in text for name in CONDITIONS[0].name.split())
+    assert set(re.findall(r"var\((--[a-z0-9]+)\)", text)) <= set(re.findall(r"(--[a-z0-9]+):", text))
 
 
 @pytest.mark.parametrize("form", [(), ("--markdown",), ("--json",)])
