@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgexp.cli.options import bank_option, json_option, say, task_options, wanted
+from edgexp.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,8 @@ def collect(environment: str, policy: str, number: int, model: str | None, steps
     from edgexp.models import DEFAULT_POLICY
     from edgexp.stack import Settings, open_bank, open_stack
 
+    if slips and policy != "expert":
+        raise UsageError("--slips are mistakes of the expert; an agent makes its own")
     with ExitStack() as opened:
         engine = None
         if policy == "agent":

@@ -111,6 +111,8 @@ def test_a_terminal_shows_no_control_characters_from_an_environment(first_run):
         (("run", "json:loads"), 1, "cannot be made"),
         (("run", "builtins:dict"), 1, "is not an environment"),
         (("collect", "nowhere"), 2, "no environment"),
+        (("collect", "--policy", "agent", "--slips", "0.1"), 2, "--slips are mistakes of the expert"),
+        (("collect", "--slips", "0.9"), 2, "--slips"),
     ],
 )
 def test_bad_input_is_one_clear_line(first_run, edgexp, arguments, code, words):
@@ -149,6 +151,12 @@ def test_collecting_again_plays_nothing_twice(edgexp, tmp_path):
     again = json.loads(edgexp("collect", "-n", "9", "--bank", bank, "--json").stdout)
     assert (first["played"], first["known"]) == (6, 0)
     assert (again["played"], again["known"], again["bank"]) == (3, 6, 9)
+
+
+def test_collected_slips_are_in_the_bank_and_marked(edgexp, tmp_path):
+    assert edgexp("collect", "-n", "6", "--slips", "0.4", "--bank", tmp_path / "bank").returncode == 0
+    episodes = edgexp("bank", "export", "--bank", tmp_path / "bank").stdout.splitlines()
+    assert len(episodes) == 6 and sum(line.count('"slip":true') for line in episodes) > 3
 
 
 ANNOUNCING = """
