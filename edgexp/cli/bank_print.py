@@ -74,7 +74,8 @@ def trajectory(shown: Trajectory) -> None:
     console.print(Text.assemble(plain(t.goal, "bold"), "  ", _outcome(t.success, t.score), plain(f" ({t.end})", "dim")))
     console.print(plain(t.observation))
     for number, step in enumerate(t.steps, 1):
-        console.print(Text.assemble((f"{number:3} > ", "dim"), plain(step.action, "cyan")))
+        note = "  (a slip, on purpose)" if step.slip else ""
+        console.print(Text.assemble((f"{number:3} > ", "dim"), plain(step.action, "cyan"), (note, "dim")))
         console.print(plain(step.observation))
 
 
