@@ -4,7 +4,9 @@ import pytest
 from toys import Counting, make_trajectory
 
 from edgexp.agent import Acted, Began, Ended, Recalled, play
+from edgexp.collect import expert_play
 from edgexp.engine.engine import Engine
+from edgexp.environments import make
 from edgexp.environments.base import Outcome
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.policies import ExpertPolicy, ModelPolicy, Scripted, untried
@@ -171,6 +173,14 @@ def test_control_strings_from_everywhere_stay_text(acting, sequence, model):
 def test_what_was_tried_in_a_situation_is_not_offered_again(taken, repeats, left):
     steps = [Step(action, observation) for action, observation in taken]
     assert untried(["a", "b"], steps, "room", repeats) == left
+
+
+def test_the_guard_against_circles_bars_nothing_that_the_expert_does():
+    household = make("household")
+    for task in household.tasks("test")[:600]:
+        episode = run(expert_play(household)(task))
+        for number, step in enumerate(episode.steps):
+            assert untried([step.action, "another"], episode.steps[:number], episode.observation, 1)[0] == step.action
 
 
 def test_every_valid_action_is_tried_before_one_is_tried_again(acting):

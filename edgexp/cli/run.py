@@ -31,7 +31,7 @@ STARTER = 120
 @click.option("--actions", type=click.Choice(["admissible", "weighed", "free"]), default="admissible", show_default=True,
               help="Choose among the valid actions; the same with exact probabilities; or let the model write.")
 @click.option("--repeats", type=click.IntRange(0), default=1, show_default=True,
-              help="Times an action may be chosen when the same is to be seen, so that no circle is walked for ever; 0: any number.")
+              help="Times an action may be chosen when the same is to be seen, and twice that in all, against circles; 0: any number.")
 @task_options("dev")
 @click.option("--steps", type=click.IntRange(1), default=None, help="Actions an episode may take.  [default: the environment's]")
 @click.option("--context", type=click.IntRange(256), default=None, help="Tokens of context.  [default: the model's, at most 8192]")

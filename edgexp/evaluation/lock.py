@@ -18,4 +18,3 @@ def held(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise EdgexpError(f"{folder}: another evaluation is writing there; wait for it, or name another folder with --out") from error
         yield
-

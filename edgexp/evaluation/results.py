@@ -142,7 +142,7 @@ class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: str
     """The llama.cpp library's version; empty for a policy without a model."""
     repeats: int = 0
-    """Times a valid action may be taken when the same is to be seen; 0 for any number."""
+    """Times a valid action may be taken when the same is to be seen, and twice that in all; 0 for any number."""
 
     @property
     def key(self) -> str:

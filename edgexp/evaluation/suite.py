@@ -69,7 +69,8 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     """MMR's lambda; none leaves MMR out."""
     actions: Literal["admissible", "weighed", "free"] = "free"
     repeats: Whole = 0
-    """Where actions are chosen among the valid ones: times one may be taken when the same is to be seen; 0 for any number."""
+    """Where actions are chosen among the valid ones: times one may be taken when the same is to be seen,
+    and twice that in all; 0 for any number."""
     bank: Text = "matched"
     """`matched`: episodes of the task's own group; `mismatched`: of the other one; `all`; `empty`: nothing; or a folder."""
 

@@ -12,6 +12,7 @@ from edgexp.collect import expert_play
 from edgexp.environments.base import Environment, HasAdmissible, HasExpert
 from edgexp.environments.household import Household
 from edgexp.environments.household.environment import SIZES
+from edgexp.environments.household.scene import Way
 from edgexp.environments.treatments import Treatments
 from edgexp.environments.treatments.environment import SPLITS
 from edgexp.environments.treatments.ways import APPLIANCES, home
@@ -22,6 +23,13 @@ from edgexp.trajectory import Task, Trajectory
 any_task = st.sampled_from(list(SPLITS)).flatmap(
     lambda split: st.integers(0, len(Treatments().tasks(split)) - 1).map(lambda n: Treatments().tasks(split)[n])
 )
+
+
+def way_of(task: Task) -> Way:
+    """What the task's home does to things."""
+    way = Treatments().scene(task).goal.way
+    assert way is not None
+    return way
 
 
 def taught(task: Task) -> Trajectory:
@@ -39,9 +47,7 @@ def test_is_registered_and_keeps_the_contract() -> None:
 @settings(max_examples=60)
 @given(any_task)
 def test_the_expert_does_what_the_home_wants_and_nothing_else_is_asked(task: Task) -> None:
-    treatments, episode = Treatments(), taught(task)
-    way = treatments.scene(task).goal.way
-    assert way is not None
+    episode, way = taught(task), way_of(task)
     treating = [step for step in episode.steps if step.action.startswith(f"{way.verb} ")]
     assert episode.success and len(treating) == 1
     assert re.fullmatch(rf"{way.verb} \w+ \d+ with {way.appliance.lower()} \d+", treating[0].action)
@@ -52,9 +58,7 @@ def test_the_expert_does_what_the_home_wants_and_nothing_else_is_asked(task: Tas
 @settings(max_examples=30)
 @given(any_task)
 def test_without_the_treatment_it_is_not_won(task: Task) -> None:
-    treatments, episode = Treatments(), taught(task)
-    way = treatments.scene(task).goal.way
-    assert way is not None
+    treatments, episode, way = Treatments(), taught(task), way_of(task)
     treatments.reset(task)
     for step in episode.steps:
         if not step.action.startswith(f"{way.verb} "):
@@ -63,8 +67,7 @@ def test_without_the_treatment_it_is_not_won(task: Task) -> None:
 
 @given(any_task)
 def test_the_treatment_is_valid_at_its_appliance_only(task: Task) -> None:
-    treatments, way = Treatments(), Treatments().scene(task).goal.way
-    assert way is not None
+    treatments, way = Treatments(), way_of(task)
     treatments.reset(task)
     for step in taught(task).steps:
         offered = [action for action in treatments.admissible() if action.startswith(f"{way.verb} ")]

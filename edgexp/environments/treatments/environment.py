@@ -89,4 +89,3 @@ def treated(home: Home, seed: int) -> Scene:
     text = wording.format(state=way.state, verb=way.verb, name=home.name, object=goal.object.lower(), target=goal.target.lower())
     asked = msgspec.structs.replace(goal, kind="pick_and_place_simple", text=text, way=way)
     return msgspec.structs.replace(scene, goal=asked)
-

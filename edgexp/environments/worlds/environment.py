@@ -99,4 +99,3 @@ class Worlds(Housed):
         if self._over:
             raise EdgexpError("the episode is over: reset the environment before the next action")
         return self._game
-
