@@ -11,12 +11,16 @@ from typing import Any, Protocol
 
 from edgexp.engine.decide import Decision, Request
 from edgexp.engine.engine import ContextFull
-from edgexp.environments.base import Environment, Outcome, Start
+from edgexp.environments.base import Environment, HasAdmissible, Outcome, Start
 from edgexp.errors import EdgexpError
 from edgexp.retrieval import Memory
 from edgexp.trajectory import Provenance, Step, Task, Trajectory
 
 Episode = Generator[Request, Any, Trajectory]
+
+
+class EnvironmentFailed(EdgexpError):
+    """The environment died, hung or raised while it was asked for something; that ends the episode and nothing else."""
 
 
 @dataclass
@@ -103,12 +107,25 @@ class Record:
         return Trajectory(self.task, self.start.goal, self.start.observation, tuple(self.steps), success, score, end, provenance)
 
 
+def valid_actions(environment: HasAdmissible) -> list[str]:
+    """What is valid now. Raises EnvironmentFailed in place of whatever the environment raises."""
+    try:
+        return environment.admissible()
+    except Exception as error:  # a plug-in, or the server behind it, may die in any way
+        raise EnvironmentFailed(_reason(error)) from error
+
+
 def play(environment: Environment, task: Task, policy: Policy, *, max_steps: int | None = None, watch: Watcher = lambda _: None) -> Episode:
-    """Play one episode and return its trajectory. Raises EdgexpError only when the task cannot be reset.
+    """Play one episode and return its trajectory. Raises EdgexpError when the task cannot be reset.
 
     An environment that fails on the way ends the episode with `error: …`; a context that is full ends it with `context_full`.
     """
-    record = Record(task, environment.reset(task))
+    try:
+        record = Record(task, environment.reset(task))
+    except EdgexpError:
+        raise
+    except Exception as error:
+        raise EdgexpError(f"{task.id}: {environment.name} cannot begin it: {_reason(error)}") from error
     policy.stats = Stats()
     watch(Began(task, record.start))
     policy.begin(task, record.start, watch)
@@ -121,14 +138,17 @@ def play(environment: Environment, task: Task, policy: Policy, *, max_steps: int
         except ContextFull:
             end = "context_full"
             break
+        except EnvironmentFailed as error:
+            end = f"error: {error}"
+            break
         if decision is None:
             end = "gave_up"
             break
         _clock(policy.stats, seconds, first=not record.steps)
         try:
             record.outcome = environment.step(decision.text)
-        except Exception as error:  # a plug-in, or the server behind it, may die in any way; the run goes on
-            end = f"error: {error}" if isinstance(error, EdgexpError) else f"error: {type(error).__name__}: {error}"
+        except Exception as error:  # as above; the run goes on
+            end = f"error: {_reason(error)}"
             break
         policy.stats.environment_seconds += perf_counter() - started - seconds
         record.steps.append(Step(decision.text, record.outcome.observation, record.outcome.reward, decision.slip))
@@ -139,6 +159,10 @@ def play(environment: Environment, task: Task, policy: Policy, *, max_steps: int
     trajectory = record.trajectory(end, policy.provenance(environment))
     watch(Ended(trajectory, policy.stats))
     return trajectory
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, EdgexpError) else f"{type(error).__name__}: {error}"
 
 
 def _clock(stats: Stats, seconds: float, *, first: bool) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, Literal
 
-from edgexp.agent import Recalled, Stats, Watcher
+from edgexp.agent import Recalled, Stats, Watcher, valid_actions
 from edgexp.engine import decide
 from edgexp.engine.decide import Chooser, Deciding, Decision, Request
 from edgexp.engine.engine import ContextFull
@@ -127,7 +127,7 @@ class ModelPolicy:
             return decide.free(self._sequence, self._renderer.tokenizer, self._renderer.template.end, self._choose, self._limit)
         if not isinstance(environment, HasAdmissible):
             raise UsageError(f"the environment {environment.name} does not list valid actions; play it with: --actions free")
-        offered = untried(environment.admissible(), steps, self._start.observation, self._repeats)
+        offered = untried(valid_actions(environment), steps, self._start.observation, self._repeats)
         actions = {action: self._renderer.action(action) for action in offered}
         walk = decide.weighed if self._mode == "weighed" else decide.admissible
         return walk(self._sequence, actions, self._choose)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Generator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from edgexp.agent import Watcher
+from edgexp.agent import Watcher, valid_actions
 from edgexp.engine.decide import Decision, Request
 from edgexp.environments.base import Environment, HasAdmissible, Start
 from edgexp.errors import UsageError
@@ -55,7 +55,7 @@ class SlippingExpert(ExpertPolicy):
         if self._heard < len(steps):  # a slip that nothing came of: the expert acts on what was seen before it, and never hears of it
             self._heard = len(steps)
             decision = yield from super().decide(steps[:-1], environment)
-        elif self._may_slip(steps) and (slip := self._slip(steps, environment.admissible())):
+        elif self._may_slip(steps) and (slip := self._slip(steps, valid_actions(environment))):
             return Decision(slip, 0, slip=True)
         else:
             decision = yield from super().decide(steps, environment)

@@ -70,6 +70,26 @@ def test_an_environment_that_dies_ends_its_episode_only(counting):
     assert (trajectory.end, trajectory.success, len(trajectory.steps)) == ("error: the server has died", False, 1)
 
 
+def test_one_that_dies_when_asked_for_valid_actions_ends_its_episode_only(acting):
+    class Dying(Counting):
+        def admissible(self):
+            if self.count == 1:
+                raise OSError("the pipe is gone")
+            return ["add one"]
+
+    trajectory, *_ = acting(environment=Dying())
+    assert (trajectory.end, trajectory.success, len(trajectory.steps)) == ("error: OSError: the pipe is gone", False, 1)
+
+
+def test_one_that_cannot_begin_is_an_error_of_ours_whatever_it_raises():
+    class Broken(Counting):
+        def reset(self, task):
+            raise ValueError("no level 7")
+
+    with pytest.raises(EdgexpError, match=r"counting/train/0: counting cannot begin it: ValueError: no level 7"):
+        run(play(Broken(), Broken().tasks("train")[0], Scripted([])))
+
+
 def test_an_environment_without_an_expert_is_a_clear_error(counting):
     with pytest.raises(UsageError, match="no scripted expert"):
         ExpertPolicy(counting)

@@ -14,6 +14,7 @@ from rich.table import Table
 from edgexp.cli.options import say
 from edgexp.evaluation import statistics
 from edgexp.evaluation.evaluate import Watch
+from edgexp.evaluation.report.words import endings
 from edgexp.evaluation.results import Results, Row, read
 from edgexp.evaluation.statistics import Change, Share
 
@@ -144,7 +145,5 @@ def _asides(results: Results) -> None:
     say("won: Wilson's interval. against: points, Newcombe's interval over tasks played by both; p: McNemar's exact test")
     broken = sum(row.end.startswith("error") for row in results.rows)
     full = sum(row.end == "context_full" for row in results.rows)
-    if broken:
-        say(f"{broken} episodes were ended by an error of their environment and count as lost")
-    if full:
-        say(f"{full} episodes were ended by a full context and count as lost")
+    for text in endings(broken, full):
+        say(text)

@@ -29,7 +29,7 @@ folder = click.Path(path_type=Path)
 @click.option("--no-plots", is_flag=True, help="Leave the plots out; they need the extra `report`.")
 @click.option("--plot", "drawing", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.svg",
               help="No page: the plot of success by condition, of the first of RESULTS.")
-@click.option("--markdown", "form", flag_value="markdown", help="No page: a table for a README on standard output.")
+@click.option("--markdown", "form", flag_value="markdown", help="No page: tables for a README on standard output.")
 @click.option("--json", "form", flag_value="json", help="No page: the figures on standard output, for scripts.")
 def report(results: tuple[Path, ...], out: Path | None, trainings: tuple[Path, ...], banks: tuple[Path, ...], k: int, no_plots: bool,
            drawing: Path | None, form: str | None) -> None:
@@ -51,16 +51,16 @@ def report(results: tuple[Path, ...], out: Path | None, trainings: tuple[Path, .
 
     results = tuple(_find(folder) for folder in results)
     read = [reading.read(folder) for folder in results]
-    commands = _commands(read, results, trainings, banks)
-    if form == "markdown":
-        return click.echo(markdown.render([figures.count(one) for one in read], commands), nl=False)
     if drawing is not None:
         from edgexp.evaluation.report.picture import picture
         from edgexp.home import write_atomic
 
         return write_atomic(drawing, picture(figures.count(read[0])).encode())
-    curves = [training.read(folder) for folder in trainings]
     measured = [quality for bank in banks for quality in _measure(bank, read, k)]
+    if form == "markdown":
+        counted = [figures.count(one) for one in read]
+        return click.echo(markdown.render(counted, _commands(read, results, (), banks), measured), nl=False)
+    curves = [training.read(folder) for folder in trainings]
     if form == "json":
         counted = [figures.count(one) for one in read]
         body = {"results": counted, "training": curves, "retrieval": measured}
@@ -69,7 +69,7 @@ def report(results: tuple[Path, ...], out: Path | None, trainings: tuple[Path, .
     from edgexp.home import write_atomic
 
     path = out or results[0] / "report.html"
-    write_atomic(path, build(Material(read, curves, measured, commands), draw=not no_plots).encode())
+    write_atomic(path, build(Material(read, curves, measured, _commands(read, results, trainings, banks)), draw=not no_plots).encode())
     click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
 
 
@@ -111,7 +111,8 @@ def _advance(progress: "Progress", line: "TaskID", done: int, of: int) -> None:
 def _commands(read: "list[Results]", results: tuple[Path, ...], trainings: tuple[Path, ...], banks: tuple[Path, ...]) -> str:
     """How to play and report again; folders by their names, as paths are nobody's business but their owner's."""
     names = [shlex.quote(folder.absolute().name) for folder in results]
-    evals = [f"edgexp eval {shlex.quote(one.header.suite)} --out {name}" for one, name in zip(read, names, strict=True)]
+    suites = [shlex.quote(one.header.suite) for one in read]
+    evals = [f"edgexp eval {suite}" + ("" if suite == name else f" --out {name}") for suite, name in zip(suites, names, strict=True)]
     options = [f"--{option} {shlex.quote(folder.absolute().name)}"
                for option, folders in (("training", trainings), ("retrieval", banks)) for folder in folders]  # fmt: skip
     return "\n".join([*evals, " ".join(["edgexp report", *names, *options])])

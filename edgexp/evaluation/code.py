@@ -7,8 +7,9 @@ from pathlib import Path
 import edgexp
 
 DECIDING = ("agent.py", "policies.py", "prompt.py", "retrieval.py", "rollout.py", "template.py", "embedding.py",
-            "bank/keys.py", "bank/search.py", "engine/decide.py", "engine/engine.py", "engine/tokenizer.py", "engine/trie.py")  # fmt: skip
-"""The renderer, the retriever, the policies, and how actions are chosen."""
+            "bank/keys.py", "bank/search.py", "engine/decide.py", "engine/engine.py", "engine/tokenizer.py", "engine/trie.py",
+            "evaluation/experience.py", "evaluation/models.py")  # fmt: skip
+"""The renderer, the retriever, the policies, how actions are chosen, and what may be remembered of what bank."""
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ from edgexp.evaluation.field import Field, Filling
 from edgexp.evaluation.models import ModelPlayers
 from edgexp.evaluation.playing import Failure, Job, Players, play_all
 from edgexp.evaluation.results import Header, Row, Setup, Writer
-from edgexp.evaluation.suite import Condition, Suite
+from edgexp.evaluation.suite import KINDS, Condition, Suite
 from edgexp.stack import Say
 
 
@@ -75,6 +75,8 @@ def evaluate(name: str, suite: Suite, folder: Path, wishes: Wishes | None = None
             return ModelPlayers(things, ready, places, weighed=weighed, gpu_layers=wishes.gpu_layers, say=watch.say)
 
         played, failures = play_missing(folder, header, jobs, things.setup, players, fresh, watch)
+        for environment, count in things.restarts().items():
+            watch.say(f"{environment}: its server died or hung and was started anew, times: {count}")
     return Done(played, tuple(failures), skipped)
 
 
@@ -92,11 +94,11 @@ def play_missing(
     `players` opens what plays the jobs of one model; rows of the conditions in `fresh` are thrown away first.
     """
     watch = watch or Watch()
+    rows = [row for row in results.read_rows(folder, header) if row.condition not in fresh]
+    check_setups(folder, header, rows, {(job.condition.name, job.tasks.environment): setup(job) for job in jobs})
     if fresh and (folder / results.EPISODES).is_file():
         results.forget(folder, header, fresh)
     with Writer(folder, header, watch.say) as writer:
-        rows = results.read_rows(folder, header)
-        check_setups(folder, header, rows, {(job.condition.name, job.tasks.environment): setup(job) for job in jobs})
         todo = missing(jobs, rows, watch.say)
         watch.planned(rows, len(todo))
         failures: list[Failure] = []
@@ -119,15 +121,21 @@ def header_for(folder: Path, name: str, suite: Suite) -> Header:
 
 
 def check_setups(folder: Path, header: Header, rows: Sequence[Row], now: Mapping[tuple[str, str], Setup]) -> None:
-    """Raise EdgexpError where rows were played otherwise than they would be now, naming what differs."""
+    """Raise EdgexpError where rows were played otherwise than they would be now, naming what differs.
+
+    Conditions that are not played now are there to be compared with: what decides in all of them has to be the same as well.
+    """
     for key in sorted({row.setup for row in rows}):
         before = header.setups[key]
-        after = now.get((before.condition, before.environment))
-        if after is not None and after != before:
-            fields = [f.name for f in msgspec.structs.fields(Setup) if getattr(before, f.name) != getattr(after, f.name)]
-            changes = "; ".join(f"{name} was {getattr(before, name)!r} and is {getattr(after, name)!r}" for name in fields)
-            raise EdgexpError(f"{folder} holds episodes of {before.condition!r} that were played otherwise: {changes}. Play them again "
-                              f"with --fresh {before.condition!r}, or keep both with another --out")
+        own = now.get((before.condition, before.environment))
+        others = [after for after in now.values() if after.environment == before.environment]
+        for after in [own] if own else others:
+            compared = [f.name for f in msgspec.structs.fields(Setup)] if own else _common(before, after)
+            changes = [f"{name} was {getattr(before, name)!r} and is {getattr(after, name)!r}"
+                       for name in compared if getattr(before, name) != getattr(after, name)]  # fmt: skip
+            if changes:
+                raise EdgexpError(f"{folder} holds episodes of {before.condition!r} that were played otherwise: {'; '.join(changes)}. "
+                                  f"Play them again with --fresh {before.condition!r}, or keep both with another --out")
 
 
 def missing(jobs: Sequence[Job], rows: Sequence[Row], say: Say = lambda _: None) -> list[Job]:
@@ -139,6 +147,12 @@ def missing(jobs: Sequence[Job], rows: Sequence[Row], say: Say = lambda _: None)
         say(f"{beside} episodes of earlier settings, of tasks that are not among the suite's now, stay in the results")
     models = list(dict.fromkeys(job.condition.model for job in jobs))
     return sorted((job for job in jobs if job.key not in played), key=lambda job: models.index(job.condition.model))
+
+
+def _common(before: Setup, after: Setup) -> list[str]:
+    """What has to be the same in two conditions that are compared."""
+    same_bank = before.bank_fingerprint and after.bank_fingerprint and before.bank in KINDS and after.bank in KINDS
+    return [*Setup.COMMON, *(("bank_fingerprint", "encoder") if same_bank else ())]
 
 
 def _check_names(suite: Suite, wishes: Wishes) -> None:

@@ -1,15 +1,18 @@
 """The bank of an evaluation: which episodes it must hold, filled by an expert where it lacks some, and which of them a task may see."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import msgspec
 
 from edgexp.bank import Bank, Embedder
 from edgexp.bank.records import Filters
 from edgexp.collect import collect, expert_play, left_to_play, spread
 from edgexp.environments import Environment, HasExpert
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.evaluation.suite import KINDS, Condition, Experience, Tasks
+from edgexp.evaluation.suite import KINDS, Condition, Tasks
 from edgexp.home import home
 from edgexp.trajectory import Task, Trajectory
 
@@ -36,9 +39,19 @@ def draw(environment: Environment, tasks: Tasks) -> list[Task]:
     return found
 
 
-def folder(suite: str, experience: Experience) -> Path:
-    """Where the bank lies: the one that is named, or the suite's own."""
-    return Path(experience.bank).expanduser().absolute() if experience.bank else home() / "banks" / f"eval-{suite}"
+def folder(suite: str, tasks: Tasks) -> Path:
+    """Where the bank lies: the one that is named, or the suite's own.
+
+    Whatever decides what the suite's own bank holds is in its name: with other settings there is another bank beside it, and episodes that
+    were played with this one can still be compared.
+    """
+    experience = tasks.experience
+    if experience.bank:
+        return Path(experience.bank).expanduser().absolute()
+    played = (tasks.splits, tasks.types, tasks.number) if experience.same_places else ()
+    holds = (tasks.environment, tasks.seed, experience, played)
+    digest = hashlib.sha256(b"edgexp.evalbank.1\0" + msgspec.json.encode(holds, order="deterministic")).hexdigest()
+    return home() / "banks" / f"eval-{suite}-{digest[:8]}"
 
 
 def fill(bank: Bank, environment: Environment, tasks: Tasks, played: Sequence[Task], progress: Progress = lambda *_: None) -> int:
@@ -80,7 +93,7 @@ def banks(suite: str, condition: Condition, tasks: Tasks) -> Path | None:
     """The folder of the bank that a condition uses; None without memory."""
     if not condition.remembers:
         return None
-    return folder(suite, tasks.experience) if condition.bank in KINDS else Path(condition.bank).expanduser().absolute()
+    return folder(suite, tasks) if condition.bank in KINDS else Path(condition.bank).expanduser().absolute()
 
 
 @contextmanager

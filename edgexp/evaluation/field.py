@@ -1,5 +1,6 @@
 """The things an evaluation is played with, opened: environments, banks, models' files, and the setup that each job has by them."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -32,6 +33,7 @@ class Field:
         self._models, self._say = models, say
         self._stack = ExitStack()
         self._environments: dict[tuple[str, int], Environment] = {}
+        self._limits: dict[str, int] = {}
         self._banks: dict[Path, tuple[Bank, str]] = {}
         self._ready: dict[str, Ready] = {}
         self._setups: dict[tuple[str, str], Setup] = {}
@@ -48,8 +50,21 @@ class Field:
         """A place's environment; each place has its own."""
         if (name, place) not in self._environments:
             made = self._environments[name, place] = make(name)
+            self._limits.setdefault(name, made.max_steps)
             self._stack.callback(made.close)
         return self._environments[name, place]
+
+    def steps(self, tasks: Tasks) -> int:
+        """The most actions an episode may take. Where the suite sets no limit, a task may have a lower one of its own."""
+        self.environment(tasks.environment)
+        return tasks.steps or self._limits[tasks.environment]
+
+    def restarts(self) -> dict[str, int]:
+        """Environment → how often the server behind it died or hung and was started anew; those without are not in it."""
+        found: Counter[str] = Counter()
+        for (name, _), environment in self._environments.items():
+            found[name] += getattr(environment, "restarts", 0)
+        return dict(+found)
 
     def jobs(self, conditions: Sequence[Condition]) -> list[Job]:
         """All episodes of some conditions."""
@@ -65,7 +80,7 @@ class Field:
     def fill(self, conditions: Sequence[Condition], progress: Filling = lambda *_: None) -> None:
         """Fill the suite's own bank where conditions with memory need it and something is lacking."""
         for entry, tasks in self.drawn().items():
-            own = experience.folder(self.name, entry.experience)
+            own = experience.folder(self.name, entry)
             if entry.experience.bank or not any(experience.banks(self.name, c, entry) == own for c in conditions):
                 continue
             environment = self.environment(entry.environment)
@@ -148,7 +163,7 @@ class Field:
             condition=condition.name,
             environment=environment.name,
             environment_version=environment.version,
-            steps=job.tasks.steps or environment.max_steps,
+            steps=self.steps(job.tasks),
             model=condition.model or DEFAULT_POLICY,
             model_sha256=ready.sha256,
             actions=condition.actions,
@@ -159,6 +174,7 @@ class Field:
             diversity=condition.diversity,
             bank=condition.bank if condition.k and condition.memory != "off" else "",
             bank_fingerprint=self._bank(path)[1] if path else "",
+            bank_split=found.split or "" if (found := experience.filters(condition, job.tasks, job.task)) else "",
             repeats=condition.repeats,
             encoder=self._embedder().name if path else "",
             code=code(),

@@ -74,7 +74,6 @@ class ModelPlayers:
     def episode(self, place: int, job: Job, watch: Watcher) -> Episode:
         """The job's episode, with the place's environment and on its sequence, which keeps what two prompts have in common."""
         environment = self._field.environment(job.tasks.environment, place)
-        steps = job.tasks.steps or environment.max_steps
         renderer = self._renderer(job)
         policy = ModelPolicy(
             self._sequence(place, renderer),
@@ -82,12 +81,12 @@ class ModelPlayers:
             self._retriever(job),
             mode=job.condition.actions,
             context=self._room,
-            reserve=min(self._room // 2, 40 * steps),
+            reserve=min(self._room // 2, 40 * self._field.steps(job.tasks)),
             repeats=job.condition.repeats,
             model=self._ready.name,
             model_sha256=self._ready.sha256,
         )
-        return play(environment, job.task, policy, max_steps=steps, watch=watch)
+        return play(environment, job.task, policy, max_steps=job.tasks.steps or None, watch=watch)
 
     def _make_engine(self, weighed: bool) -> Engine:
         if weighed or self.places == 1:

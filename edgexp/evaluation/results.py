@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import msgspec
 
@@ -117,11 +117,14 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that decides what an episode of a condition in an environment means. Rows of unlike setups are never mixed."""
 
+    COMMON: ClassVar = ("environment_version", "steps", "code", "engine")
+    """What has to be the same in all conditions, or they cannot be compared."""
+
     condition: str
     environment: str
     environment_version: str
     steps: int
-    """Actions an episode may take."""
+    """The most actions an episode may take."""
     model: str
     model_sha256: str
     actions: str
@@ -141,6 +144,8 @@ class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """edgexp's version and the digest of what decides an episode; see `edgexp.evaluation.code`."""
     engine: str
     """The llama.cpp library's version; empty for a policy without a model."""
+    bank_split: str = ""
+    """The split whose episodes may be remembered; empty for any, and without memory."""
     repeats: int = 0
     """Times a valid action may be taken when the same is to be seen, and twice that in all; 0 for any number."""
 
@@ -226,6 +231,10 @@ def read_rows(folder: Path, header: Header) -> list[Row]:
             raise EdgexpError(f"{path}, line {number}: not an episode: {error}; delete the line to play it again") from error
         if row.setup not in header.setups:
             raise EdgexpError(f"{path}, line {number}: its setup {row.setup} is not in {SUITE}: the two files are not of one evaluation")
+        setup = header.setups[row.setup]
+        if (row.condition, row.environment) != (setup.condition, setup.environment):
+            raise EdgexpError(f"{path}, line {number}: an episode of {row.condition!r} in {row.environment} with a setup of "
+                              f"{setup.condition!r} in {setup.environment}; delete the line to play it again")
         if row.key in known:
             raise EdgexpError(f"{path}, line {number}: a second episode of {row.task_id} in {row.condition}; delete one of the lines")
         known.add(row.key)

@@ -137,11 +137,15 @@ COSTS: dict[str, Callable[[Row], float]] = {
     "seconds": lambda row: row.seconds.wall,
 }
 """What an episode costs, by name."""
+TO_SUCCESS = "steps to success"
+"""Beside them: steps of the episodes that were won."""
 
 
 def costs(rows: Sequence[Row]) -> dict[str, Mean]:
-    """The mean cost of an episode, by name; empty without rows."""
-    return {name: bootstrap([of(row) for row in rows]) for name, of in COSTS.items()} if rows else {}
+    """The mean cost of an episode, by name, and the steps of those that were won; what there is no episode for is not in it."""
+    means = {name: bootstrap([of(row) for row in rows]) for name, of in COSTS.items()} if rows else {}
+    won = [row.steps for row in rows if row.success]
+    return means | ({TO_SUCCESS: bootstrap(won)} if won else {})
 
 
 def by(rows: Iterable[Row], *fields: str) -> dict[tuple[str, ...], list[Row]]:

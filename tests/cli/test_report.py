@@ -84,3 +84,5 @@ def test_retrieval_is_measured_with_the_banks_encoder(edgexp: Edgexp, results: P
     ways = json.loads(done.stdout)["retrieval"][0]["ways"]
     assert [way["name"] for way in ways] == ["static", "dynamic", "chance"]
     assert ways[0]["shares"]["task type"]["mean"] > ways[2]["shares"]["task type"]["mean"]
+    text = edgexp("report", results, "--retrieval", bank, "--markdown").stdout
+    assert "| retrieval | same task type | same object | same receptacle |" in text and "\n| static | " in text and "| chance | " in text

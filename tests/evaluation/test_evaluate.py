@@ -38,20 +38,21 @@ def test_every_condition_plays_every_task_once(tmp_path):
 def test_killed_at_random_moments_it_comes_to_the_same_results(tmp_path):
     """SIGKILL until an unbroken rest gets through: as many rows, each once, and nothing of them is different."""
     evaluate_toys(tmp_path / "unbroken")
-    chance, kills, grown = random.Random(5), 0, set()
-    script = [sys.executable, toy_eval.__file__, str(tmp_path / "broken"), "0.006"]
+    chance, kills, grown, path = random.Random(5), 0, set(), tmp_path / "broken" / EPISODES
+    script = [sys.executable, toy_eval.__file__, str(tmp_path / "broken"), "0.03"]
     while True:
         process = subprocess.Popen(script, start_new_session=True)
-        _wait_for_rows(tmp_path / "broken", process)
-        time.sleep(chance.random() * 0.25)
+        if kills % 3:  # else at any moment of its start
+            _wait_for_rows(tmp_path / "broken", process)
+        time.sleep(chance.random() * 0.3)
         if process.poll() is not None or kills >= 40:
             assert process.wait() == 0
             break
         process.send_signal(signal.SIGKILL)
         process.wait()
         kills += 1
-        grown.add(len((tmp_path / "broken" / EPISODES).read_bytes().splitlines()))
-    assert kills >= 2 and len(grown) >= 2, "it was killed, at different moments"
+        grown.add(len(path.read_bytes().splitlines()) if path.exists() else 0)
+    assert kills >= 8 and len(grown) >= 5, "it was killed many times, at different moments"
     assert contents(tmp_path / "broken") == contents(tmp_path / "unbroken")
     assert read(tmp_path / "broken").memories == read(tmp_path / "unbroken").memories
     assert read(tmp_path / "broken").header == read(tmp_path / "unbroken").header
@@ -88,6 +89,33 @@ def test_results_of_other_weights_are_not_mixed(tmp_path):
     assert evaluate_toys(tmp_path, sha="b" * 64, fresh=["plain", "remembering"]) == (2 * TASKS, [])
     results = read(tmp_path)
     assert {results.header.setups[row.setup].model_sha256[0] for row in results.rows} == {"b"}
+
+
+def test_a_refused_run_changes_nothing(tmp_path):
+    evaluate_toys(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(EdgexpError, match="played otherwise"):
+        evaluate_toys(tmp_path, toy_suite("plain", "remembering", "later"), sha="b" * 64, fresh=["plain"])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(("field", "value", "refused"), [
+    ("code", "0+other", True), ("engine", "other", True), ("environment_version", "2", True), ("steps", 11, True),
+    ("bank_fingerprint", "b2", True), ("encoder", "other", True), ("context", 2048, False), ("model_sha256", "c" * 64, False),
+])
+def test_conditions_that_are_compared_were_played_alike(tmp_path, monkeypatch, field, value, refused):
+    """Also where one of them is not played now: of weights and their context each has its own, of code, games and bank there is one."""
+    plain = ToyPlayers.setup
+    banked = {"bank": "matched", "bank_fingerprint": "b1", "encoder": "e"}
+    monkeypatch.setattr(ToyPlayers, "setup", lambda self, job: msgspec.structs.replace(plain(self, job), **banked))
+    evaluate_toys(tmp_path, toy_suite("plain"))
+    monkeypatch.setattr(ToyPlayers, "setup", lambda self, job: msgspec.structs.replace(plain(self, job), **(banked | {field: value})))
+    jobs = [job for job in ToyPlayers(toy_suite()).jobs() if job.condition.name == "remembering"]
+    if refused:
+        with pytest.raises(EdgexpError, match=f"of 'plain' that were played otherwise: {field} was .*--fresh 'plain'"):
+            evaluate_toys(tmp_path, jobs=jobs)
+    else:
+        assert evaluate_toys(tmp_path, jobs=jobs) == (TASKS, [])
 
 
 def test_a_condition_can_be_added_later(tmp_path):

@@ -89,7 +89,44 @@ def test_a_curve_by_k_begins_with_the_same_model_without_memory() -> None:
     played = [(a_setup("plain"), "----"), (memory("k1", 1), "+---"), (memory("k4", 4), "++--"), (memory("tuned", 2, model="tuned"), "++++"),
               (memory("misled", 2, "mismatched"), "----")]  # fmt: skip
     curves = [curve for curve in series.by_k(figures.count(results_of(*played))) if curve.column.endswith("all")]
-    assert [(curve.label, [(k, share.won) for k, share in curve.points]) for curve in curves] == [("toy, static", [(0, 0), (1, 1), (4, 2)])]
+    assert [(curve.label, [(k, share.won) for k, share in curve.points]) for curve in curves] == [
+        ("toy, static, valid actions", [(0, 0), (1, 1), (4, 2)])]  # fmt: skip
+
+
+def test_players_that_differ_in_how_they_act_are_not_one_curve() -> None:
+    played = [(a_setup("plain", repeats=1), "++++"), (memory("k2", 2), "----"), (memory("k2 no circles", 2, repeats=1), "+---"),
+              (memory("free", 2, actions="free"), "++--"), (memory("free k4", 4, actions="free"), "+++-")]  # fmt: skip
+    curves = [curve for curve in series.by_k(figures.count(results_of(*played))) if curve.column.endswith("all")]
+    assert {curve.label: [(k, share.won) for k, share in curve.points] for curve in curves} == {
+        "toy, static, valid actions, no circles": [(0, 4), (2, 1)], "toy, static": [(2, 2), (4, 3)]}  # fmt: skip
+
+
+def test_bad_memory_stands_beside_the_baseline() -> None:
+    played = [(a_setup("plain", model="other"), "+---"), (memory("empty", 2, "empty"), "----"), (memory("matched", 2), "++++")]
+    counted = figures.count(results_of(*played, baseline="plain"))
+    curves = [curve for curve in series.by_bank(counted) if curve.column.endswith("all")]
+    assert [(name, share.won) for name, share in curves[0].points] == [("matched", 4), ("empty", 0), ("baseline", 1)]
+
+
+def test_curves_by_size_do_not_mix_weights() -> None:
+    def played(number: int, sha256: str) -> tuple[Header, figures.Figures]:
+        setup = memory("m", 2, model_sha256=sha256)
+        tasks = [{"environment": "counting", "experience": {"bank": "", "number": number}}]
+        header = a_header(setup, resolved={"conditions": [{"name": "m"}], "tasks": tasks})
+        return header, figures.count(results_of((setup, "++--"), header=header))
+
+    assert series.by_size([played(10, "a"), played(50, "b")]) == [] and series.by_size([played(10, "a"), played(50, "a")])
+
+
+def test_episodes_that_nobody_finished_are_said() -> None:
+    results = results_of((a_setup("plain"), "++--"))
+    ends = ("done", "done", "error: died", "context_full")
+    rows = [msgspec.structs.replace(row, end=end) for row, end in zip(results.rows, ends, strict=True)]
+    counted = figures.count(Results(results.folder, results.header, rows, {}))
+    assert (counted.broken, counted.full) == (1, 1)
+    text = markdown.render([counted], "")
+    assert "1 were ended by an error of their environment" in text and "1 were ended by a full context" in text
+    assert "were ended" not in markdown.render([figures.count(results)], "")
 
 
 def test_bad_memory_is_compared_among_banks_alone() -> None:

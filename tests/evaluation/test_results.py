@@ -8,7 +8,7 @@ from result_samples import SETUP, a_header, a_row
 from toys import make_trajectory
 
 from edgexp.errors import EdgexpError
-from edgexp.evaluation.results import EPISODES, MEMORIES, SUITE, Writer, forget, read, read_rows
+from edgexp.evaluation.results import EPISODES, MEMORIES, SUITE, Writer, forget, read, read_header, read_rows
 
 
 def write(folder: Path, count: int = 3) -> None:
@@ -72,9 +72,18 @@ def test_a_setup_key_changes_with_every_field():
 def test_conditions_can_be_forgotten(tmp_path):
     write(tmp_path)
     with Writer(tmp_path, a_header()) as writer:
-        writer.add(a_row("other"))
-    assert forget(tmp_path, a_header(), ["plain"]) == 3
+        writer.add(a_row("other", setup=writer.know(msgspec.structs.replace(SETUP, condition="other"))))
+    assert forget(tmp_path, read_header(tmp_path), ["plain"]) == 3
     assert [row.condition for row in read(tmp_path).rows] == ["other"]
+
+
+@pytest.mark.parametrize("field", ["condition", "environment"])
+def test_a_row_with_anothers_setup_is_named(tmp_path, field):
+    write(tmp_path)
+    with (tmp_path / "episodes.jsonl").open("ab") as file:
+        file.write(msgspec.json.encode(a_row(number=99, **{field: "other"})) + b"\n")
+    with pytest.raises(EdgexpError, match=r"line 4: an episode of .*other.* with a setup of 'plain' in counting; delete the line"):
+        read(tmp_path)
 
 
 def test_what_is_no_results_folder_is_named(tmp_path):

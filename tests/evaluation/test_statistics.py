@@ -123,3 +123,9 @@ def test_rows_are_counted_and_divided():
     assert (success(rows).won, success(rows).count) == (2, 3)
     assert {key: len(part) for key, part in by(rows, "condition", "group").items()} == {("plain", "easy"): 2, ("plain", "hard"): 1}
     assert costs(rows)["prompt tokens"].mean == 100 and costs([]) == {}
+
+
+def test_steps_to_success_are_of_the_episodes_that_were_won():
+    rows = [a_row(number=n, success=n < 2, steps=5 + n) for n in range(4)]
+    assert (costs(rows)["steps"].mean, costs(rows)["steps to success"].mean, costs(rows)["steps to success"].count) == (6.5, 5.5, 2)
+    assert "steps to success" not in costs(rows[2:])

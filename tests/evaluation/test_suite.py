@@ -119,9 +119,19 @@ def test_experience_of_the_same_places():
     assert sum(t.split == "test-bank" for t in wanted) == len(near)
 
 
+def test_what_decides_what_the_own_bank_holds_is_in_its_name():
+    """So that no evaluation adds to the bank of another one."""
+    same, other = [Tasks(), Tasks(number=60), Tasks(steps=9), Tasks(splits=("test",))], [
+        Tasks(seed=1), Tasks("worlds"), Tasks(experience=Experience(number=60)), Tasks(experience=Experience(split="dev")),
+        Tasks(experience=Experience(same_places=True)), Tasks(number=60, experience=Experience(same_places=True)),
+    ]  # fmt: skip
+    names = [experience.folder("mine", tasks).name for tasks in [*same, *other]]
+    assert len(set(names[: len(same)])) == 1 and len(set(names)) == 1 + len(other)
+    assert all(name.startswith("eval-mine-") for name in names)
+
+
 def test_where_the_bank_lies(tmp_path):
-    assert experience.folder("mine", Experience()).name == "eval-mine"
-    assert experience.folder("mine", Experience(bank=str(tmp_path))) == tmp_path
+    assert experience.folder("mine", Tasks(experience=Experience(bank=str(tmp_path)))) == tmp_path
     named = Condition("c", k=1, bank=str(tmp_path / "other"))
     assert experience.banks("mine", named, Tasks()) == tmp_path / "other"
     assert experience.banks("mine", msgspec.structs.replace(named, k=0), Tasks()) is None

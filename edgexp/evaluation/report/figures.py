@@ -69,6 +69,10 @@ class Figures(msgspec.Struct, frozen=True):
     """Whether every condition has played every task."""
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
+    broken: int
+    """Episodes that an error of their environment ended; they count as lost, like those in `full`."""
+    full: int
+    """Episodes that a full context ended."""
     finished: str
     """When the last episode was; UTC."""
 
@@ -93,6 +97,8 @@ def count(results: Results) -> Figures:
             _line(name, by_condition[name], by_condition[baseline] if baseline not in ("", name) else [], header.setups, columns)
             for name in names
         ),
+        broken=sum(row.end.startswith("error") for row in rows),
+        full=sum(row.end == "context_full" for row in rows),
         finished=max(row.finished for row in rows),
     )
 

@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import edgexp
+from edgexp.evaluation import statistics
 from edgexp.evaluation.report import paper, plots, series, viewer, words
 from edgexp.evaluation.report.drawing import Plot
 from edgexp.evaluation.report.figures import Figures, count
@@ -47,6 +48,7 @@ def build(material: Material, *, draw: bool = True) -> str:
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         sections=sections,
+        costs=(*statistics.COSTS, statistics.TO_SUCCESS),
         plots=_plots(material, sections) if draw else [],
         trainings=[plots.training(curve, f"training{place}") for place, curve in enumerate(material.trainings)] if draw else [],
         retrieval=material.retrieval,
@@ -60,8 +62,9 @@ def _plots(material: Material, sections: Sequence[Figures]) -> list[Plot]:
     made: list[Plot] = []
     for place, figures in enumerate(sections):
         key = f"s{place}"
-        own = [plots.success(figures, key), plots.by_k(series.by_k(figures), key), plots.by_bank(series.by_bank(figures), key)]
-        made += [*own, plots.times(figures, key)]
+        own = [plots.success(figures, key), plots.by_k(series.by_k(figures), key)]
+        bank = plots.by_bank(series.by_bank(figures), key, figures.baseline)
+        made += [*own, bank, plots.times(figures, key)]
     headers = [results.header for results in material.results]
     return [*made, plots.by_size(series.by_size(list(zip(headers, sections, strict=True))), "all")]
 
@@ -79,7 +82,7 @@ def _templates() -> "Environment":
     from markupsafe import Markup
 
     templates = Environment(loader=FunctionLoader(_read), autoescape=True, undefined=StrictUndefined, trim_blocks=False)
-    helpers = {name: getattr(words, name) for name in ("percent", "interval", "points", "p_value", "figure", "about", "types")}
+    helpers = {name: getattr(words, name) for name in ("percent", "interval", "points", "p_value", "figure", "about", "types", "endings")}
     templates.globals.update(helpers, paper=paper, zip=zip,
                              drawn=lambda made: Markup(templates.get_template("plots.html").render(plots=made)))  # fmt: skip
     return templates

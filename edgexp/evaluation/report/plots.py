@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgexp.evaluation.report.drawing import COLOURS, INK, MARKERS, MUTED, PANEL, Plot, draw, percent, plain, short
 from edgexp.evaluation.report.figures import Figures
-from edgexp.evaluation.report.series import KINDS, Series
+from edgexp.evaluation.report.series import BASELINE, KINDS, Series
 from edgexp.evaluation.report.training import Curve
 from edgexp.evaluation.statistics import Share
 
@@ -54,13 +54,14 @@ def by_size(curves: Sequence[Series], key: str) -> Plot:
     return _curves(f"{key}-size", title, INTERVALS, curves, "expert episodes of each group in the bank")
 
 
-def by_bank(curves: Sequence[Series], key: str) -> Plot:
-    """Success with matched, mismatched and empty banks."""
+def by_bank(curves: Sequence[Series], key: str, baseline: str = "") -> Plot:
+    """Success with matched, mismatched and empty banks; `baseline` is what the suite compares with."""
     title = "Bad memory: success by what the bank holds"
     if not curves:
         return Plot(f"{key}-bank", title, "Left out: it needs conditions that differ only in their bank (matched, mismatched, empty).")
     names = [kind for kind in (*KINDS, "another bank") if any(kind == x for curve in curves for x, _ in curve.points)]
-    return _curves(f"{key}-bank", title, INTERVALS, curves, "", names)
+    text = f"{INTERVALS} The baseline is {baseline}." if BASELINE in names else INTERVALS
+    return _curves(f"{key}-bank", title, text, curves, "", names)
 
 
 def times(figures: Figures, key: str) -> Plot:

@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from edgexp.evaluation.report.figures import Column, Figures, Line
+from edgexp.evaluation.report.words import acting
 from edgexp.evaluation.results import Header, Setup
 from edgexp.evaluation.statistics import Share
 
-KINDS = ("matched", "all", "mismatched", "empty", "no memory")
-"""What a bank can hold for a task, from help to none."""
+BASELINE = "baseline"
+KINDS = ("matched", "all", "mismatched", "empty", "no memory", BASELINE)
+"""What a bank can hold for a task, from help to none; and what the suite compares with, where that is another model."""
 BAD = ("mismatched", "empty")
 """Banks that `by_bank` is about; a curve by K of them says nothing more."""
 X = TypeVar("X", int, str)
@@ -39,13 +41,13 @@ def by_k(figures: Figures) -> list[Series]:
         return _player(setup), setup.memory, setup.every, setup.diversity, setup.bank
 
     def name(setup: Setup) -> str:
-        return f"{setup.model}, {setup.memory}" + ("" if setup.bank == "matched" else f", bank {setup.bank}")
+        return f"{setup.model}, {setup.memory}{acting(setup)}" + ("" if setup.bank == "matched" else f", bank {setup.bank}")
 
     return _curves(figures, family, lambda setup: setup.k, name, 0, lambda setup: setup.bank not in BAD)
 
 
 def by_bank(figures: Figures) -> list[Series]:
-    """Success by what the bank holds for a task."""
+    """Success by what the bank holds for a task, beside the baseline's."""
 
     def family(setup: Setup) -> Hashable:
         return _player(setup), setup.memory, setup.every, setup.diversity, setup.k
@@ -53,22 +55,26 @@ def by_bank(figures: Figures) -> list[Series]:
     def kind(setup: Setup) -> str:
         return setup.bank if setup.bank in KINDS else "another bank"
 
-    curves = _curves(figures, family, kind, lambda setup: f"{setup.model}, K={setup.k} {setup.memory}", "no memory")
+    def name(setup: Setup) -> str:
+        return f"{setup.model}, K={setup.k} {setup.memory}{acting(setup)}"
+
+    curves = _curves(figures, family, kind, name, "no memory")
     compared = [curve for curve in curves if len({x for x, _ in curve.points} - {"no memory"}) > 1]
-    return [msgspec.structs.replace(curve, points=_ordered(curve.points)) for curve in compared]
+    return [msgspec.structs.replace(curve, points=_ordered([*curve.points, *_baseline(figures, curve)])) for curve in compared]
 
 
 def by_size(all_figures: Sequence[tuple[Header, Figures]]) -> list[Series]:
     """Success by the number of expert episodes of each group in the suite's own bank, over several results folders."""
-    found: dict[tuple[str, str], dict[int, Share]] = {}
+    found: dict[tuple[str, str, str], dict[int, Share]] = {}
     for header, figures in all_figures:
         sizes = bank_sizes(header)
         for line in figures.lines:
             for column in figures.columns:
                 setup = _setup(line, column)
                 if setup and remembers(setup) and setup.bank != "empty" and column.environment in sizes and column.key in line.shares:
-                    found.setdefault((line.condition, column.title), {})[sizes[column.environment]] = line.shares[column.key]
-    return [Series(name, title, tuple(sorted(points.items()))) for (name, title), points in found.items() if len(points) > 1]
+                    curve = found.setdefault((line.condition, setup.model_sha256, column.title), {})
+                    curve[sizes[column.environment]] = line.shares[column.key]
+    return [Series(name, title, tuple(sorted(points.items()))) for (name, _, title), points in found.items() if len(points) > 1]
 
 
 def bank_sizes(header: Header) -> dict[str, int]:
@@ -99,7 +105,14 @@ def _curves(
 
 
 def _player(setup: Setup) -> Hashable:
-    return setup.model, setup.model_sha256, setup.actions
+    return setup.model, setup.model_sha256, setup.actions, setup.repeats
+
+
+def _baseline(figures: Figures, curve: Series) -> list[tuple[str, Share]]:
+    """The baseline's success where a curve is of; nothing where it is on the curve."""
+    shares = [line.shares for line in figures.lines if line.condition == figures.baseline]
+    met = [own[column.key] for own in shares for column in figures.columns if column.title == curve.column and column.key in own]
+    return [(BASELINE, share) for share in met if share not in [point for _, point in curve.points]]
 
 
 def _setup(line: Line, column: Column) -> Setup | None:

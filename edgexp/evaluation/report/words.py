@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from edgexp.evaluation.report.figures import Figures, Line
+from edgexp.evaluation.results import Setup
 
 
 class Interval(Protocol):
@@ -49,13 +50,26 @@ def about(line: Line) -> str:
     setup = line.setups[0]
     banks = list(dict.fromkeys(setup.bank for setup in line.setups))
     if setup.k == 0 or setup.memory == "off":
-        return f"{setup.model}, no memory"
-    return f"{setup.model}, K={setup.k} {setup.memory}, bank {' and '.join(banks)}"
+        return f"{setup.model}, no memory{acting(setup)}"
+    every = f" every {setup.every}" if setup.memory == "dynamic" else ""
+    return f"{setup.model}, K={setup.k} {setup.memory}{every}, bank {' and '.join(banks)}{acting(setup)}"
+
+
+def acting(setup: Setup) -> str:
+    """How a condition acts, where not in its own words: `, valid actions, no circles`."""
+    chosen = {"free": "", "admissible": ", valid actions", "weighed": ", valid actions weighed"}[setup.actions]
+    return chosen + (", no circles" if chosen and setup.repeats else "")
 
 
 def types(figures: Figures) -> list[str]:
     """The keys of all task types that were met."""
     return sorted({key for line in figures.lines for key in line.types})
+
+
+def endings(broken: int, full: int) -> list[str]:
+    """What has to be known of episodes that nobody finished; nothing where there are none."""
+    by = {"an error of their environment": broken, "a full context": full}
+    return [f"Of the episodes {count:,} were ended by {cause} and count as lost." for cause, count in by.items() if count]
 
 
 def counted(count: int, noun: str) -> str:
