@@ -41,13 +41,13 @@ def measure(name: str, suite: Suite, parallel: int, folder: Path, only: tuple[st
     """Play everything anew."""
     times = [(0.0, 0.0), (0.0, 0.0)]
 
-    def planned(_: object, todo: int) -> None:
+    def opened() -> None:
         times[0] = perf_counter(), process_time()
 
     def kept(_: Row) -> None:
         times[1] = perf_counter(), process_time()
 
-    evaluate(name, suite, folder, Wishes(parallel, only=only), Watch(say, planned=planned, kept=kept))
+    evaluate(name, suite, folder, Wishes(parallel, only=only), Watch(say, opened=opened, kept=kept))
     scale = 1e6 if sys.platform == "darwin" else 1e3
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
     return Run(read(folder).rows, times[1][0] - times[0][0], times[1][1] - times[0][1], most)

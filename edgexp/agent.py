@@ -6,17 +6,30 @@ another can run many over one engine (`rollout.py`). What happens on the way is 
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from edgexp.engine.decide import Decision, Request
 from edgexp.engine.engine import ContextFull
-from edgexp.environments.base import Environment, HasAdmissible, Outcome, Start
+from edgexp.environments.base import Environment, Outcome, Start
 from edgexp.errors import EdgexpError
 from edgexp.retrieval import Memory
 from edgexp.trajectory import Provenance, Step, Task, Trajectory
 
-Episode = Generator[Request, Any, Trajectory]
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Work of an environment that lives in another process: whoever drives the episode does it on a thread, and lets others go on."""
+
+    work: Callable[[], Any]
+
+
+Asked = Request | Elsewhere
+"""What an episode yields."""
+Episode = Generator[Asked, Any, Trajectory]
 
 
 class EnvironmentFailed(EdgexpError):
@@ -85,7 +98,7 @@ class Policy(Protocol):
     def begin(self, task: Task, start: Start, watch: Watcher) -> None:
         """A new episode."""
 
-    def decide(self, steps: Sequence[Step], environment: Environment) -> Generator[Request, Any, Decision | None]:
+    def decide(self, steps: Sequence[Step], environment: Environment) -> Generator[Asked, Any, Decision | None]:
         """The next action, given the episode so far; None to give up."""
 
     def provenance(self, environment: Environment) -> Provenance:
@@ -107,12 +120,18 @@ class Record:
         return Trajectory(self.task, self.start.goal, self.start.observation, tuple(self.steps), success, score, end, provenance)
 
 
-def valid_actions(environment: HasAdmissible) -> list[str]:
-    """What is valid now. Raises EnvironmentFailed in place of whatever the environment raises."""
+def ask(environment: Environment, work: Callable[[], Answer]) -> Generator[Asked, Any, Answer]:
+    """What the environment answers. Raises EnvironmentFailed in place of whatever it raises.
+
+    An environment with a true `remote` attribute lives in another process: other episodes go on while it works.
+    """
     try:
-        return environment.admissible()
-    except Exception as error:  # a plug-in, or the server behind it, may die in any way
-        raise EnvironmentFailed(_reason(error)) from error
+        if getattr(environment, "remote", False):
+            answer: Answer = yield Elsewhere(work)
+            return answer
+        return work()
+    except Exception as error:  # a plug-in, or the server behind it, may die in any way; the run goes on
+        raise EnvironmentFailed(str(error) if isinstance(error, EdgexpError) else f"{type(error).__name__}: {error}") from error
 
 
 def play(environment: Environment, task: Task, policy: Policy, *, max_steps: int | None = None, watch: Watcher = lambda _: None) -> Episode:
@@ -121,34 +140,30 @@ def play(environment: Environment, task: Task, policy: Policy, *, max_steps: int
     An environment that fails on the way ends the episode with `error: …`; a context that is full ends it with `context_full`.
     """
     try:
-        record = Record(task, environment.reset(task))
-    except EdgexpError:
-        raise
-    except Exception as error:
-        raise EdgexpError(f"{task.id}: {environment.name} cannot begin it: {_reason(error)}") from error
+        record = Record(task, (yield from ask(environment, partial(environment.reset, task))))
+    except EnvironmentFailed as error:
+        if isinstance(error.__cause__, EdgexpError):
+            raise error.__cause__ from None
+        raise EdgexpError(f"{task.id}: {environment.name} cannot begin it: {error}") from error
     policy.stats = Stats()
     watch(Began(task, record.start))
     policy.begin(task, record.start, watch)
     end = "max_steps"
     while len(record.steps) < (max_steps or environment.max_steps):
+        started = perf_counter()
         try:
-            started = perf_counter()
             decision = yield from policy.decide(record.steps, environment)
             seconds = perf_counter() - started
+            if decision is None:
+                end = "gave_up"
+                break
+            _clock(policy.stats, seconds, first=not record.steps)
+            record.outcome = yield from ask(environment, partial(environment.step, decision.text))
         except ContextFull:
             end = "context_full"
             break
         except EnvironmentFailed as error:
             end = f"error: {error}"
-            break
-        if decision is None:
-            end = "gave_up"
-            break
-        _clock(policy.stats, seconds, first=not record.steps)
-        try:
-            record.outcome = environment.step(decision.text)
-        except Exception as error:  # as above; the run goes on
-            end = f"error: {_reason(error)}"
             break
         policy.stats.environment_seconds += perf_counter() - started - seconds
         record.steps.append(Step(decision.text, record.outcome.observation, record.outcome.reward, decision.slip))
@@ -159,10 +174,6 @@ def play(environment: Environment, task: Task, policy: Policy, *, max_steps: int
     trajectory = record.trajectory(end, policy.provenance(environment))
     watch(Ended(trajectory, policy.stats))
     return trajectory
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, EdgexpError) else f"{type(error).__name__}: {error}"
 
 
 def _clock(stats: Stats, seconds: float, *, first: bool) -> None:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, Literal
 
-from edgexp.agent import Recalled, Stats, Watcher, valid_actions
+from edgexp.agent import Asked, Recalled, Stats, Watcher, ask
 from edgexp.engine import decide
-from edgexp.engine.decide import Chooser, Deciding, Decision, Request
+from edgexp.engine.decide import Chooser, Decision
 from edgexp.engine.engine import ContextFull
 from edgexp.engine.engine import Sequence as Tokens
 from edgexp.environments.base import Environment, Expert, HasAdmissible, HasExpert, Start
@@ -30,7 +30,7 @@ class Scripted:
     def begin(self, task: Task, start: Start, watch: Watcher) -> None:
         """Nothing to prepare."""
 
-    def decide(self, steps: Sequence[Step], environment: Environment) -> Generator[Request, Any, Decision | None]:
+    def decide(self, steps: Sequence[Step], environment: Environment) -> Generator[Asked, Any, Decision | None]:
         """The next action of the list."""
         yield from ()
         return Decision(self._actions[len(steps)], 0) if len(steps) < len(self._actions) else None
@@ -53,7 +53,7 @@ class ExpertPolicy:
         self._start = start
         self._expert.begin(start.goal, start.observation)
 
-    def decide(self, steps: Sequence[Step], environment: Environment) -> Generator[Request, Any, Decision | None]:
+    def decide(self, steps: Sequence[Step], environment: Environment) -> Generator[Asked, Any, Decision | None]:
         """The expert's next action; None when it gives up."""
         yield from ()
         action = self._expert.act(steps[-1].observation if steps else self._start.observation)
@@ -107,7 +107,7 @@ class ModelPolicy:
             need = f"{self.stats.prompt} tokens of prompt and {self._limit} for an action"
             raise EdgexpError(f"{task.id}: {need} do not fit a context of {self._context}; ask for more with: --context")
 
-    def decide(self, steps: Sequence[Step], environment: Environment) -> Generator[Request, Any, Decision | None]:
+    def decide(self, steps: Sequence[Step], environment: Environment) -> Generator[Asked, Any, Decision | None]:
         """The model's next action. Raises ContextFull when the episode outgrows the context."""
         self._observe(steps)
         if len(self._sequence.ids) + self._limit > self._context:
@@ -122,15 +122,17 @@ class ModelPolicy:
     def provenance(self, environment: Environment) -> Provenance:
         return Provenance("agent", environment.version, self._seed, self._model, self._sha256, now())
 
-    def _choosing(self, environment: Environment, steps: Sequence[Step]) -> Deciding:
+    def _choosing(self, environment: Environment, steps: Sequence[Step]) -> Generator[Asked, Any, Decision]:
         if self._mode == "free":
-            return decide.free(self._sequence, self._renderer.tokenizer, self._renderer.template.end, self._choose, self._limit)
+            free = decide.free(self._sequence, self._renderer.tokenizer, self._renderer.template.end, self._choose, self._limit)
+            return (yield from free)
         if not isinstance(environment, HasAdmissible):
             raise UsageError(f"the environment {environment.name} does not list valid actions; play it with: --actions free")
-        offered = untried(valid_actions(environment), steps, self._start.observation, self._repeats)
+        valid = yield from ask(environment, environment.admissible)
+        offered = untried(valid, steps, self._start.observation, self._repeats)
         actions = {action: self._renderer.action(action) for action in offered}
         walk = decide.weighed if self._mode == "weighed" else decide.admissible
-        return walk(self._sequence, actions, self._choose)
+        return (yield from walk(self._sequence, actions, self._choose))
 
     def _observe(self, steps: Sequence[Step]) -> None:
         """Append the observations since the last decision; with dynamic retrieval, recall again when it is time."""

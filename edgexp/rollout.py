@@ -2,15 +2,18 @@
 
 One at a time, or many at once: then what all of them wait for is evaluated in one batch, which costs less than the same tokens one
 sequence after the other. Each episode stays the same but for the last bits of its logits, which depend on what else is in a batch.
+Environments in processes of their own are waited for on threads, so that one that is slow, or hangs, holds up its own episode only.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Ordered
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Protocol
 
-from edgexp.agent import Episode
-from edgexp.engine.decide import Request, Tree
+from edgexp.agent import Asked, Elsewhere, Episode
+from edgexp.engine.decide import Tree
 from edgexp.engine.engine import ContextFull, Logits, Sequence
 from edgexp.errors import EdgexpError
 from edgexp.trajectory import Trajectory
@@ -47,7 +50,7 @@ class _Live:
 
     number: int
     episode: Episode
-    request: Request
+    request: Asked
 
 
 def run(episode: Episode, engine: Evaluator | None = None) -> Trajectory:
@@ -67,22 +70,54 @@ def run_many(starts: Iterable[Start], places: int, engine: Evaluator | None = No
     """
     waiting = enumerate(starts)
     live: dict[int, _Live] = {}
-    while True:
-        for place in range(places):
-            while place not in live and (following := next(waiting, None)) is not None:
-                number, start = following
-                yield from _advance(live, place, number, start(place), None)
-        if not live:
-            return
-        for place, answer in _answers(live, engine).items():
-            held = live.pop(place)
-            yield from _advance(live, place, held.number, held.episode, answer)
+    with _Threads(places) as threads:
+        while True:
+            for place in range(places):
+                while place not in live and (following := next(waiting, None)) is not None:
+                    number, start = following
+                    yield from _advance(live, place, number, start(place), None)
+            if not live:
+                return
+            deciding = {place: held for place, held in live.items() if not isinstance(held.request, Elsewhere)}
+            answers = threads.answers(live, block=not deciding)
+            if deciding:
+                answers |= _answers(deciding, engine)
+            for place, answer in answers.items():
+                held = live.pop(place)
+                yield from _advance(live, place, held.number, held.episode, answer)
+
+
+class _Threads:
+    """Does the work of environments elsewhere, each on a thread of its own. Use it as a context manager."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._pool: ThreadPoolExecutor | None = None
+        self._doing: dict[int, Future[Any]] = {}
+
+    def __enter__(self) -> "_Threads":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._pool is not None:  # a server that hangs has a time limit of its own, and closing its environment ends it at once
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def answers(self, live: Mapping[int, _Live], *, block: bool) -> dict[int, Any]:
+        """Begin what is new and tell what is done, by place; with `block`, wait until something is. Errors are answers."""
+        for place, held in live.items():
+            if isinstance(held.request, Elsewhere) and place not in self._doing:
+                self._pool = self._pool or ThreadPoolExecutor(self._most, thread_name_prefix="environment")
+                self._doing[place] = self._pool.submit(held.request.work)
+        if block:
+            wait(self._doing.values(), return_when=FIRST_COMPLETED)
+        done = [place for place, future in self._doing.items() if future.done()]
+        return {place: future.exception() or future.result() for place in done for future in [self._doing.pop(place)]}
 
 
 def _advance(live: dict[int, _Live], place: int, number: int, episode: Episode, answer: Any) -> Iterator[Finished]:
     """Let an episode go on to its next request, which makes it live, or to its end."""
     try:
-        live[place] = _Live(number, episode, episode.throw(answer) if isinstance(answer, ContextFull) else episode.send(answer))
+        live[place] = _Live(number, episode, episode.throw(answer) if isinstance(answer, BaseException) else episode.send(answer))
     except StopIteration as stop:
         yield Finished(number, stop.value)
     except EdgexpError as error:
@@ -123,5 +158,6 @@ def _evaluate(engine: Evaluator, sequences: list[Sequence]) -> dict[int, Context
     return {}
 
 
-def _sequence(request: Request) -> Sequence:
+def _sequence(request: Asked) -> Sequence:
+    assert not isinstance(request, Elsewhere)
     return request.sequence if isinstance(request, Tree) else request

@@ -9,8 +9,8 @@ import re
 from collections.abc import Generator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from edgexp.agent import Watcher, valid_actions
-from edgexp.engine.decide import Decision, Request
+from edgexp.agent import Asked, Watcher, ask
+from edgexp.engine.decide import Decision
 from edgexp.environments.base import Environment, HasAdmissible, Start
 from edgexp.errors import UsageError
 from edgexp.policies import ExpertPolicy
@@ -49,13 +49,13 @@ class SlippingExpert(ExpertPolicy):
         super().begin(task, start, watch)
         self._chance, self._heard = random.Random(f"{self._seed}/{task.id}"), 0
 
-    def decide(self, steps: Sequence[Step], environment: Environment) -> Generator[Request, Any, Decision | None]:
+    def decide(self, steps: Sequence[Step], environment: Environment) -> Generator[Asked, Any, Decision | None]:
         """The expert's next action, or a slip."""
         assert isinstance(environment, HasAdmissible)
         if self._heard < len(steps):  # a slip that nothing came of: the expert acts on what was seen before it, and never hears of it
             self._heard = len(steps)
             decision = yield from super().decide(steps[:-1], environment)
-        elif self._may_slip(steps) and (slip := self._slip(steps, valid_actions(environment))):
+        elif self._may_slip(steps) and (slip := self._slip(steps, (yield from ask(environment, environment.admissible)))):
             return Decision(slip, 0, slip=True)
         else:
             decision = yield from super().decide(steps, environment)

@@ -1,6 +1,7 @@
 """Many episodes over one engine: the same episodes as one by one, for no more tokens, and none of them harms another."""
 
 import hashlib
+import threading
 
 import numpy as np
 import pytest
@@ -245,3 +246,47 @@ def play_both_ways(wide, model, template, mode):
     assert [[s.action for s in together[n].steps] for n in range(5)] == [[s.action for s in alone[n].steps] for n in range(5)]
     assert (middle[0] - before[0]) - (after[0] - middle[0]) == (len(goals) - 1) * instructions
     assert after[1] - middle[1] < middle[1] - before[1]
+
+
+class Remote(Counting):
+    """Counting in another process: its answers take as long as the test wants."""
+
+    remote = True
+
+    def __init__(self, before_step=lambda: None):
+        super().__init__()
+        self.before_step = before_step
+
+    def step(self, action):
+        self.before_step()
+        return super().step(action)
+
+
+@pytest.mark.parametrize("tree", [False, True])
+def test_episodes_in_other_processes_are_the_same(tree):
+    alone, _ = played(1, tree=tree)
+    engine = ToyEngine()
+    finished = list(run_many(toy_episodes(engine, 11, tree, {place: Remote() for place in range(4)}), 4, engine))
+    assert {f.number: f.trajectory for f in finished} == alone
+
+
+def test_an_environment_that_hangs_holds_up_its_own_episode_only():
+    """The first place's server answers only when all other episodes are over; waiting for it would wait for ever."""
+    engine, others = ToyEngine(), threading.Event()
+    environments = {0: Remote(lambda: others.wait(60)), 1: Remote(), 2: Counting()}
+    order = []
+    for finished in run_many(toy_episodes(engine, 8, environments=environments), 3, engine):
+        order.append(finished.number)
+        if len(order) == 7:
+            others.set()
+    assert order[-1] == 0 and sorted(order) == list(range(8))
+
+
+def test_a_server_that_dies_ends_its_own_episode_only():
+    def die():
+        raise OSError("the pipe is gone")
+
+    engine = ToyEngine()
+    environments = {0: Remote(die), 1: Remote()}
+    ends = [f.trajectory.end for f in run_many(toy_episodes(engine, 6, environments=environments), 2, engine)]
+    assert "error: OSError: the pipe is gone" in ends and set(ends) > {"error: OSError: the pipe is gone"}

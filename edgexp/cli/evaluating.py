@@ -28,7 +28,7 @@ def watching(as_json: bool) -> Iterator[Watch]:
     bars = Progress(*columns, console=Console(stderr=True), speed_estimate_period=1e9, transient=True)
     shown = _Bars(bars, as_json)
     try:
-        yield Watch(say if as_json else shown.say, shown.filling, shown.planned, shown.kept)
+        yield Watch(say if as_json else shown.say, shown.filling, shown.planned, shown.opened, shown.kept)
     finally:
         if bars.tasks:
             bars.stop()
@@ -42,7 +42,7 @@ class _Bars:
         self._filling: dict[str, TaskID] = {}
         self._episodes: TaskID | None = None
         self._won: dict[str, list[bool]] = {}
-        self._tokens, self._started = 0, perf_counter()
+        self._tokens, self._started = 0, 0.0
 
     def say(self, text: str) -> None:
         """A remark, above the bars."""
@@ -61,7 +61,11 @@ class _Bars:
             self.say(f"{len(rows)} episodes are there already; {todo} are to be played")
         for row in rows:
             self._won.setdefault(row.condition, []).append(row.success)
-        self._episodes, self._started = self._add("episodes", todo), perf_counter()
+        self._episodes = self._add("episodes", todo)
+
+    def opened(self) -> None:
+        """A model is open: from the first one on, time counts."""
+        self._started = self._started or perf_counter()
 
     def kept(self, row: Row) -> None:
         """An episode is over and on disk."""

@@ -25,6 +25,8 @@ class ServedEnvironment(ABC):
     """The package's version whose behaviour this is, `+`, and our count of changes."""
     max_steps: int
     """The limit of the task under way; before the first reset, the largest of all."""
+    remote = True
+    """Other episodes go on while this one's server works; see `edgexp.agent.ask`."""
     entry: str
     """The server's class; the JAR is named after the package."""
 

@@ -40,6 +40,8 @@ class Watch:
     filling: Filling = lambda *_: None
     planned: Callable[[Sequence[Row], int], None] = lambda *_: None
     """Told once, before playing: the rows that are there already, and how many episodes are to be played."""
+    opened: Callable[[], None] = lambda: None
+    """Told whenever a model is open and its episodes begin."""
     kept: Callable[[Row], None] = lambda _: None
 
 
@@ -105,6 +107,7 @@ def play_missing(
         for model in dict.fromkeys(job.condition.model for job in todo):
             part = [job for job in todo if job.condition.model == model]
             with players(part) as opened:
+                watch.opened()
                 failures += play_all(part, opened, writer, watch.kept)
     return len(todo) - len(failures), failures
 
