@@ -93,7 +93,7 @@ class TextWorldExpress(ServedEnvironment):
         return INSTRUCTIONS
 
     def limit(self, task: Task) -> int:
-        """20 to 100 actions, by game."""
+        """20 to 150 actions, by game; see `GAMES`."""
         return GAMES[task.type]
 
     def _begin(self, server: Server, task: Task) -> Start:
