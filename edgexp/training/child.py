@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from edgexp.errors import EdgexpError
 from edgexp.training import events, metrics
-from edgexp.training.job import Job, Run
+from edgexp.training.job import LESS_MEMORY, Job, Run
 
 Emit = Callable[[events.Event], None]
 
@@ -52,8 +52,7 @@ def reason(error: Exception) -> str:
     if isinstance(error, EdgexpError):
         return str(error)
     if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
-        return ("memory ran out: lower train.tokens_at_once or train.sequence, set train.recompute = true or base.four_bit = true, or take "
-                "a smaller model")
+        return f"memory ran out: {LESS_MEMORY}"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"no space left on the disk ({error.filename}): make room and run the same command again"
     if isinstance(error, ImportError):

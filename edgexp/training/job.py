@@ -10,6 +10,11 @@ from edgexp.training.recipe import Recipe
 
 FILE = "job.json"
 
+LESS_MEMORY = ("with --set train.recompute=true the same command goes on from the last checkpoint; where that is not enough, lower "
+               "train.tokens_at_once or train.sequence, set base.four_bit = true or take a smaller model, and train anew with --fresh, or "
+               "in another folder with --out")
+"""What to do when memory runs out: the one setting that a run may change on its way, and those that make it another training."""
+
 
 class Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The weights to start from, found and checked."""
@@ -56,10 +61,11 @@ class Run:
 
 
 def same_training(a: Job, b: Job) -> bool:
-    """Whether both would take the same steps: all but name, description and what is measured on the way is equal."""
+    """Whether both would take the same steps: all is equal but name, description, what is measured on the way and `train.recompute`."""
     return _steps_of(a) == _steps_of(b)
 
 
 def _steps_of(job: Job) -> tuple[Base, Recipe]:
     check = msgspec.structs.replace(Recipe().check, held_out=job.recipe.check.held_out)
-    return job.base, msgspec.structs.replace(job.recipe, description="", check=check)
+    train = msgspec.structs.replace(job.recipe.train, recompute=False)
+    return job.base, msgspec.structs.replace(job.recipe, description="", check=check, train=train)

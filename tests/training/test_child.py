@@ -110,9 +110,9 @@ def test_a_failure_in_the_process_is_said_in_its_words(weights: Path, tmp_path: 
 
 @pytest.mark.parametrize(("error", "said"), [
     (EdgexpError("as it is"), "as it is"),
-    (MemoryError(), "memory ran out: lower train.tokens_at_once"),
-    (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "memory ran out"),
-    (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "memory ran out"),
+    (MemoryError(), "memory ran out: with --set train.recompute=true the same command goes on"),
+    (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "lower train.tokens_at_once or train.sequence"),
+    (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "with --fresh, or in another folder with --out"),
     (OSError(28, "No space left on device", "/x/y"), "no space left on the disk (/x/y): make room"),
     (ImportError("No module named 'peft'"), "uv sync --extra train"),
     (ValueError("first line\nsecond"), "ValueError: first line"),
