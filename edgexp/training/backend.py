@@ -3,6 +3,7 @@ which. On a CPU the layers are run by `quick.py`, on a GPU by whoever loaded the
 """
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +40,11 @@ class Learner:
     def parameters(self) -> list[Tensor]:
         """The adapter's, in a fixed order."""
         return [p for p in self.model.parameters() if p.requires_grad]
+
+    @property
+    def size(self) -> int:
+        """Parameters in all, frozen ones included; weights of 4 bits, of which bitsandbytes packs two into a byte, one by one."""
+        return sum(p.numel() * (p.element_size() * 2 if type(p).__name__ == "Params4bit" else 1) for p in self.model.parameters())
 
     @property
     def pads(self) -> bool:
@@ -119,6 +125,13 @@ class Learner:
 def device() -> torch.device:
     """The accelerator, or the CPU where there is none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def free() -> None:
+    """Give back the memory of learners that nothing refers to any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def precision(wanted: str) -> Precision:
