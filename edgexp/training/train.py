@@ -56,7 +56,9 @@ def find_base(recipe: Recipe) -> Base:
     name = recipe.base.model
     found = open_base(name)
     of_file = Path(name).expanduser().is_file()
-    return Base(str(found.path) if of_file else name, str(found.path), found.sha256, recipe.base.checkpoint)
+    # The training process works in the run's folder, where a relative path would lead elsewhere.
+    checkpoint = str(Path(recipe.base.checkpoint).expanduser().absolute()) if recipe.base.checkpoint else ""
+    return Base(str(found.path) if of_file else name, str(found.path), found.sha256, checkpoint)
 
 
 @contextmanager

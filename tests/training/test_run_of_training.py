@@ -15,7 +15,7 @@ from edgexp.training import train as trains
 from edgexp.training.events import Scores
 from edgexp.training.job import Run
 from edgexp.training.select import select
-from edgexp.training.train import Watchers, train
+from edgexp.training.train import Watchers, find_base, train
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +159,12 @@ def test_what_is_missing_is_named_before_anything_is_made(bank: Path, tmp_path: 
     ]:
         with pytest.raises(EdgexpError, match=said):
             train(tmp_path / "run", "mine", asked(bank, change), Watchers(), fresh=True)
+
+
+def test_a_checkpoint_is_found_from_any_folder(policy_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_base(recipe.parse("", "test", ["base.checkpoint=weights"])).checkpoint == str(tmp_path / "weights")
+    assert find_base(recipe.parse("", "test")).checkpoint == ""
 
 
 @pytest.mark.parametrize(("steps", "scores", "chosen"), [
