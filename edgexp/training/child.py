@@ -37,7 +37,8 @@ def main(arguments: list[str]) -> int:
         job = run.job()
         if job is None:
             raise EdgexpError(f"{run.folder} is not a run")
-        _train(run, job, emit) if arguments[0] == "train" else _finish(run, job, int(arguments[2]), emit)
+        with run.held():  # to its end, which its parent's may come before
+            _train(run, job, emit) if arguments[0] == "train" else _finish(run, job, int(arguments[2]), emit)
     except Exception as error:
         traceback.print_exc()  # into the log
         with contextlib.suppress(OSError):

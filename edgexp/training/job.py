@@ -1,11 +1,17 @@
-"""What a training process is told: one JSON file in the run's folder, and where everything in that folder lies. Knows no torch."""
+"""What a training process is told: one JSON file in the run's folder, where everything in that folder lies, and who works there. Knows no
+torch.
+"""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import msgspec
 
 from edgexp.errors import EdgexpError
-from edgexp.home import write_atomic
+from edgexp.home import lock_now, write_atomic
 from edgexp.training.recipe import Recipe
 
 FILE = "job.json"
@@ -58,6 +64,20 @@ class Run:
             return None
         except (OSError, msgspec.DecodeError) as error:
             raise EdgexpError(f"{self.job_file} cannot be read: {error}; choose another folder with --out") from error
+
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder for this process, and remove what killed ones left half made. Raises EdgexpError while another process has it."""
+        with (self.folder / ".lock").open("a+b") as file:
+            try:
+                lock_now(file.fileno())
+            except OSError as error:
+                raise EdgexpError(f"another process is at work in {self.folder} (a training whose command was killed stops after its "
+                                  "step): wait for it and run the same command again, or choose another folder with --out") from error
+            for left in chain(self.checkpoints.glob(".step-*"), self.checkpoints.glob(".rollouts-*")):
+                shutil.rmtree(left, ignore_errors=True)
+            yield
 
 
 def same_training(a: Job, b: Job) -> bool:

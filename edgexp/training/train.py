@@ -85,14 +85,16 @@ def open_sources(recipe: Recipe, base: Base, say: Say = lambda _: None) -> Itera
 def train(folder: Path, name: str, recipe: Recipe, watch: Watchers, *, fresh: bool = False, rollouts: Rollouts | None = None) -> Path:
     """Train a recipe in a run's folder, from wherever an earlier call stopped; returns the finished adapter's folder.
 
-    `fresh` throws an earlier run in the folder away. Raises EdgexpError where the folder holds another run, or a stage fails;
-    KeyboardInterrupt after the step under way, with a checkpoint written.
+    `fresh` throws an earlier run in the folder away. Raises EdgexpError where the folder holds another run, another process works
+    there, or a stage fails; KeyboardInterrupt after the step under way, with a checkpoint written.
     """
     if recipe.check.select == "rollouts" and rollouts is None:
         raise UsageError('check.select: "rollouts" needs an environment to play in; choose "loss" or "last"')
     run = Run(folder)
     job = Job(name, recipe, find_base(recipe), str(home() / "cache" / "bases"))
     if fresh and run.job() is not None:
+        with run.held():
+            pass  # nobody is at work there; not all systems remove a file that is open
         shutil.rmtree(folder)
     _claim(run, job)
     if (run.adapter / RECORD).is_file():
@@ -136,10 +138,11 @@ def choose(run: Run, recipe: Recipe, rollouts: Rollouts | None) -> tuple[int, di
     if recipe.check.select == "rollouts" and rollouts is not None:
         memory = run.folder / "rollouts.json"
         played = msgspec.json.decode(memory.read_bytes(), type=dict[int, float]) if memory.is_file() else {}
-        for step in steps:
-            if step not in played:
-                played[step] = rollouts(run.checkpoints / checkpoint.name(step))
-                write_atomic(memory, msgspec.json.encode(played))
+        with run.held():
+            for step in steps:
+                if step not in played:
+                    played[step] = rollouts(run.checkpoints / checkpoint.name(step))
+                    write_atomic(memory, msgspec.json.encode(played))
         return select(steps, played), played
     losses = {step: next(iter(made.values())).loss for step, made in checkpoint.scores(run.checkpoints).items()}
     return select(steps, {step: -loss for step, loss in losses.items()} if recipe.check.select == "loss" else {}), {}
