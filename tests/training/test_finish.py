@@ -1,5 +1,6 @@
 """From a checkpoint to an adapter: which weights its references are made from, and what they take of memory."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from edgexp.training import backend, checkpoint, measure
 from edgexp.training.finish import AS_TRAINED, finish
 from edgexp.training.job import Run
 from edgexp.training.loop import Loop
+from edgexp.training.weights import folder_of
 
 
 @pytest.fixture
@@ -79,3 +81,14 @@ def test_packed_weights_are_counted_one_by_one(weights: Path) -> None:
     whole, packed = (backend.load(weights, tiny.settings(base__four_bit=bits), lambda _: None) for bits in ("false", "true"))
     assert any(type(p).__name__ == "Params4bit" for p in packed.model.parameters())
     assert packed.size == whole.size == sum(p.numel() for p in whole.model.parameters())
+
+
+def test_what_killed_processes_left_of_expanded_weights_is_swept_away(weights: Path, tmp_path: Path) -> None:
+    run = tiny.run(tmp_path / "run", weights, tiny.settings())
+    job = run.job()
+    assert job
+    left = Path(job.cache) / ".000000-x1"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    folder_of(Path(), job.base.sha256, "", Path(job.cache), lambda _: None)
+    assert not left.exists()
