@@ -3,6 +3,7 @@
 Every stage leaves its result in the run's folder and is passed over when that is there, so the same command goes on where it stopped.
 """
 
+import contextlib
 import importlib.metadata
 import platform
 import shutil
@@ -38,6 +39,15 @@ Rollouts = Callable[[Path], float]
 """The share of dev episodes that the adapter in a checkpoint's folder wins."""
 TOOLS = ("torch", "transformers", "peft", "unsloth", "bitsandbytes", "safetensors", "llama-cpp-python")
 RECORD, LOG, RECIPE = "manifest.json", "training.jsonl", "recipe.toml"
+
+
+class Played(msgspec.Struct):
+    """`rollouts.json`: what checkpoints won of the dev episodes that a recipe names."""
+
+    split: str
+    episodes: int
+    won: dict[int, float]
+    """Step → share."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +125,9 @@ def prepare(run: Run, job: Job, watch: Watchers) -> None:
     if (run.data / prepared.RECORD).is_file():
         return
     built, banks, vocabulary = build_for(job.recipe, job.base, watch)
+    if built.skipped:
+        watch.say(f"skipped, as longer than train.sequence = {job.recipe.train.sequence} even without memory: {len(built.skipped):,} "
+                  f"trajectories; left to train on: {len(built.sets['train']):,} samples")
     run.data.mkdir(parents=True, exist_ok=True)
     prepared.write(run.data, built.sets, vocabulary=vocabulary, bank=banks, reference=tuple(built.reference), statistics=built.statistics())
 
@@ -132,20 +145,30 @@ def build_for(recipe: Recipe, base: Base, watch: Watchers) -> tuple[Built, tuple
 def choose(run: Run, recipe: Recipe, rollouts: Rollouts | None) -> tuple[int, dict[int, float]]:
     """The chosen checkpoint's step, and the share of episodes each checkpoint won, where that was what counted.
 
-    What has been played is remembered in the run's folder, so that an interruption does not play it again.
+    What has been played is remembered in the run's folder, so that an interruption does not play it again; other episodes are.
     """
     steps = checkpoint.steps(run.checkpoints)
     if recipe.check.select == "rollouts" and rollouts is not None:
         memory = run.folder / "rollouts.json"
-        played = msgspec.json.decode(memory.read_bytes(), type=dict[int, float]) if memory.is_file() else {}
         with run.held():
+            played = _played(memory, recipe)
             for step in steps:
-                if step not in played:
-                    played[step] = rollouts(run.checkpoints / checkpoint.name(step))
+                if step not in played.won:
+                    played.won[step] = rollouts(run.checkpoints / checkpoint.name(step))
                     write_atomic(memory, msgspec.json.encode(played))
-        return select(steps, played), played
+        return select(steps, played.won), played.won
     losses = {step: next(iter(made.values())).loss for step, made in checkpoint.scores(run.checkpoints).items()}
     return select(steps, {step: -loss for step, loss in losses.items()} if recipe.check.select == "loss" else {}), {}
+
+
+def _played(memory: Path, recipe: Recipe) -> Played:
+    """What is remembered of the episodes that the recipe asks for; nothing where other ones were played."""
+    wanted = Played(recipe.check.split, recipe.check.episodes, {})
+    with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+        found = msgspec.json.decode(memory.read_bytes(), type=Played)
+        if (found.split, found.episodes) == (wanted.split, wanted.episodes):
+            return found
+    return wanted
 
 
 def _claim(run: Run, job: Job) -> None:

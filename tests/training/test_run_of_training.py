@@ -109,6 +109,18 @@ def test_a_folder_with_something_else_is_left_alone(bank: Path, tmp_path: Path, 
     assert (tmp_path / "letter.txt").read_text() == "dear"
 
 
+def test_how_many_are_too_long_is_said(bank: Path, tmp_path: Path, double: list[list[str]]) -> None:
+    said: list[str] = []
+    train(tmp_path / "a", "mine", asked(bank, "memory.k=0"), Watchers(say=said.append))
+    assert said == []
+    data = tmp_path / "a" / "data"
+    lengths = sorted(n for name in ("train", "valid-none") for n in prepared.read_set(data, prepared.read(data), name).lengths)
+    changes = ("memory.k=0", f"train.sequence={lengths[8]}", "train.over_length=skip")
+    train(tmp_path / "b", "mine", asked(bank, *changes), Watchers(say=said.append))
+    left = len(prepared.read_set(tmp_path / "b" / "data", prepared.read(tmp_path / "b" / "data"), "train"))
+    assert len(said) == 1 and f": {sum(n > lengths[8] for n in lengths)} trajectories; left to train on: {left} samples" in said[0]
+
+
 def test_a_run_keeps_the_data_it_began_with(bank: Path, tmp_path: Path, double: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     def dies(*_: Any) -> None:
         raise EdgexpError("the training process was killed")
@@ -138,6 +150,10 @@ def test_checkpoints_are_chosen_by_loss_or_by_what_they_win(bank: Path, tmp_path
     (adapter / "manifest.json").unlink()
     train(tmp_path / "b", "mine", asked(bank, "check.select=rollouts"), Watchers(), rollouts=rollouts)
     assert len(played) == 3  # remembered
+    for change in ("check.episodes=10", "check.split=test"):
+        (adapter / "manifest.json").unlink()
+        train(tmp_path / "b", "mine", asked(bank, "check.select=rollouts", change), Watchers(), rollouts=rollouts)
+    assert len(played) == 9  # other episodes are not
 
 
 def test_rollouts_need_somebody_to_play_them(bank: Path, tmp_path: Path) -> None:
