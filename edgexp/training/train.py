@@ -22,6 +22,7 @@ from edgexp.engine.tokenizer import GGUFTokenizer
 from edgexp.environments import make
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.export.base import open_base
+from edgexp.export.gguf_read import open_gguf
 from edgexp.home import home, write_atomic
 from edgexp.models import digest
 from edgexp.prompt import Renderer
@@ -66,6 +67,8 @@ def find_base(recipe: Recipe) -> Base:
     name = recipe.base.model
     found = open_base(name)
     of_file = Path(name).expanduser().is_file()
+    if of_file:
+        open_gguf(found.path)  # a manifest's file has the manifest's digest; of any other, whether it is whole has to be looked at
     # The training process works in the run's folder, where a relative path would lead elsewhere.
     checkpoint = str(Path(recipe.base.checkpoint).expanduser().absolute()) if recipe.base.checkpoint else ""
     return Base(str(found.path) if of_file else name, str(found.path), found.sha256, checkpoint)

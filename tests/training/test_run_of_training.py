@@ -10,6 +10,7 @@ import pytest
 from edgexp.bank import Bank
 from edgexp.embedding import Encoder
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.export.base import open_base
 from edgexp.training import checkpoint, events, metrics, prepared, recipe
 from edgexp.training import train as trains
 from edgexp.training.events import Scores
@@ -175,6 +176,15 @@ def test_what_is_missing_is_named_before_anything_is_made(bank: Path, tmp_path: 
     ]:
         with pytest.raises(EdgexpError, match=said):
             train(tmp_path / "run", "mine", asked(bank, change), Watchers(), fresh=True)
+
+
+def test_a_model_file_that_is_cut_short_is_refused_before_anything_is_made(policy_path: Path, tmp_path: Path) -> None:
+    base = open_base("smollm2-135m-instruct").path
+    with base.open("rb") as whole:
+        (tmp_path / "cut.gguf").write_bytes(whole.read(20_000_000))
+    with pytest.raises(EdgexpError, match=r"cut\.gguf is cut short"):
+        train(tmp_path / "run", "mine", recipe.parse("", "test", [f"base.model={tmp_path / 'cut.gguf'}"]), Watchers())
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_checkpoint_is_found_from_any_folder(policy_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
