@@ -151,12 +151,16 @@ def has_unsloth() -> bool:
 
 
 def load(folder: Path, recipe: Recipe, say: Say) -> Learner:
-    """Base and a fresh adapter, as the recipe says. The adapter's beginning depends on the recipe's seed only."""
-    kind, name = precision(recipe.base.dtype), recipe.base.backend
-    if name != "peft":
-        name = "unsloth" if has_unsloth() else "peft"
-        if name == "peft":
-            say("Unsloth cannot be imported here; training with transformers and peft")
+    """Base and a fresh adapter, as the recipe says. The adapter's beginning depends on the recipe's seed only.
+
+    Raises EdgexpError where the recipe asks for Unsloth by name and it cannot be imported.
+    """
+    kind, wanted = precision(recipe.base.dtype), recipe.base.backend
+    name = "unsloth" if wanted != "peft" and has_unsloth() else "peft"
+    if wanted == "unsloth" and name == "peft":
+        raise EdgexpError('base.backend is "unsloth", which cannot be imported here: install it with uv sync --extra train, or set "auto"')
+    if wanted == "auto" and name == "peft":
+        say("Unsloth cannot be imported here; training with transformers and peft")
     model = (_by_unsloth if name == "unsloth" else _by_peft)(folder, recipe, kind)
     return Learner(model, name, kind, recipe.base.four_bit, recipe.train.recompute)
 
