@@ -4,10 +4,16 @@
 `~/Library/Application Support/edgexp` on macOS, `%LOCALAPPDATA%\\edgexp` on Windows).
 """
 
+import contextlib
 import os
+import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
+
+STALE = 24 * 3600.0
+"""Seconds after which a working folder is taken for one that a killed process left."""
 
 
 def home() -> Path:
@@ -38,6 +44,14 @@ def write_atomic(path: Path, data: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """Remove the working folders in `folder` that killed processes left: those that match and were last added to a day ago."""
+    for left in folder.glob(pattern):
+        with contextlib.suppress(OSError):  # another process was faster
+            if left.stat().st_mtime < time.time() - STALE:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _umask() -> int:

@@ -1,11 +1,12 @@
 """Files that are replaced in one step."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from edgexp.home import write_atomic
+from edgexp.home import STALE, sweep, write_atomic
 
 
 def test_what_is_written_replaces_what_was_there_and_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -33,3 +34,13 @@ def test_others_may_read_it_as_any_file(tmp_path: Path) -> None:
     write_atomic(tmp_path / "file", b"")
     (tmp_path / "plain").write_bytes(b"")
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_only_what_has_lain_for_a_day_is_swept_away(tmp_path: Path) -> None:
+    for name, age in ((".work-old", STALE + 60), (".work-new", 60), ("kept", STALE + 60)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part").write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    sweep(tmp_path, ".work-*")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".work-new", "kept"]
+    sweep(tmp_path / "nowhere", ".work-*")

@@ -24,6 +24,8 @@ def ship(run: Path, target: Path) -> str:
     source = run / "adapter"
     record = json.loads((source / RECORD).read_bytes())
     shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("as-trained"))
+    for base in (record["base"], record["recipe"]["base"]):
+        base["checkpoint"] = Path(base["checkpoint"]).name
     for data in record["recipe"]["data"]:
         data["bank"] = ""
     asked = msgspec.convert(record["recipe"], recipe.Recipe)

@@ -27,7 +27,8 @@ def export(adapter: Path, base: str | None, quant: str, adapter_only: bool, name
            as_json: bool) -> None:
     """Merge ADAPTER (a folder that edgexp train wrote, or the name of a run) into its base and quantise it.
 
-    The exported model is compared with what the trained one said on held-out trajectories; an export that differs too much fails.
+    The exported model is compared with what the trained one said on held-out trajectories, token by token: an export whose probabilities
+    or greedy tokens differ too much fails.
     """
     from edgexp.export.base import find_base, open_base
     from edgexp.export.job import Request

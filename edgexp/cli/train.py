@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 @click.option("--show", is_flag=True, help="Print every setting of the recipe as TOML and stop.")
 @click.option("--dry-run", is_flag=True, help="Build the dataset, print its figures and two samples with labels marked, and stop.")
 @click.option("--fresh", is_flag=True, help="Throw away what an earlier run of this recipe left in the folder.")
+@click.option("--gpu-layers", default=0, show_default=True,
+              help="Layers to put on a GPU while checkpoints play, where llama-cpp-python was built for one.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on standard output, for scripts.")
 def train(recipe: str, out: Path | None, bank: Path | None, changes: tuple[str, ...], show: bool, dry_run: bool, fresh: bool,
-          as_json: bool) -> None:
+          gpu_layers: int, as_json: bool) -> None:
     """Fine-tune a model by RECIPE, a name or a TOML file, on demonstrations from a bank.
 
     Interrupted with Ctrl-C it finishes the step and writes a checkpoint; the same command goes on from there.
@@ -44,26 +46,26 @@ def train(recipe: str, out: Path | None, bank: Path | None, changes: tuple[str, 
     elif dry_run:
         _dry_run(settings, as_json)
     else:
-        _train((out or home() / "runs" / name).expanduser().absolute(), name, settings, fresh, as_json)
+        _train((out or home() / "runs" / name).expanduser().absolute(), name, settings, fresh, gpu_layers, as_json)
 
 
-def _train(folder: Path, name: str, recipe: "Recipe", fresh: bool, as_json: bool) -> None:
+def _train(folder: Path, name: str, recipe: "Recipe", fresh: bool, gpu_layers: int, as_json: bool) -> None:
     from edgexp.cli.training import watching
     from edgexp.training.train import train
 
     with watching(as_json) as watch:
-        adapter = train(folder, name, recipe, watch, fresh=fresh, rollouts=_rollouts(recipe, watch))
+        adapter = train(folder, name, recipe, watch, fresh=fresh, rollouts=_rollouts(recipe, watch, gpu_layers))
     say(f"adapter: {adapter}\nnext: edgexp export {adapter} --name {name}")
 
 
-def _rollouts(recipe: "Recipe", watch: "Watchers") -> "Rollouts | None":
+def _rollouts(recipe: "Recipe", watch: "Watchers", gpu_layers: int) -> "Rollouts | None":
     """Plays dev episodes with a checkpoint, where the recipe chooses by them."""
     if recipe.check.select != "rollouts":
         return None
     from edgexp.evaluation.selection import DevEpisodes
     from edgexp.training.train import find_base
 
-    return DevEpisodes(recipe, find_base(recipe), watch.say, watch.played)
+    return DevEpisodes(recipe, find_base(recipe), watch.say, watch.played, gpu_layers)
 
 
 def _dry_run(recipe: "Recipe", as_json: bool) -> None:

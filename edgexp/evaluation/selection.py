@@ -25,8 +25,8 @@ class DevEpisodes:
     own bank holds. The same episodes for every checkpoint.
     """
 
-    def __init__(self, recipe: Recipe, base: Base, say: Say = lambda _: None, advance: Advance = lambda *_: None):
-        self._recipe, self._base, self._say, self._advance = recipe, base, say, advance
+    def __init__(self, recipe: Recipe, base: Base, say: Say = lambda _: None, advance: Advance = lambda *_: None, gpu_layers: int = 0):
+        self._recipe, self._base, self._say, self._advance, self._gpu_layers = recipe, base, say, advance, gpu_layers
 
     def __call__(self, checkpoint: Path) -> float:
         """The share won, 0 to 1. Raises EdgexpError where nothing can be played."""
@@ -50,6 +50,7 @@ class DevEpisodes:
             environment=data.environment, model=str(model), encoder=recipe.memory.encoder,
             bank=Path(data.bank).expanduser() if data.bank else None,
             k=recipe.memory.k, memory="static" if recipe.memory.k else "off", diversity=recipe.memory.diversity, seed=recipe.seed,
+            gpu_layers=self._gpu_layers,
         )  # fmt: skip
         with open_stack(settings, self._say) as stack:
             for task in spread(stack.environment.tasks(recipe.check.split), count, recipe.seed):

@@ -6,7 +6,6 @@ Every native step runs in a child process (`child.py`). A failure at any point l
 import importlib.metadata
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,14 +23,11 @@ from edgexp.export.parity import Parity
 from edgexp.export.quantise import check_quant
 from edgexp.export.reference import FILE as REFERENCE
 from edgexp.export.reference import read_reference
-from edgexp.home import write_atomic
+from edgexp.home import sweep, write_atomic
 from edgexp.models import digest
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, how much is done, how much there is)."""
-
-STALE = 24 * 3600.0
-"""Seconds after which a working folder is taken for one that a killed export left."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +165,7 @@ def _digested(path: Path) -> Digested:
 @contextmanager
 def _workplace(folder: Path) -> Iterator[Path]:
     """A folder on the same disk that is gone afterwards, whatever happens; what killed exports left goes first."""
-    for left in folder.glob(".export-*"):
-        if left.stat().st_mtime < time.time() - STALE:
-            shutil.rmtree(left, ignore_errors=True)
+    sweep(folder, ".export-*")
     try:
         work = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
     except OSError as error:

@@ -1,5 +1,6 @@
-"""Does the exported model say what the trained model said? Token ids, log-probabilities and greedy choices on held-out trajectories.
+"""Does the exported model say what the trained model said? Token ids, log-probabilities and greedy tokens on held-out trajectories.
 
+Greedy choices are compared token by token, each after what the expert said before it; whole actions are counted beside that, not judged.
 The trained model's answers come from a `Reference`; the exported model is run here, by the engine that will serve it. What counts as
 equal depends on the export's type: rounding to 16 bits is nearly invisible, four bits are not. Knows nothing of training or merging.
 """
@@ -31,7 +32,7 @@ class Bounds(msgspec.Struct, frozen=True):
     per_nat: float
     """… and how much more for each nat of the trained model's own mean surprise (−log p)."""
     tie: float
-    """Greedy choices agree where the exported model puts the trained model's choice at most so many nats below its own."""
+    """Greedy tokens agree where the exported model puts the trained model's choice at most so many nats below its own."""
     greedy: float
     """Least share of label tokens at which they must agree."""
 
@@ -73,9 +74,11 @@ class Parity(msgspec.Struct, frozen=True):
     largest: float
     """Largest |Δ log-probability| at any label token, in nats."""
     greedy: float
-    """Share of label tokens at which the greedy choices agree, near ties included."""
+    """Share of label tokens at which the greedy tokens agree, near ties included."""
     greedy_equal: float
     """Share at which they are the very same token."""
+    actions: float
+    """Share of whole actions, end of turn included, at every token of which they agree, near ties included."""
     trained_logprob: float
     """Mean log-probability of a label token under the trained model, in nats."""
     exported_logprob: float
@@ -180,14 +183,20 @@ def judged(reference: Reference, exported: Numbers, gaps: Numbers, ids: tuple[in
     if not mean <= allowed:
         failures.append(f"log-probabilities differ by {mean:.3f} nats on average, {allowed:.3f} are allowed")
     if not greedy >= bounds.greedy:
-        failures.append(f"greedy choices agree at {greedy:.1%} of the tokens, {bounds.greedy:.1%} are needed")
+        failures.append(f"greedy tokens agree at {greedy:.1%} of the action tokens, {bounds.greedy:.1%} are needed")
     return Parity(
         samples=len(reference.ids), tokens=sum(map(len, reference.ids)), labels=reference.labels,
         ids_equal=not difference, ids_checked=ids_checked,
         mean=mean, allowed=allowed, shift=float(delta.mean()), largest=float(np.abs(delta).max()),
-        greedy=greedy, greedy_equal=float((gaps <= 0).mean()),
+        greedy=greedy, greedy_equal=float((gaps <= 0).mean()), actions=_whole(reference, gaps <= bounds.tie),
         trained_logprob=float(trained.mean()), exported_logprob=float(exported.mean()), bounds=bounds, failures=tuple(failures),
     )  # fmt: skip
+
+
+def _whole(reference: Reference, agree: NDArray[np.bool_]) -> float:
+    """The share of actions at whose tokens all agree. Label tokens that follow one another are one action."""
+    lengths = [last - first for positions in reference.positions for first, last in _spans(positions.tolist())]
+    return float(np.mean([part.all() for part in np.split(agree, np.cumsum(lengths)[:-1])]))
 
 
 def table(parity: Parity) -> str:
@@ -197,12 +206,12 @@ def table(parity: Parity) -> str:
     rows = [
         ("token ids", checked, "equal", p.ids_equal),
         ("mean |Δ log p|", f"{p.mean:.4f} nats", f"≤ {p.allowed:.4f}", p.mean <= p.allowed),
-        ("greedy choices", f"{p.greedy:.2%} agree", f"≥ {b.greedy:.0%}", p.greedy >= b.greedy),
+        ("greedy tokens", f"{p.greedy:.2%} agree", f"≥ {b.greedy:.0%}", p.greedy >= b.greedy),
     ]
     lines = [f"{name:<16}{value:<30}{bound:<12}{'ok' if ok else 'FAILED'}" for name, value, bound, ok in rows]
     return "\n".join([
         f"{p.labels} action tokens of {p.samples} held-out trajectories ({p.tokens} tokens)",
         *lines,
         f"mean log p {p.trained_logprob:.4f} trained, {p.exported_logprob:.4f} exported; largest |Δ| {p.largest:.3f}; "
-        f"the same token at {p.greedy_equal:.2%}, agreement counts ties within {b.tie:g} nats",
+        f"the same token at {p.greedy_equal:.2%}, agreement counts ties within {b.tie:g} nats; whole actions agree at {p.actions:.2%}",
     ])  # fmt: skip

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +16,13 @@ import msgspec
 
 import edgexp
 from edgexp.errors import EdgexpError
+from edgexp.home import sweep
 from edgexp.models import digest
 from edgexp.models.manifest import Adapt, Bert, Derive, Manifest, Pool, Requantise
 from edgexp.models.store import Here, Say, check, folder, locate, not_here
 
 # Raised by one whenever the same source would give another result: everything made by the older code is then made again.
 RECIPES = {Requantise: 1, Bert: 1, Pool: 1, Adapt: 1}
-_STALE = 24 * 3600.0
 
 
 class Made(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -187,9 +186,7 @@ def workplace(name: str) -> Iterator[Path]:
     parent = folder(name)
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        for left in parent.glob(".work-*"):
-            if left.stat().st_mtime < time.time() - _STALE:
-                shutil.rmtree(left, ignore_errors=True)
+        sweep(parent, ".work-*")
         work = Path(tempfile.mkdtemp(prefix=".work-", dir=parent))
     except OSError as error:
         raise EdgexpError(f"{parent}: cannot be written to: {error.strerror}; EDGEXP_HOME names another place") from error

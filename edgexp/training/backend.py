@@ -3,6 +3,7 @@ which. On a CPU the layers are run by `quick.py`, on a GPU by whoever loaded the
 """
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +40,11 @@ class Learner:
     def parameters(self) -> list[Tensor]:
         """The adapter's, in a fixed order."""
         return [p for p in self.model.parameters() if p.requires_grad]
+
+    @property
+    def size(self) -> int:
+        """Parameters in all, frozen ones included; weights of 4 bits, of which bitsandbytes packs two into a byte, one by one."""
+        return sum(p.numel() * (p.element_size() * 2 if type(p).__name__ == "Params4bit" else 1) for p in self.model.parameters())
 
     @property
     def pads(self) -> bool:
@@ -121,6 +127,13 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def free() -> None:
+    """Give back the memory of learners that nothing refers to any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def precision(wanted: str) -> Precision:
     """The type to compute in: as asked for, or bf16 where the device is fast in it."""
     if wanted == "auto":
@@ -138,12 +151,16 @@ def has_unsloth() -> bool:
 
 
 def load(folder: Path, recipe: Recipe, say: Say) -> Learner:
-    """Base and a fresh adapter, as the recipe says. The adapter's beginning depends on the recipe's seed only."""
-    kind, name = precision(recipe.base.dtype), recipe.base.backend
-    if name != "peft":
-        name = "unsloth" if has_unsloth() else "peft"
-        if name == "peft":
-            say("Unsloth cannot be imported here; training with transformers and peft")
+    """Base and a fresh adapter, as the recipe says. The adapter's beginning depends on the recipe's seed only.
+
+    Raises EdgexpError where the recipe asks for Unsloth by name and it cannot be imported.
+    """
+    kind, wanted = precision(recipe.base.dtype), recipe.base.backend
+    name = "unsloth" if wanted != "peft" and has_unsloth() else "peft"
+    if wanted == "unsloth" and name == "peft":
+        raise EdgexpError('base.backend is "unsloth", which cannot be imported here: install it with uv sync --extra train, or set "auto"')
+    if wanted == "auto" and name == "peft":
+        say("Unsloth cannot be imported here; training with transformers and peft")
     model = (_by_unsloth if name == "unsloth" else _by_peft)(folder, recipe, kind)
     return Learner(model, name, kind, recipe.base.four_bit, recipe.train.recompute)
 

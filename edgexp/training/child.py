@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from edgexp.errors import EdgexpError
 from edgexp.training import events, metrics
-from edgexp.training.job import Job, Run
+from edgexp.training.job import LESS_MEMORY, Job, Run
 
 Emit = Callable[[events.Event], None]
 
@@ -37,28 +37,34 @@ def main(arguments: list[str]) -> int:
         job = run.job()
         if job is None:
             raise EdgexpError(f"{run.folder} is not a run")
-        _train(run, job, emit) if arguments[0] == "train" else _finish(run, job, int(arguments[2]), emit)
+        with run.held():  # to its end, which its parent's may come before
+            _train(run, job, emit) if arguments[0] == "train" else _finish(run, job, int(arguments[2]), emit)
     except Exception as error:
         traceback.print_exc()  # into the log
         with contextlib.suppress(OSError):
-            out.write(events.encode(events.Failed(reason(error))))
+            out.write(events.encode(events.Failed(reason(error, run.folder))))
         return 1
     return 0
 
 
-def reason(error: Exception) -> str:
-    """One line that says what to change."""
+def reason(error: Exception, folder: Path) -> str:
+    """One line that says what to change. `folder` is the run's."""
     text = str(error).strip().split("\n")[0]
     if isinstance(error, EdgexpError):
         return str(error)
     if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
-        return ("memory ran out: lower train.tokens_at_once or train.sequence, set train.recompute = true or base.four_bit = true, or take "
-                "a smaller model")
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"no space left on the disk ({error.filename}): make room and run the same command again"
+        return f"memory ran out: {LESS_MEMORY}"
+    if _is_full_disk(error, text):
+        where = (error.filename or folder) if isinstance(error, OSError) else f"{folder}, or of expanded weights in edgexp's home"
+        return f"no space left on the disk (of {where}): make room and run the same command again, it goes on from the last checkpoint"
     if isinstance(error, ImportError):
         return f"{text}; install what training needs: uv sync --extra train (with pip: pip install 'edgexp[train-plain]')"
     return f"{type(error).__name__}: {text}"
+
+
+def _is_full_disk(error: Exception, text: str) -> bool:
+    """Whether it is. safetensors, written in Rust, raises an error of its own."""
+    return (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "(os error 28)" in text or "(os error 112)" in text
 
 
 def _own_output() -> BinaryIO:

@@ -1,8 +1,8 @@
 """From a chosen checkpoint to a finished adapter: weights in 16 bits, configuration, and the answers that an export is compared with.
 
-The reference is computed from the unquantised base with the adapter's very numbers as stored, in 32 bits where memory allows: it is the
-base an export merges into, so the gate can be tight. What the model said in the arithmetic it was trained in (bf16, or 4-bit weights) is
-kept beside it in `as-trained/`, which shows how much that arithmetic is worth.
+The reference is computed from the weights of the GGUF that an export merges into, with the adapter's very numbers as stored, in 32 bits
+where memory allows: so the gate can be tight. What the model said as it was trained (from a checkpoint, in bf16, on 4-bit weights) is kept
+beside it in `as-trained/`, which shows how much that is worth.
 """
 
 import hashlib
@@ -44,12 +44,24 @@ def finish(run: Run, job: Job, folder: Path, step: int, say: Callable[[str], Non
     learner = backend.load(folder, job.recipe, say)
     trained: Precision = "nf4" if learner.four_bit else learner.precision
     _write(run.adapter / AS_TRAINED, learner, tensors, samples, _origin(record, trained, sha256))
-    parameters = sum(p.numel() for p in learner.model.parameters())
+    size = learner.size
     del learner
-    exact: backend.Precision = "f32" if weights.roomy(parameters, backend.device()) else "bf16"
-    learner = backend.load_exact(folder, job.recipe, exact)
+    backend.free()
+    exact: backend.Precision = "f32" if weights.roomy(size, backend.device()) else "bf16"
+    learner = backend.load_exact(_merged_into(job, folder, say), job.recipe, exact)
     said = _write(run.adapter, learner, tensors, samples, _origin(record, exact, sha256))
     return {f"{record.held_out[0].removeprefix('valid-')} in {exact}": measure.scores(samples, said)}
+
+
+def _merged_into(job: Job, folder: Path, say: Callable[[str], None]) -> Path:
+    """The folder with the weights of the GGUF, also where training began from a checkpoint's."""
+    if not job.base.checkpoint:
+        return folder
+    try:
+        return weights.folder_of(Path(job.base.gguf), job.base.sha256, "", Path(job.cache), say)
+    except EdgexpError as error:  # some models can only be trained from a checkpoint
+        say(f"the parity reference is made from base.checkpoint, so the export's gate may refuse a merge into other weights: {error}")
+        return folder
 
 
 def _halved(key: str, value: Tensor) -> Tensor:

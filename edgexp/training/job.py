@@ -1,14 +1,25 @@
-"""What a training process is told: one JSON file in the run's folder, and where everything in that folder lies. Knows no torch."""
+"""What a training process is told: one JSON file in the run's folder, where everything in that folder lies, and who works there. Knows no
+torch.
+"""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import msgspec
 
 from edgexp.errors import EdgexpError
-from edgexp.home import write_atomic
+from edgexp.home import lock_now, write_atomic
 from edgexp.training.recipe import Recipe
 
 FILE = "job.json"
+
+LESS_MEMORY = ("with --set train.recompute=true the same command goes on from the last checkpoint; where that is not enough, lower "
+               "train.tokens_at_once or train.sequence, set base.four_bit = true or take a smaller model, and train anew with --fresh, or "
+               "in another folder with --out")
+"""What to do when memory runs out: the one setting that a run may change on its way, and those that make it another training."""
 
 
 class Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,11 +66,26 @@ class Run:
             raise EdgexpError(f"{self.job_file} cannot be read: {error}; choose another folder with --out") from error
 
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder for this process, and remove what killed ones left half made. Raises EdgexpError while another process has it."""
+        with (self.folder / ".lock").open("a+b") as file:
+            try:
+                lock_now(file.fileno())
+            except OSError as error:
+                raise EdgexpError(f"another process is at work in {self.folder} (a training whose command was killed stops after its "
+                                  "step): wait for it and run the same command again, or choose another folder with --out") from error
+            for left in chain(self.checkpoints.glob(".step-*"), self.checkpoints.glob(".rollouts-*")):
+                shutil.rmtree(left, ignore_errors=True)
+            yield
+
+
 def same_training(a: Job, b: Job) -> bool:
-    """Whether both would take the same steps: all but name, description and what is measured on the way is equal."""
+    """Whether both would take the same steps: all is equal but name, description, what is measured on the way and `train.recompute`."""
     return _steps_of(a) == _steps_of(b)
 
 
 def _steps_of(job: Job) -> tuple[Base, Recipe]:
     check = msgspec.structs.replace(Recipe().check, held_out=job.recipe.check.held_out)
-    return job.base, msgspec.structs.replace(job.recipe, description="", check=check)
+    train = msgspec.structs.replace(job.recipe.train, recompute=False)
+    return job.base, msgspec.structs.replace(job.recipe, description="", check=check, train=train)

@@ -12,7 +12,7 @@ import msgspec
 
 from edgexp.errors import EdgexpError
 from edgexp.training import events
-from edgexp.training.job import Run
+from edgexp.training.job import LESS_MEMORY, Run
 
 Watcher = Callable[[events.Event], None]
 
@@ -98,8 +98,6 @@ def _events(process: "subprocess.Popen[bytes]") -> Iterator[events.Event]:
 
 
 def _death(run: Run, code: int) -> str:
-    again = "the same command goes on from the last checkpoint"
     if sys.platform != "win32" and code == -signal.SIGKILL:
-        return ("the training process was killed, most often because memory ran out: set train.recompute = true or base.four_bit = true, "
-                f"lower train.sequence, or take a smaller model; {again}")
-    return f"the training process died with code {code}, the end of {run.log} says more; {again}"
+        return f"the training process was killed, most often because memory ran out: {LESS_MEMORY}"
+    return f"the training process died with code {code}, the end of {run.log} says more; the same command goes on from the last checkpoint"

@@ -27,7 +27,7 @@ class Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     model: Text = "smollm2-135m-instruct"
     """A name of `edgexp models ls` or a GGUF: its tokenizer and template are used, and its weights where no checkpoint is named."""
     checkpoint: str = ""
-    """A folder (or hub name, where one may go online) with the same model's unquantised weights in safetensors."""
+    """A folder with the same model's unquantised weights in safetensors, as transformers saves them; training fetches nothing."""
     four_bit: bool = False
     """Hold the frozen weights in 4 bits (NF4) while training. Saves memory, costs speed on a CPU."""
     dtype: Literal["auto", "bf16", "f32"] = "auto"

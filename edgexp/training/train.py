@@ -3,6 +3,7 @@
 Every stage leaves its result in the run's folder and is passed over when that is there, so the same command goes on where it stopped.
 """
 
+import contextlib
 import importlib.metadata
 import platform
 import shutil
@@ -21,6 +22,7 @@ from edgexp.engine.tokenizer import GGUFTokenizer
 from edgexp.environments import make
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.export.base import open_base
+from edgexp.export.gguf_read import open_gguf
 from edgexp.home import home, write_atomic
 from edgexp.models import digest
 from edgexp.prompt import Renderer
@@ -40,6 +42,15 @@ TOOLS = ("torch", "transformers", "peft", "unsloth", "bitsandbytes", "safetensor
 RECORD, LOG, RECIPE = "manifest.json", "training.jsonl", "recipe.toml"
 
 
+class Played(msgspec.Struct):
+    """`rollouts.json`: what checkpoints won of the dev episodes that a recipe names."""
+
+    split: str
+    episodes: int
+    won: dict[int, float]
+    """Step → share."""
+
+
 @dataclass(frozen=True)
 class Watchers:
     """Who hears about what; all of them may be left out."""
@@ -56,7 +67,11 @@ def find_base(recipe: Recipe) -> Base:
     name = recipe.base.model
     found = open_base(name)
     of_file = Path(name).expanduser().is_file()
-    return Base(str(found.path) if of_file else name, str(found.path), found.sha256, recipe.base.checkpoint)
+    if of_file:
+        open_gguf(found.path)  # a manifest's file has the manifest's digest; of any other, whether it is whole has to be looked at
+    # The training process works in the run's folder, where a relative path would lead elsewhere.
+    checkpoint = str(Path(recipe.base.checkpoint).expanduser().absolute()) if recipe.base.checkpoint else ""
+    return Base(str(found.path) if of_file else name, str(found.path), found.sha256, checkpoint)
 
 
 @contextmanager
@@ -83,14 +98,16 @@ def open_sources(recipe: Recipe, base: Base, say: Say = lambda _: None) -> Itera
 def train(folder: Path, name: str, recipe: Recipe, watch: Watchers, *, fresh: bool = False, rollouts: Rollouts | None = None) -> Path:
     """Train a recipe in a run's folder, from wherever an earlier call stopped; returns the finished adapter's folder.
 
-    `fresh` throws an earlier run in the folder away. Raises EdgexpError where the folder holds another run, or a stage fails;
-    KeyboardInterrupt after the step under way, with a checkpoint written.
+    `fresh` throws an earlier run in the folder away. Raises EdgexpError where the folder holds another run, another process works
+    there, or a stage fails; KeyboardInterrupt after the step under way, with a checkpoint written.
     """
     if recipe.check.select == "rollouts" and rollouts is None:
         raise UsageError('check.select: "rollouts" needs an environment to play in; choose "loss" or "last"')
     run = Run(folder)
     job = Job(name, recipe, find_base(recipe), str(home() / "cache" / "bases"))
     if fresh and run.job() is not None:
+        with run.held():
+            pass  # nobody is at work there; not all systems remove a file that is open
         shutil.rmtree(folder)
     _claim(run, job)
     if (run.adapter / RECORD).is_file():
@@ -111,6 +128,9 @@ def prepare(run: Run, job: Job, watch: Watchers) -> None:
     if (run.data / prepared.RECORD).is_file():
         return
     built, banks, vocabulary = build_for(job.recipe, job.base, watch)
+    if built.skipped:
+        watch.say(f"skipped, as longer than train.sequence = {job.recipe.train.sequence} even without memory: {len(built.skipped):,} "
+                  f"trajectories; left to train on: {len(built.sets['train']):,} samples")
     run.data.mkdir(parents=True, exist_ok=True)
     prepared.write(run.data, built.sets, vocabulary=vocabulary, bank=banks, reference=tuple(built.reference), statistics=built.statistics())
 
@@ -128,19 +148,30 @@ def build_for(recipe: Recipe, base: Base, watch: Watchers) -> tuple[Built, tuple
 def choose(run: Run, recipe: Recipe, rollouts: Rollouts | None) -> tuple[int, dict[int, float]]:
     """The chosen checkpoint's step, and the share of episodes each checkpoint won, where that was what counted.
 
-    What has been played is remembered in the run's folder, so that an interruption does not play it again.
+    What has been played is remembered in the run's folder, so that an interruption does not play it again; other episodes are.
     """
     steps = checkpoint.steps(run.checkpoints)
     if recipe.check.select == "rollouts" and rollouts is not None:
         memory = run.folder / "rollouts.json"
-        played = msgspec.json.decode(memory.read_bytes(), type=dict[int, float]) if memory.is_file() else {}
-        for step in steps:
-            if step not in played:
-                played[step] = rollouts(run.checkpoints / checkpoint.name(step))
-                write_atomic(memory, msgspec.json.encode(played))
-        return select(steps, played), played
+        with run.held():
+            played = _played(memory, recipe)
+            for step in steps:
+                if step not in played.won:
+                    played.won[step] = rollouts(run.checkpoints / checkpoint.name(step))
+                    write_atomic(memory, msgspec.json.encode(played))
+        return select(steps, played.won), played.won
     losses = {step: next(iter(made.values())).loss for step, made in checkpoint.scores(run.checkpoints).items()}
     return select(steps, {step: -loss for step, loss in losses.items()} if recipe.check.select == "loss" else {}), {}
+
+
+def _played(memory: Path, recipe: Recipe) -> Played:
+    """What is remembered of the episodes that the recipe asks for; nothing where other ones were played."""
+    wanted = Played(recipe.check.split, recipe.check.episodes, {})
+    with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+        found = msgspec.json.decode(memory.read_bytes(), type=Played)
+        if (found.split, found.episodes) == (wanted.split, wanted.episodes):
+            return found
+    return wanted
 
 
 def _claim(run: Run, job: Job) -> None:

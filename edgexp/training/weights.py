@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from edgexp.errors import EdgexpError
-from edgexp.home import write_atomic
+from edgexp.home import sweep, write_atomic
 
 _LARGE = 1_000_000_000
 """Parameters from which on expanded weights are kept in 16 bits."""
@@ -27,6 +27,7 @@ def folder_of(gguf: Path, sha256: str, checkpoint: str, cache: Path, say: Callab
             raise EdgexpError(f"{checkpoint} is not a checkpoint: it has no config.json; set base.checkpoint to a folder with the model's "
                               "unquantised weights, or to \"\" for those of the GGUF")
         return folder
+    sweep(cache, ".*-*")
     folder = cache / sha256[:24]
     if not (folder / _DONE).is_file():
         say(f"expanding {gguf.name} for training (once)")

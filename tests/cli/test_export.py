@@ -1,6 +1,8 @@
 """`edgexp export` as a user meets it."""
 
 import json
+import os
+import pkgutil
 import subprocess
 import sys
 
@@ -9,6 +11,7 @@ import pytest
 import safetensors.numpy
 from click.testing import CliRunner
 
+from edgexp import export as edgexp_export
 from edgexp.cli import cli
 from edgexp.cli.export import _name
 from edgexp.errors import EdgexpError, UsageError
@@ -75,6 +78,22 @@ def test_names_are_made_of_folders(tmp_path):
         assert _name(tmp_path / folder, None) == name
     with pytest.raises(UsageError, match="give one of small letters"):
         _name(tmp_path / "???", None)
+
+
+def test_neither_the_command_nor_its_processes_import_torch(adapter, tmp_path, edgexp):
+    poisoned = tmp_path / "poisoned"
+    poisoned.mkdir()
+    for name in ("torch", "transformers", "peft", "unsloth"):
+        (poisoned / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')")
+    done = edgexp("export", adapter, "--no-gate", "--quant", "f16", "--name", "a2", "--out", tmp_path / "out", PYTHONPATH=str(poisoned))
+    assert done.returncode == 0, done.stderr
+    # What compares, which wants a reference to be run: every module of the package.
+    modules = [f"edgexp.export.{m.name}" for m in pkgutil.iter_modules(edgexp_export.__path__)]
+    code = f"import importlib; [importlib.import_module(name) for name in {modules!r}]"
+    assert "edgexp.export.parity" in modules
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join((str(poisoned), *sys.path))},
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_errors_are_one_line_and_usage_is_two(adapter):

@@ -12,6 +12,7 @@ from edgexp.environments.household.episode import SceneEnvironment
 from edgexp.errors import EdgexpError
 from edgexp.evaluation import selection
 from edgexp.evaluation.selection import DevEpisodes
+from edgexp.stack import Settings
 from edgexp.training import recipe
 from edgexp.training.train import find_base
 
@@ -51,6 +52,21 @@ def test_episodes_are_shared_among_what_is_trained_on(checkpoint: Path, monkeypa
     asked = recipe.parse("", "test", ["check.episodes=5"])
     assert DevEpisodes(msgspec.structs.replace(asked, data=data), find_base(asked))(checkpoint) == 3 / 5
     assert played == [("worlds", "", 2), ("household", "first", 3)]
+
+
+def test_the_gpu_is_used_where_it_is_asked_for(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Settings] = []
+
+    def opened(settings: Settings, say: object) -> None:
+        asked.append(settings)
+        raise EdgexpError("enough")
+
+    monkeypatch.setattr(selection, "open_stack", opened)
+    plain = recipe.parse("", "test", ["memory.k=0"])
+    for layers in (0, 99):
+        with pytest.raises(EdgexpError, match="enough"):
+            DevEpisodes(plain, find_base(plain), gpu_layers=layers)(checkpoint)
+    assert [settings.gpu_layers for settings in asked] == [0, 99]
 
 
 def test_a_split_without_tasks_is_an_error(checkpoint: Path) -> None:

@@ -36,7 +36,7 @@ def test_a_model_equals_itself(reference, model):
     seen = []
     parity = compare(reference, model, BOUNDS["q8_0"], lambda done, total: seen.append((done, total)))
     assert parity.failures == ()
-    assert parity.ids_equal and parity.ids_checked == 2 and parity.greedy == 1.0
+    assert parity.ids_equal and parity.ids_checked == 2 and parity.greedy == parity.actions == 1.0
     assert (parity.samples, parity.labels) == (2, sum(map(len, reference.positions)))
     # Not 0: the reference was made one token at a time, and a quantised model's answers depend a little on what is evaluated together.
     assert parity.mean < 0.1 and parity.largest < 0.5
@@ -52,7 +52,7 @@ def test_another_models_answers_do_not_pass(reference, model):
     assert f"differ by {parity.mean:.3f} nats on average, {parity.allowed:.3f} are allowed" in mean
     other = changed(reference, greedy=[g + np.arange(len(g), dtype=np.int32) % 2 for g in reference.greedy])
     [agreement] = compare(other, model, BOUNDS["q8_0"]).failures
-    assert "greedy choices agree at" in agreement
+    assert "greedy tokens agree at" in agreement
 
 
 def test_a_model_that_answers_with_no_numbers_does_not_pass_and_can_be_reported(reference):
@@ -60,6 +60,15 @@ def test_a_model_that_answers_with_no_numbers_does_not_pass_and_can_be_reported(
     parity = judged(reference, nothing, nothing, (0, ""), BOUNDS["q4_0"])
     assert len(parity.failures) == 2
     assert msgspec.json.decode(msgspec.json.encode(parity), type=Parity) == parity
+
+
+def test_an_action_agrees_where_all_its_tokens_do(reference):
+    """Of four actions in two samples; the first and the last differ at one token each."""
+    trained, gaps = np.concatenate(reference.logprobs), np.zeros(reference.labels)
+    gaps[0] = gaps[-1] = 9.0
+    parity = judged(reference, trained, gaps, (0, ""), BOUNDS["q8_0"])
+    assert parity.actions == 0.5 and parity.greedy == pytest.approx(1 - 2 / reference.labels)
+    assert "whole actions agree at 50.00%" in table(parity)
 
 
 def test_token_ids_are_rendered_again(reference, model):

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("torch", reason="training needs its extra: uv sync --extra train")
 
 import tiny
+from safetensors import SafetensorError
 
 from edgexp.errors import EdgexpError
 from edgexp.export.reference import read_reference
@@ -110,13 +111,15 @@ def test_a_failure_in_the_process_is_said_in_its_words(weights: Path, tmp_path: 
 
 @pytest.mark.parametrize(("error", "said"), [
     (EdgexpError("as it is"), "as it is"),
-    (MemoryError(), "memory ran out: lower train.tokens_at_once"),
-    (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "memory ran out"),
-    (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "memory ran out"),
-    (OSError(28, "No space left on device", "/x/y"), "no space left on the disk (/x/y): make room"),
+    (MemoryError(), "memory ran out: with --set train.recompute=true the same command goes on"),
+    (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "lower train.tokens_at_once or train.sequence"),
+    (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "with --fresh, or in another folder with --out"),
+    (OSError(28, "No space left on device", "/x/y"), "no space left on the disk (of /x/y): make room"),
+    (OSError(28, "No space left on device"), "no space left on the disk (of /runs/mine): make room"),
+    (SafetensorError("I/O error: No space left on device (os error 28)"), "no space left on the disk (of /runs/mine, or of"),
     (ImportError("No module named 'peft'"), "uv sync --extra train"),
     (ValueError("first line\nsecond"), "ValueError: first line"),
 ])
 def test_reasons(error: Exception, said: str) -> None:
-    reason = child.reason(error)
+    reason = child.reason(error, Path("/runs/mine"))
     assert said in reason and "\n" not in reason

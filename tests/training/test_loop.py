@@ -51,6 +51,12 @@ def test_a_resumed_run_has_the_losses_of_an_unbroken_one(weights: Path, tmp_path
     assert ends[0] == ends[1]
 
 
+def test_a_run_that_goes_on_with_less_memory_takes_the_same_steps(weights: Path, tmp_path: Path) -> None:
+    unbroken = go(weights, tmp_path / "a")
+    first = go(weights, tmp_path / "b", 3)
+    assert losses(first) | losses(go(weights, tmp_path / "b", train__recompute="true")) == losses(unbroken)
+
+
 def test_the_loss_falls(weights: Path, tmp_path: Path) -> None:
     found = losses(go(weights, tmp_path, train__steps=30, lora__dropout=0.0))
     assert found[30][0] < 0.8 * found[1][0]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgexp.environments import make
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.training import recipe
 from edgexp.training.recipe import Recipe, parse, show
@@ -33,6 +34,25 @@ def test_the_recipes_are_all_there() -> None:
     assert recipe.load("exprag-lora-robust")[1].memory.mix.absent > 0
     assert recipe.load("smoke")[1].base.four_bit
     assert {data.environment for data in recipe.load("exprag-lora-meta")[1].data} == {"treatments", "worlds", "household"}
+
+
+@pytest.mark.parametrize("name", sorted(recipe.files()))
+def test_a_recipe_that_plays_says_how_its_bank_gets_what_is_remembered(name: str) -> None:
+    """Wherever the dev split has a bank of its own; and checkpoints are no more than epochs."""
+    asked, lines = recipe.load(name)[1], recipe.files()[name].read_text().splitlines()
+    wanted = {(data.environment, data.split) for data in asked.data}
+    if asked.check.select == "rollouts":
+        wanted |= {(environment, "dev-bank") for environment, _ in wanted if "dev-bank" in make(environment).splits()}
+        assert asked.check.checkpoint_every == asked.check.evaluate_every  # the best evaluation is kept, too
+        assert asked.check.checkpoint_every * asked.train.trajectories > 5_000
+    told = [line.split("edgexp collect", 1)[1].split() for line in lines if line.startswith("#     edgexp collect")]
+    given = {(words[0] if not words[0].startswith("-") else "household", _after(words, "--split", "train")) for words in told}
+    assert not given or given >= wanted
+    assert given or asked.check.select != "rollouts"
+
+
+def _after(words: list[str], option: str, default: str) -> str:
+    return words[words.index(option) + 1] if option in words else default
 
 
 @pytest.mark.parametrize(("text", "said"), [

@@ -10,12 +10,13 @@ import pytest
 from edgexp.bank import Bank
 from edgexp.embedding import Encoder
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.export.base import open_base
 from edgexp.training import checkpoint, events, metrics, prepared, recipe
 from edgexp.training import train as trains
 from edgexp.training.events import Scores
 from edgexp.training.job import Run
 from edgexp.training.select import select
-from edgexp.training.train import Watchers, train
+from edgexp.training.train import Watchers, find_base, train
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +91,12 @@ def test_a_finished_run_is_not_trained_again(bank: Path, tmp_path: Path, double:
 
 def test_other_settings_do_not_go_on_with_a_run(bank: Path, tmp_path: Path, double: list[list[str]]) -> None:
     train(tmp_path / "run", "mine", asked(bank), Watchers())
-    for change in ("train.lr=1e-3", "memory.mix={matched = 0.5, absent = 0.5}", "seed=1", "check.held_out=3"):
+    for change in ("train.lr=1e-3", "train.tokens_at_once=4096", "base.four_bit=true", "memory.mix={matched = 0.5, absent = 0.5}", "seed=1",
+                   "check.held_out=3"):
         with pytest.raises(EdgexpError, match=r"holds a training with other settings.*--fresh.*--out"):
             train(tmp_path / "run", "mine", asked(bank, change), Watchers())
-    # What is measured and kept on the way changes no step.
-    train(tmp_path / "run", "mine", asked(bank, "check.keep=9", "description=new"), Watchers())
+    # What is measured and kept on the way changes no step, nor does what is computed twice to save memory.
+    train(tmp_path / "run", "mine", asked(bank, "check.keep=9", "train.recompute=true", "description=new"), Watchers())
 
 
 def test_a_folder_with_something_else_is_left_alone(bank: Path, tmp_path: Path, double: list[list[str]]) -> None:
@@ -106,6 +108,18 @@ def test_a_folder_with_something_else_is_left_alone(bank: Path, tmp_path: Path, 
     with pytest.raises(EdgexpError, match=r"job\.json cannot be read"):
         train(tmp_path, "mine", asked(bank), Watchers(), fresh=True)
     assert (tmp_path / "letter.txt").read_text() == "dear"
+
+
+def test_how_many_are_too_long_is_said(bank: Path, tmp_path: Path, double: list[list[str]]) -> None:
+    said: list[str] = []
+    train(tmp_path / "a", "mine", asked(bank, "memory.k=0"), Watchers(say=said.append))
+    assert said == []
+    data = tmp_path / "a" / "data"
+    lengths = sorted(n for name in ("train", "valid-none") for n in prepared.read_set(data, prepared.read(data), name).lengths)
+    changes = ("memory.k=0", f"train.sequence={lengths[8]}", "train.over_length=skip")
+    train(tmp_path / "b", "mine", asked(bank, *changes), Watchers(say=said.append))
+    left = len(prepared.read_set(tmp_path / "b" / "data", prepared.read(tmp_path / "b" / "data"), "train"))
+    assert len(said) == 1 and f": {sum(n > lengths[8] for n in lengths)} trajectories; left to train on: {left} samples" in said[0]
 
 
 def test_a_run_keeps_the_data_it_began_with(bank: Path, tmp_path: Path, double: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +151,10 @@ def test_checkpoints_are_chosen_by_loss_or_by_what_they_win(bank: Path, tmp_path
     (adapter / "manifest.json").unlink()
     train(tmp_path / "b", "mine", asked(bank, "check.select=rollouts"), Watchers(), rollouts=rollouts)
     assert len(played) == 3  # remembered
+    for change in ("check.episodes=10", "check.split=test"):
+        (adapter / "manifest.json").unlink()
+        train(tmp_path / "b", "mine", asked(bank, "check.select=rollouts", change), Watchers(), rollouts=rollouts)
+    assert len(played) == 9  # other episodes are not
 
 
 def test_rollouts_need_somebody_to_play_them(bank: Path, tmp_path: Path) -> None:
@@ -158,6 +176,21 @@ def test_what_is_missing_is_named_before_anything_is_made(bank: Path, tmp_path: 
     ]:
         with pytest.raises(EdgexpError, match=said):
             train(tmp_path / "run", "mine", asked(bank, change), Watchers(), fresh=True)
+
+
+def test_a_model_file_that_is_cut_short_is_refused_before_anything_is_made(policy_path: Path, tmp_path: Path) -> None:
+    base = open_base("smollm2-135m-instruct").path
+    with base.open("rb") as whole:
+        (tmp_path / "cut.gguf").write_bytes(whole.read(20_000_000))
+    with pytest.raises(EdgexpError, match=r"cut\.gguf is cut short"):
+        train(tmp_path / "run", "mine", recipe.parse("", "test", [f"base.model={tmp_path / 'cut.gguf'}"]), Watchers())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_is_found_from_any_folder(policy_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_base(recipe.parse("", "test", ["base.checkpoint=weights"])).checkpoint == str(tmp_path / "weights")
+    assert find_base(recipe.parse("", "test")).checkpoint == ""
 
 
 @pytest.mark.parametrize(("steps", "scores", "chosen"), [

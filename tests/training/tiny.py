@@ -1,25 +1,25 @@
 """A model small enough to train in a test, and runs of it; imported only where torch is."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgexp.home import home
 from edgexp.training import prepared, recipe
 from edgexp.training.job import Base, Job, Run
 
 VOCABULARY = 96
 
 
-def checkpoint(folder: Path, kind: str = "llama") -> Path:
+def checkpoint(folder: Path, kind: str = "llama", seed: int = 7) -> Path:
     """A randomly initialised model with grouped heads (and, as Qwen2, biases), saved as transformers does."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
     shape: dict[str, Any] = {"vocab_size": VOCABULARY, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
                              "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512}
-    torch.manual_seed(7)
+    torch.manual_seed(seed)
     model = LlamaForCausalLM(LlamaConfig(**shape)) if kind == "llama" else Qwen2ForCausalLM(Qwen2Config(**shape, tie_word_embeddings=True))
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
@@ -60,10 +60,14 @@ def settings(**changes: Any) -> recipe.Recipe:
     return recipe.parse(text, "test", [f"{key.replace('__', '.')}={value}" for key, value in changes.items()])
 
 
-def run(folder: Path, weights: Path, asked: recipe.Recipe) -> Run:
-    """A run with its dataset, ready to train."""
+def run(folder: Path, weights: Path, asked: recipe.Recipe, of_gguf: Path | None = None) -> Run:
+    """A run with its dataset, ready to train; `of_gguf` are the weights of a GGUF that is expanded already, those of training if None."""
     made = Run(folder)
     made.data.mkdir(parents=True)
     prepared.write(made.data, {"train": samples(24), "valid-none": samples(3, seed=1)}, vocabulary=VOCABULARY)
-    made.write_job(Job("tiny", asked, Base("tiny", "", "0" * 64, str(weights)), str(home() / "cache")))
+    cache = folder.parent / f"{folder.name}-bases"
+    if weights.is_dir():
+        expanded = shutil.copytree(of_gguf or weights, cache / ("0" * 24))
+        (expanded / "expanded.json").write_text("{}")
+    made.write_job(Job("tiny", asked, Base("tiny", "", "0" * 64, str(weights)), str(cache)))
     return made
