@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgexp.cli.options import say
+from edgexp.errors import EdgexpError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -82,8 +83,8 @@ def _find(named: Path) -> Path:
 
 
 def _measure(folder: Path, read: "list[Results]", k: int) -> "list[Quality]":
-    """A bank's quality for the tasks of every environment that the results are of."""
-    from edgexp.bank import Bank
+    """A bank's quality for the tasks of every environment that both the bank and the results are of."""
+    from edgexp.bank import Bank, Filters
     from edgexp.cli.progress import bar
     from edgexp.environments import make
     from edgexp.evaluation.retrieval_quality import measure
@@ -93,7 +94,11 @@ def _measure(folder: Path, read: "list[Results]", k: int) -> "list[Quality]":
     tasks = dict.fromkeys((row.environment, row.task_id) for one in read for row in one.rows)
     with Bank.open(folder, readonly=True) as bank, bar("retrieving") as progress:
         bank.use(open_encoder(bank.encoder_name, say) if bank.encoder_name else open_encoder(say=say))
-        for name in dict.fromkeys(environment for environment, _ in tasks):
+        names = dict.fromkeys(environment for environment, _ in tasks)
+        held = [name for name in names if bank.count(Filters(environment=name))]
+        if not held:
+            raise EdgexpError(f"--retrieval {folder}: the bank holds no episode of {' or '.join(names)}, which the results are of")
+        for name in held:
             environment, line = make(name), progress.add_task(name, total=None)
             try:
                 own = [environment.task(identity) for other, identity in tasks if other == name]

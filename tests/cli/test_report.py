@@ -84,5 +84,8 @@ def test_retrieval_is_measured_with_the_banks_encoder(edgexp: Edgexp, results: P
     ways = json.loads(done.stdout)["retrieval"][0]["ways"]
     assert [way["name"] for way in ways] == ["static", "dynamic", "chance"]
     assert ways[0]["shares"]["task type"]["mean"] > ways[2]["shares"]["task type"]["mean"]
+    assert edgexp("collect", "worlds", "-n", 2, "--bank", tmp_path / "worlds").returncode == 0
+    done = edgexp("report", results, "--retrieval", tmp_path / "worlds", "--markdown")
+    assert done.returncode == 1 and "holds no episode of household" in done.stderr
     text = edgexp("report", results, "--retrieval", bank, "--markdown").stdout
     assert "| retrieval | same task type | same object | same receptacle |" in text and "\n| static | " in text and "| chance | " in text
