@@ -131,18 +131,19 @@ def success(rows: Iterable[Row]) -> Share:
 
 
 COSTS: dict[str, Callable[[Row], float]] = {
+    "score": lambda row: row.score,
     "steps": lambda row: row.steps,
     "prompt tokens": lambda row: row.tokens.prompt,
     "evaluated tokens": lambda row: row.tokens.evaluated,
     "seconds": lambda row: row.seconds.wall,
 }
-"""What an episode costs, by name."""
+"""What an episode brings and costs, by name; scores are between 0 and 1."""
 TO_SUCCESS = "steps to success"
 """Beside them: steps of the episodes that were won."""
 
 
 def costs(rows: Sequence[Row]) -> dict[str, Mean]:
-    """The mean cost of an episode, by name, and the steps of those that were won; what there is no episode for is not in it."""
+    """The mean score and cost of an episode, by name, and the steps of those that were won; what there is no episode for is not in it."""
     means = {name: bootstrap([of(row) for row in rows]) for name, of in COSTS.items()} if rows else {}
     won = [row.steps for row in rows if row.success]
     return means | ({TO_SUCCESS: bootstrap(won)} if won else {})

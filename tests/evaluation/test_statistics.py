@@ -122,7 +122,7 @@ def test_rows_are_counted_and_divided():
     rows = [a_row(number=n, group=g, success=n > 0) for n, g in enumerate(("hard", "easy", "easy"))]
     assert (success(rows).won, success(rows).count) == (2, 3)
     assert {key: len(part) for key, part in by(rows, "condition", "group").items()} == {("plain", "easy"): 2, ("plain", "hard"): 1}
-    assert costs(rows)["prompt tokens"].mean == 100 and costs([]) == {}
+    assert costs(rows)["prompt tokens"].mean == 100 and costs(rows)["score"].mean == 1.0 and costs([]) == {}
 
 
 def test_steps_to_success_are_of_the_episodes_that_were_won():
