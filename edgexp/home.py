@@ -10,7 +10,10 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from edgexp.errors import EdgexpError
 
 STALE = 24 * 3600.0
 """Seconds after which a working folder is taken for one that a killed process left."""
@@ -59,6 +62,20 @@ def _umask() -> int:
     now = os.umask(0o077)
     os.umask(now)
     return now
+
+
+@contextlib.contextmanager
+def held(folder: Path, complaint: str) -> Iterator[None]:
+    """Hold a folder, made if it is not there: two processes that wrote into it would spoil it. The hold ends with the process, however
+    that ends. Raises EdgexpError with the complaint while another process has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+b") as file:
+        try:
+            lock_now(file.fileno())
+        except OSError as error:
+            raise EdgexpError(complaint) from error
+        yield
 
 
 def lock_now(descriptor: int) -> None:

@@ -1,4 +1,4 @@
-"""Files that are replaced in one step."""
+"""Files that are replaced in one step, folders that one process has at a time."""
 
 import os
 import time
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgexp.home import STALE, sweep, write_atomic
+from edgexp.errors import EdgexpError
+from edgexp.home import STALE, held, sweep, write_atomic
 
 
 def test_what_is_written_replaces_what_was_there_and_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -44,3 +45,10 @@ def test_only_what_has_lain_for_a_day_is_swept_away(tmp_path: Path) -> None:
     sweep(tmp_path, ".work-*")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".work-new", "kept"]
     sweep(tmp_path / "nowhere", ".work-*")
+
+
+def test_a_folder_is_held_by_one_until_it_lets_go(tmp_path: Path) -> None:
+    with held(tmp_path / "new", "taken"), pytest.raises(EdgexpError, match=r"^taken$"), held(tmp_path / "new", "taken"):
+        pass
+    with held(tmp_path / "new", "taken"):
+        pass

@@ -8,12 +8,13 @@ from pathlib import Path
 import msgspec
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.evaluation import lock, results
+from edgexp.evaluation import results
 from edgexp.evaluation.field import Field, Filling
 from edgexp.evaluation.models import ModelPlayers
 from edgexp.evaluation.playing import Failure, Job, Players, play_all
 from edgexp.evaluation.results import Header, Row, Setup, Writer
 from edgexp.evaluation.suite import KINDS, Condition, Suite
+from edgexp.home import held
 from edgexp.stack import Say
 
 
@@ -63,7 +64,8 @@ def evaluate(name: str, suite: Suite, folder: Path, wishes: Wishes | None = None
     """
     wishes, watch = wishes or Wishes(), watch or Watch()
     _check_names(suite, wishes)
-    with lock.held(folder), Field(name, suite, wishes.models, watch.say) as things:
+    taken = f"{folder}: another evaluation is writing there; wait for it, or name another folder with --out"
+    with held(folder, taken), Field(name, suite, wishes.models, watch.say) as things:
         header = header_for(folder, name, suite)
         conditions, skipped = _available(things, wishes.only, watch.say)
         jobs = things.jobs(conditions)

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from edgexp.errors import EdgexpError
-from edgexp.home import lock_now, write_atomic
+from edgexp.home import held, write_atomic
 from edgexp.training.recipe import Recipe
 
 FILE = "job.json"
@@ -65,16 +65,11 @@ class Run:
         except (OSError, msgspec.DecodeError) as error:
             raise EdgexpError(f"{self.job_file} cannot be read: {error}; choose another folder with --out") from error
 
-
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the folder for this process, and remove what killed ones left half made. Raises EdgexpError while another process has it."""
-        with (self.folder / ".lock").open("a+b") as file:
-            try:
-                lock_now(file.fileno())
-            except OSError as error:
-                raise EdgexpError(f"another process is at work in {self.folder} (a training whose command was killed stops after its "
-                                  "step): wait for it and run the same command again, or choose another folder with --out") from error
+        with held(self.folder, f"another process is at work in {self.folder} (a training whose command was killed stops after its "
+                               "step): wait for it and run the same command again, or choose another folder with --out"):  # fmt: skip
             for left in chain(self.checkpoints.glob(".step-*"), self.checkpoints.glob(".rollouts-*")):
                 shutil.rmtree(left, ignore_errors=True)
             yield

@@ -13,10 +13,10 @@ import toy_eval
 from toy_eval import TASKS, ToyPlayers, content, evaluate_toys, toy_suite
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.evaluation import lock
 from edgexp.evaluation.evaluate import Watch, Wishes, evaluate, header_for
 from edgexp.evaluation.results import EPISODES, MEMORIES, Header, read
 from edgexp.evaluation.suite import Condition, Suite
+from edgexp.home import held
 
 
 def contents(folder: Path) -> list:
@@ -166,10 +166,9 @@ def test_a_folder_of_another_suite_is_refused(tmp_path):
 
 
 def test_two_evaluations_do_not_write_one_folder(tmp_path):
-    with lock.held(tmp_path), pytest.raises(EdgexpError, match="another evaluation is writing there"), lock.held(tmp_path):
-        pass
-    with lock.held(tmp_path):
-        pass
+    with held(tmp_path, "taken"), pytest.raises(EdgexpError, match="another evaluation is writing there"):
+        evaluate("toy", toy_suite(), tmp_path)
+    assert not (tmp_path / EPISODES).exists()
 
 
 @pytest.mark.parametrize(("wishes", "said"), [
