@@ -156,8 +156,9 @@ def missing(jobs: Sequence[Job], rows: Sequence[Row], say: Say = lambda _: None)
 
 def _common(before: Setup, after: Setup) -> list[str]:
     """What has to be the same in two conditions that are compared."""
-    same_bank = before.bank_fingerprint and after.bank_fingerprint and before.bank in KINDS and after.bank in KINDS
-    return [*Setup.COMMON, *(("bank_fingerprint", "encoder") if same_bank else ())]
+    remember = before.bank_fingerprint and after.bank_fingerprint
+    same_bank = before.bank == after.bank or (before.bank in KINDS and after.bank in KINDS)
+    return [*Setup.COMMON, *(("bank_fingerprint", "encoder") if remember and same_bank else ())]
 
 
 def _check_names(suite: Suite, wishes: Wishes) -> None:

@@ -48,7 +48,7 @@ def folder(suite: str, tasks: Tasks) -> Path:
     experience = tasks.experience
     if experience.bank:
         return Path(experience.bank).expanduser().absolute()
-    played = (tasks.splits, tasks.types, tasks.number) if experience.same_places else ()
+    played = (tasks.splits, tasks.groups, tasks.types, tasks.number) if experience.same_places else ()
     holds = (tasks.environment, tasks.seed, experience, played)
     digest = hashlib.sha256(b"edgexp.evalbank.1\0" + msgspec.json.encode(holds, order="deterministic")).hexdigest()
     return home() / "banks" / f"eval-{suite}-{digest[:8]}"

@@ -5,15 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
 import pytest
 import toy_eval
+from result_samples import SETUP, a_header, a_row
 from toy_eval import TASKS, ToyPlayers, content, evaluate_toys, toy_suite
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.evaluation.evaluate import Watch, Wishes, evaluate, header_for
+from edgexp.evaluation.evaluate import Watch, Wishes, check_setups, evaluate, header_for
 from edgexp.evaluation.results import EPISODES, MEMORIES, Header, read
 from edgexp.evaluation.suite import Condition, Suite
 from edgexp.home import held
@@ -101,7 +103,8 @@ def test_a_refused_run_changes_nothing(tmp_path):
 
 @pytest.mark.parametrize(("field", "value", "refused"), [
     ("code", "0+other", True), ("engine", "other", True), ("environment_version", "2", True), ("steps", 11, True),
-    ("bank_fingerprint", "b2", True), ("encoder", "other", True), ("context", 2048, False), ("model_sha256", "c" * 64, False),
+    ("bank_fingerprint", "b2", True), ("encoder", "other", True),
+    ("bank", "all", False), ("context", 2048, False), ("model_sha256", "c" * 64, False),
 ])
 def test_conditions_that_are_compared_were_played_alike(tmp_path, monkeypatch, field, value, refused):
     """Also where one of them is not played now: of weights and their context each has its own, of code, games and bank there is one."""
@@ -116,6 +119,17 @@ def test_conditions_that_are_compared_were_played_alike(tmp_path, monkeypatch, f
             evaluate_toys(tmp_path, jobs=jobs)
     else:
         assert evaluate_toys(tmp_path, jobs=jobs) == (TASKS, [])
+
+
+def test_a_bank_of_ones_own_that_was_changed_in_between_is_noticed():
+    def setup(name, fingerprint, bank="mine"):
+        return msgspec.structs.replace(SETUP, condition=name, k=2, bank=bank, bank_fingerprint=fingerprint, encoder="e")
+
+    before = setup("before", "b1")
+    for after, refused in ((setup("now", "b2"), True), (setup("now", "b1"), False), (setup("now", "b2", "another"), False)):
+        rows = [a_row("before", setup=before.key)]
+        with pytest.raises(EdgexpError, match="bank_fingerprint was 'b1' and is 'b2'") if refused else nullcontext():
+            check_setups(Path("folder"), a_header(before), rows, {("now", "counting"): after})
 
 
 def test_a_condition_can_be_added_later(tmp_path):

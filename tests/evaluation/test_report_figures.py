@@ -106,6 +106,11 @@ def test_bad_memory_stands_beside_the_baseline() -> None:
     counted = figures.count(results_of(*played, baseline="plain"))
     curves = [curve for curve in series.by_bank(counted) if curve.column.endswith("all")]
     assert [(name, share.won) for name, share in curves[0].points] == [("matched", 4), ("empty", 0), ("baseline", 1)]
+    as_much = figures.count(results_of((a_setup("plain", model="other"), "++++"), *played[1:], baseline="plain"))
+    curves = [curve for curve in series.by_bank(as_much) if curve.column.endswith("all")]
+    assert [(name, share.won) for name, share in curves[0].points] == [("matched", 4), ("empty", 0), ("baseline", 4)]
+    own = figures.count(results_of((a_setup("plain"), "+---"), *played[1:], baseline="plain"))
+    assert [name for name, _ in series.by_bank(own)[0].points] == ["matched", "empty", "no memory"]
 
 
 def test_curves_by_size_do_not_mix_weights() -> None:
@@ -125,8 +130,8 @@ def test_episodes_that_nobody_finished_are_said() -> None:
     counted = figures.count(Results(results.folder, results.header, rows, {}))
     assert (counted.broken, counted.full) == (1, 1)
     text = markdown.render([counted], "")
-    assert "1 were ended by an error of their environment" in text and "1 were ended by a full context" in text
-    assert "were ended" not in markdown.render([figures.count(results)], "")
+    assert "Ended by an error of the environment and counted as lost: 1 episode." in text and "Ended by a full context" in text
+    assert "Ended by" not in markdown.render([figures.count(results)], "")
 
 
 def test_bad_memory_is_compared_among_banks_alone() -> None:

@@ -124,6 +124,7 @@ def test_what_decides_what_the_own_bank_holds_is_in_its_name():
     same, other = [Tasks(), Tasks(number=60), Tasks(steps=9), Tasks(splits=("test",))], [
         Tasks(seed=1), Tasks("worlds"), Tasks(experience=Experience(number=60)), Tasks(experience=Experience(split="dev")),
         Tasks(experience=Experience(same_places=True)), Tasks(number=60, experience=Experience(same_places=True)),
+        Tasks(groups=("easy",), experience=Experience(same_places=True)),
     ]  # fmt: skip
     names = [experience.folder("mine", tasks).name for tasks in [*same, *other]]
     assert len(set(names[: len(same)])) == 1 and len(set(names)) == 1 + len(other)

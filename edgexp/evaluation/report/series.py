@@ -27,6 +27,8 @@ class Series(msgspec.Struct, frozen=True):
     column: str
     """Title of the column they are of."""
     points: tuple[tuple[int | str, Share], ...]
+    conditions: frozenset[str] = frozenset()
+    """Whose success the points are."""
 
 
 def remembers(setup: Setup) -> bool:
@@ -91,16 +93,17 @@ def _curves(
     """A curve for every column and every family with two points or more."""
     curves = []
     for column in figures.columns:
-        met = [(setup, line.shares[column.key]) for line in figures.lines if column.key in line.shares and (setup := _setup(line, column))]
-        bare = {_player(setup): share for setup, share in met if not remembers(setup)}
-        families: dict[Hashable, tuple[Setup, dict[X, Share]]] = {}
-        for setup, share in met:
+        met = [(setup, line) for line in figures.lines if column.key in line.shares and (setup := _setup(line, column))]
+        bare = {_player(setup): line for setup, line in met if not remembers(setup)}
+        families: dict[Hashable, tuple[Setup, dict[X, Line]]] = {}
+        for setup, line in met:
             if remembers(setup) and keep(setup):
                 start = {without: bare[_player(setup)]} if _player(setup) in bare else {}
-                families.setdefault(family(setup), (setup, start))[1][x(setup)] = share
-        curves += [
-            Series(name(setup), column.title, tuple(sorted(points.items()))) for setup, points in families.values() if len(points) > 1
-        ]
+                families.setdefault(family(setup), (setup, start))[1][x(setup)] = line
+        for setup, found in families.values():
+            if len(found) > 1:
+                points = tuple(sorted((at, line.shares[column.key]) for at, line in found.items()))
+                curves.append(Series(name(setup), column.title, points, frozenset(line.condition for line in found.values())))
     return curves
 
 
@@ -109,10 +112,10 @@ def _player(setup: Setup) -> Hashable:
 
 
 def _baseline(figures: Figures, curve: Series) -> list[tuple[str, Share]]:
-    """The baseline's success where a curve is of; nothing where it is on the curve."""
-    shares = [line.shares for line in figures.lines if line.condition == figures.baseline]
-    met = [own[column.key] for own in shares for column in figures.columns if column.title == curve.column and column.key in own]
-    return [(BASELINE, share) for share in met if share not in [point for _, point in curve.points]]
+    """The baseline's success in a curve's column; nothing where the baseline is on the curve."""
+    shares = [line.shares for line in figures.lines if line.condition == figures.baseline and line.condition not in curve.conditions]
+    keys = [column.key for column in figures.columns if column.title == curve.column]
+    return [(BASELINE, own[key]) for own in shares for key in keys if key in own]
 
 
 def _setup(line: Line, column: Column) -> Setup | None:

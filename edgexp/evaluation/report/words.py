@@ -68,8 +68,8 @@ def types(figures: Figures) -> list[str]:
 
 def endings(broken: int, full: int) -> list[str]:
     """What has to be known of episodes that nobody finished; nothing where there are none."""
-    by = {"an error of their environment": broken, "a full context": full}
-    return [f"Of the episodes {count:,} were ended by {cause} and count as lost." for cause, count in by.items() if count]
+    by = {"an error of the environment": broken, "a full context": full}
+    return [f"Ended by {cause} and counted as lost: {counted(count, 'episode')}." for cause, count in by.items() if count]
 
 
 def counted(count: int, noun: str) -> str:
