@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def toy_episodes(engine, count, tree=False, environments=None):
 
 def played(places, count=11, room=10**9, tree=False):
     engine = ToyEngine(room)
-    finished = list(run_many(toy_episodes(engine, count, tree), places, engine))
+    finished = list(run_many(toy_episodes(engine, count, tree), places, [engine]))
     assert sorted(f.number for f in finished) == list(range(count))
     return {f.number: f.trajectory for f in finished}, engine
 
@@ -151,7 +152,7 @@ class Rationed(ToyEngine):
 def test_smaller_batches_come_before_any_episode_fails():
     alone, _ = played(1, count=8)
     engine = Rationed()
-    together = {f.number: f.trajectory for f in run_many(toy_episodes(engine, 8), 7, engine)}
+    together = {f.number: f.trajectory for f in run_many(toy_episodes(engine, 8), 7, [engine])}
     assert together == alone and max(engine.batches) == 2
 
 
@@ -170,7 +171,7 @@ def test_an_episode_without_room_ends_alone():
         return lambda place: play(long, long.tasks("train")[0], ToyPolicy(engine, patience=4))
 
     engine = Full()
-    ends = {f.number: f.trajectory.end for f in run_many([start(n) for n in range(3)], 3, engine)}
+    ends = {f.number: f.trajectory.end for f in run_many([start(n) for n in range(3)], 3, [engine])}
     assert ends == {0: "gave_up", 1: "context_full", 2: "gave_up"}
 
 
@@ -187,7 +188,7 @@ def test_an_environment_that_dies_does_not_touch_its_neighbours():
     worlds = [Counting(), Dying(), Unborn(), Counting()]
     starts = [lambda place, w=w: play(w, w.tasks("train")[0], ToyPolicy(engine, patience=4)) for w in worlds]
     alone = run(play(Counting(), Counting().tasks("train")[0], ToyPolicy(ToyEngine(), patience=4)), ToyEngine())
-    finished = {f.number: f for f in run_many(starts, 2, engine)}
+    finished = {f.number: f for f in run_many(starts, 2, [engine])}
     assert finished[0].trajectory == finished[3].trajectory == alone
     assert finished[1].trajectory.end == "error: the server has died"
     assert finished[2].trajectory is None and str(finished[2].error) == "the game file is damaged"
@@ -236,10 +237,10 @@ def play_both_ways(wide, model, template, mode):
         return forks[-1]
 
     before = wide.counters.evaluated, wide.counters.calls
-    alone = {f.number: f.trajectory for f in run_many(episodes(new), 1, wide)}
+    alone = {f.number: f.trajectory for f in run_many(episodes(new), 1, [wide])}
     middle = wide.counters.evaluated, wide.counters.calls
     wide.evaluate([prefix])
-    together = {f.number: f.trajectory for f in run_many(episodes(fork), 5, wide)}
+    together = {f.number: f.trajectory for f in run_many(episodes(fork), 5, [wide])}
     after = wide.counters.evaluated, wide.counters.calls
     for sequence in (*fresh, *forks, prefix):
         wide.free(sequence)
@@ -266,7 +267,7 @@ class Remote(Counting):
 def test_episodes_in_other_processes_are_the_same(tree):
     alone, _ = played(1, tree=tree)
     engine = ToyEngine()
-    finished = list(run_many(toy_episodes(engine, 11, tree, {place: Remote() for place in range(4)}), 4, engine))
+    finished = list(run_many(toy_episodes(engine, 11, tree, {place: Remote() for place in range(4)}), 4, [engine]))
     assert {f.number: f.trajectory for f in finished} == alone
 
 
@@ -275,7 +276,7 @@ def test_an_environment_that_hangs_holds_up_its_own_episode_only():
     engine, others = ToyEngine(), threading.Event()
     environments = {0: Remote(lambda: others.wait(60)), 1: Remote(), 2: Counting()}
     order = []
-    for finished in run_many(toy_episodes(engine, 8, environments=environments), 3, engine):
+    for finished in run_many(toy_episodes(engine, 8, environments=environments), 3, [engine]):
         order.append(finished.number)
         if len(order) == 7:
             others.set()
@@ -288,5 +289,92 @@ def test_a_server_that_dies_ends_its_own_episode_only():
 
     engine = ToyEngine()
     environments = {0: Remote(die), 1: Remote()}
-    ends = [f.trajectory.end for f in run_many(toy_episodes(engine, 6, environments=environments), 2, engine)]
+    ends = [f.trajectory.end for f in run_many(toy_episodes(engine, 6, environments=environments), 2, [engine])]
     assert "error: OSError: the pipe is gone" in ends and set(ends) > {"error: OSError: the pipe is gone"}
+
+
+class Shared(ToyEngine):
+    """Says when two threads are in it at once, and waits until another engine is busy as well, where it is told of one."""
+
+    def __init__(self, meet=None):
+        super().__init__()
+        self.meet, self.inside, self.clashes, self.met = meet, False, 0, 0
+
+    def evaluate(self, sequences):
+        self.clashes += self.inside
+        self.inside = True
+        if self.meet:
+            try:
+                self.meet.wait(20)
+                self.met += 1
+            except threading.BrokenBarrierError:
+                self.meet = None  # the other one has nothing left to do
+        super().evaluate(sequences)
+        self.inside = False
+
+
+def shared_out(engines, count):
+    """Starts of toy episodes, each of the engine that answers its place."""
+    starts = [toy_episodes(engine, count) for engine in engines]
+    return [lambda place, n=n: starts[place % len(engines)][n](place) for n in range(count)]
+
+
+@pytest.mark.parametrize("places", [2, 3, 5, 8])
+def test_engines_side_by_side_play_the_same_episodes(places):
+    alone, engine_alone = played(1, count=20)
+    engines = [Shared(), Shared()]
+    together = {f.number: f.trajectory for f in run_many(shared_out(engines, 20), places, engines)}
+    assert together == alone
+    assert sum(engine.evaluated for engine in engines) == engine_alone.evaluated
+    assert all(engine.evaluated and not engine.clashes for engine in engines), "both worked, neither was entered twice at once"
+
+
+def test_engines_work_at_the_same_time():
+    """Each evaluates only when the other one does too, for as long as both have something to do."""
+    meet = threading.Barrier(2, timeout=20)
+    engines = [Shared(meet), Shared(meet)]
+    starts = [lambda place: play(Counting(9), Counting().tasks("train")[0], ToyPolicy(engines[place % 2], patience=4))] * 2
+    assert [f.trajectory.end for f in run_many(starts, 2, engines)] == ["gave_up", "gave_up"]
+    assert [engine.met for engine in engines] == [4, 4]
+
+
+def test_an_engine_that_fails_ends_the_run_after_the_others_are_out_of_theirs():
+    """Whoever called closes the engines next: none may be in use then."""
+    slow = Shared()
+
+    class Failing(ToyEngine):
+        def evaluate(self, sequences):
+            while not slow.inside:
+                time.sleep(0.001)
+            raise EdgexpError("code -3")
+
+    plain = ToyEngine.evaluate
+
+    def linger(sequences):
+        slow.inside = True
+        time.sleep(0.2)
+        plain(slow, sequences)
+        slow.inside = False
+
+    slow.evaluate = linger
+    engines = [slow, Failing()]
+    starts = [lambda place: play(Counting(9), Counting().tasks("train")[0], ToyPolicy(engines[place], patience=4))] * 2
+    with pytest.raises(EdgexpError, match="code -3"):
+        list(run_many(starts, 2, engines))
+    assert not slow.inside and slow.evaluated
+
+
+def test_several_episodes_can_follow_one_another_at_a_place():
+    engine, seen = ToyEngine(), []
+
+    def turns(numbers):
+        def course(place):
+            for number in numbers:
+                seen.append((yield from toy_episodes(engine, 9)[number](place)))
+
+        return course
+
+    finished = list(run_many([turns([0, 1, 2]), turns([3]), turns([]), turns([4, 5])], 2, [engine]))
+    assert sorted(f.number for f in finished) == [0, 1, 2, 3] and not any(f.error for f in finished)
+    alone, _ = played(1, count=9)
+    assert sorted(map(str, seen)) == sorted(str(alone[n]) for n in range(6))

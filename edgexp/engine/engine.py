@@ -139,18 +139,22 @@ class Engine:
     def evaluate(self, sequences: Ordered[Sequence]) -> None:
         """Run everything pending; afterwards each sequence's `logits` is set.
 
-        Raises ContextFull, with every sequence's evaluated part as before, when the pool of cells is too small.
+        Raises ContextFull when the pool of cells is too small: what is without logits then has its evaluated part as before.
         """
+        pending = [sequence for sequence in sequences if sequence.logits is None]
+        for sequence in pending:
+            if not sequence.ids:
+                raise ValueError("an empty sequence has nothing to evaluate")
+            sequence.evaluated = min(sequence.evaluated, len(sequence.ids) - 1)  # seen, but its logits are gone: the last token runs again
+        for batch in _equal(pending) if self.apart else [pending]:
+            self._evaluate_batch(batch)
+
+    def _evaluate_batch(self, sequences: Ordered[Sequence]) -> None:
         tokens: list[int] = []
         positions: list[int] = []
         slots: list[int] = []
         ends: dict[int, Sequence] = {}
         for sequence in sequences:
-            if sequence.logits is not None:
-                continue
-            if not sequence.ids:
-                raise ValueError("an empty sequence has nothing to evaluate")
-            sequence.evaluated = min(sequence.evaluated, len(sequence.ids) - 1)  # seen, but its logits are gone: the last token runs again
             self._settle(sequence)
             pending = sequence.ids[sequence.evaluated :]
             tokens += pending
@@ -295,6 +299,18 @@ def log_probability(logits: Logits, token: int) -> float:
     """Natural logarithm of the softmax of `logits` at `token`, summed in double precision."""
     top = float(logits.max())
     return float(logits[token]) - top - float(np.log(np.exp(logits.astype(np.float64) - top).sum()))
+
+
+def _equal(sequences: Ordered[Sequence]) -> list[list[Sequence]]:
+    """Sequences by how many ids are pending, fewest first.
+
+    llama.cpp cuts a batch of sequences with cells of their own into pieces of equal length, and each length among them adds a pass over
+    the weights: sequences of the same length cost less together, those of different ones less one after the other.
+    """
+    groups: dict[int, list[Sequence]] = {}
+    for sequence in sequences:
+        groups.setdefault(len(sequence.ids) - sequence.evaluated, []).append(sequence)
+    return [groups[length] for length in sorted(groups)]
 
 
 def _leaf_paths(parents: Ordered[int]) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""Players that are language models: one engine for all places, one sequence and one environment a place. Plays nothing by itself."""
+"""Players that are language models: engines side by side, one sequence and one environment a place. Plays nothing by itself."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -32,26 +32,27 @@ _CELLS = 256
 class ModelPlayers:
     """One model at a number of places. Close it, or use it as a context manager."""
 
-    engine: Engine
-
     def __init__(self, field: Field, ready: Ready, places: int, *, weighed: bool = False, gpu_layers: int = 0, say: Say = lambda _: None):
-        """The engine gets as many cells as all places can need at once, so that none is ever short of room because of another.
+        """An engine gets as many cells as all its places can need at once, so that none is ever short of room because of another.
 
-        Each place has its own cells, unless actions are `weighed`: that takes forks, for which all cells have to be in one pool.
+        Each place has its own cells, unless actions are `weighed`: that takes forks, for which all cells have to be in one pool. Where one
+        token is generated fastest on some cores only, there are engines enough for all cores, over one copy of the weights.
         """
         self.places = places
         self._field, self._ready, self._room = field, ready, field.room(ready)
         self._stack = ExitStack()
         try:
-            self._model = self._stack.enter_context(Model(ready.path, tuning.for_model(ready.path, say), gpu_layers))
-            self.engine = self._stack.enter_context(self._make_engine(weighed))
+            tuned = tuning.for_model(ready.path, say)
+            self._model = self._stack.enter_context(Model(ready.path, tuned, gpu_layers))
+            side_by_side = engines_for(places, tuning.cores(), tuned.threads) if gpu_layers == 0 else 1
+            self.engines = [self._stack.enter_context(self._make_engine(weighed, number, side_by_side)) for number in range(side_by_side)]
         except BaseException:
             self._stack.close()
             raise
         self._renderers: dict[str, Renderer] = {}
         self._retrievers: dict[tuple[str, str, str], Retriever | None] = {}
         self._sequences: dict[int, Tokens] = {}
-        self._prefix: Tokens | None = None
+        self._prefixes: dict[int, Tokens] = {}
 
     def __enter__(self) -> "ModelPlayers":
         return self
@@ -88,13 +89,16 @@ class ModelPlayers:
         )
         return play(environment, job.task, policy, max_steps=job.tasks.steps or None, watch=watch)
 
-    def _make_engine(self, weighed: bool) -> Engine:
+    def _make_engine(self, weighed: bool, number: int, of: int) -> Engine:
+        """Engine `number` of `of`, which answers the places that `run_many` gives it."""
+        places = len(range(number, self.places, of))
+        threads = max(1, tuning.cores() // of) if of > 1 else None
         if weighed or self.places == 1:
-            cells = self.places * self._room + (_SPARE if self.places > 1 else 0)
-            return Engine(self._model, cells, slots=self.places + 1 + _FORKS)
-        slots = self.places + 1  # one for the instructions
+            cells = places * self._room + (_SPARE if self.places > 1 else 0)
+            return Engine(self._model, cells, slots=places + 1 + _FORKS, threads=threads)
+        slots = places + 1  # one for the instructions
         room = -(-self._room // _CELLS) * _CELLS
-        return Engine(self._model, slots * room, slots=slots, apart=True)
+        return Engine(self._model, slots * room, slots=slots, threads=threads, apart=True)
 
     def _renderer(self, job: Job) -> Renderer:
         name = job.tasks.environment
@@ -117,14 +121,21 @@ class ModelPlayers:
         return Retriever(bank, k=condition.k, mode=condition.memory, every=condition.every, filters=found, diversity=condition.diversity)
 
     def _sequence(self, place: int, renderer: Renderer) -> Tokens:
-        """The place's sequence. All begin with the same instructions, which are evaluated and stored once."""
+        """The place's sequence. All of an engine begin with the same instructions, which it evaluates and stores once."""
         if place not in self._sequences:
-            self._sequences[place] = self.engine.fork(self._instructions(renderer)) if self.places > 1 else self.engine.new()
+            number = place % len(self.engines)
+            engine = self.engines[number]
+            self._sequences[place] = engine.fork(self._instructions(number, renderer)) if self.places > 1 else engine.new()
         return self._sequences[place]
 
-    def _instructions(self, renderer: Renderer) -> Tokens:
-        if self._prefix is None:
-            self._prefix = self.engine.new()
-            self._prefix.append([*renderer.template.before, *renderer.tokenizer.encode(renderer.instructions)])
-            self.engine.evaluate([self._prefix])
-        return self._prefix
+    def _instructions(self, number: int, renderer: Renderer) -> Tokens:
+        if number not in self._prefixes:
+            prefix = self._prefixes[number] = self.engines[number].new()
+            prefix.append([*renderer.template.before, *renderer.tokenizer.encode(renderer.instructions)])
+            self.engines[number].evaluate([prefix])
+        return self._prefixes[number]
+
+
+def engines_for(places: int, cores: int, threads: int) -> int:
+    """How many engines of `threads` threads keep `cores` cores busy with the episodes of some places."""
+    return max(1, min(places, cores // threads))

@@ -1,7 +1,8 @@
 """Plays episodes of an evaluation, many at once, each kept as soon as it is over. Knows no models: players bring the episodes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Protocol
 
@@ -11,7 +12,7 @@ from edgexp.evaluation import results
 from edgexp.evaluation.results import Remembered, Row, Seconds, Setup, Tokens, Writer
 from edgexp.evaluation.suite import Condition, Tasks
 from edgexp.policies import now
-from edgexp.rollout import Evaluator, Start, run_many
+from edgexp.rollout import Course, Evaluator, Start, run_many
 from edgexp.trajectory import Task, Trajectory
 
 ALTERNATIVES = 5
@@ -49,8 +50,8 @@ class Players(Protocol):
         """How many episodes are played at once."""
 
     @property
-    def engine(self) -> Evaluator | None:
-        """What answers them; None where no episode asks for a model."""
+    def engines(self) -> Sequence[Evaluator]:
+        """What answers them, as `run_many` shares them out; none where no episode asks for a model."""
 
     def setup(self, job: Job) -> Setup:
         """Everything that decides what the job's episode means."""
@@ -69,28 +70,48 @@ Kept = Callable[[Row], None]
 
 
 def play_all(jobs: Sequence[Job], players: Players, writer: Writer, kept: Kept = lambda _: None) -> list[Failure]:
-    """Play the jobs and write a row for each; those that could not be played are returned."""
-    takers: dict[int, _Taker] = {}
+    """Play the jobs and write a row for each; those that could not be played are returned.
 
-    def start(number: int) -> Start:
-        def begin(place: int) -> Episode:
-            job = jobs[number]
-            takers[number] = _Taker(lambda ids: players.read(job, ids))
-            return players.episode(place, job, takers[number])
+    Played one at a time they keep their order. With more places, jobs whose episodes begin with the same prompt are played at one place
+    one after the other, so that it is evaluated once.
+    """
+    failures: list[Failure] = []
 
-        return begin
+    def start(turns: Sequence[Job]) -> Start:
+        return lambda place: _in_turn(turns, place, players, writer, kept, failures)
 
-    failures = []
-    for finished in run_many((start(number) for number in range(len(jobs))), players.places, players.engine):
-        job, taker = jobs[finished.number], takers.pop(finished.number)
+    for finished in run_many(map(start, in_turns(jobs) if players.places > 1 else [jobs]), players.places, players.engines):
         if finished.error is not None:
-            failures.append(Failure(job, str(finished.error)))
+            raise finished.error
+    return failures
+
+
+def in_turns(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Jobs whose episodes begin with the same prompt, together; task by task. Memory that changes on the way comes last."""
+    turns: dict[tuple[str, Hashable], list[Job]] = {}
+    for job in jobs:
+        c = job.condition
+        turns.setdefault((job.task.id, (c.k, c.bank, c.diversity) if c.remembers else None), []).append(job)
+    tasks = {job.task.id: number for number, job in reversed([*enumerate(jobs)])}
+    together = sorted(turns.items(), key=lambda item: tasks[item[0][0]])
+    return [sorted(held, key=lambda job: job.condition.memory == "dynamic") for _, held in together]
+
+
+def _in_turn(jobs: Sequence[Job], place: int, players: Players, writer: Writer, kept: Kept, failures: list[Failure]) -> Course:
+    """Episodes one after the other at a place, each kept as soon as it is over. Raises EdgexpError where nothing can go on."""
+    trajectory = None
+    for job in jobs:
+        taker = _Taker(partial(players.read, job))
+        try:
+            trajectory = yield from players.episode(place, job, taker)
+        except EdgexpError as error:
+            failures.append(Failure(job, str(error)))
             continue
         players.check(job)
         row = taker.row(job, writer.know(players.setup(job)), players.places)
         writer.add(row, taker.memories)
         kept(row)
-    return failures
+    return trajectory
 
 
 @dataclass

@@ -100,6 +100,41 @@ def test_several_sequences_in_one_batch_are_as_alone(engine, prompt):
         engine.free(sequence)
 
 
+def test_sequences_with_cells_of_their_own_run_together_where_they_are_equally_long(model, engine, prompt):
+    """One batch for each length that is pending; the logits are those of a sequence alone."""
+    extras = ([10, 11, 12], [20], [30, 31, 32], [40, 41, 42, 43], [50])
+    with Engine(model, context=6 * 256, slots=6, apart=True) as apart:
+        first = apart.new()
+        first.append(prompt)
+        apart.evaluate([first])
+        together = [apart.fork(first) for _ in extras]
+        for sequence, extra in zip(together, extras, strict=True):
+            sequence.append(extra)
+        before = apart.counters.calls, apart.counters.evaluated
+        apart.evaluate(together)
+        assert (apart.counters.calls - before[0], apart.counters.evaluated - before[1]) == (3, 12)
+        for sequence, extra in zip(together, extras, strict=True):
+            alone = engine.new()
+            alone.append([*prompt, *extra])
+            engine.evaluate([alone])
+            np.testing.assert_allclose(sequence.logits, alone.logits, atol=0.3)  # as above
+            engine.free(alone)
+
+
+def test_who_has_no_cells_left_does_not_keep_the_others_from_theirs(model, prompt):
+    with Engine(model, context=2 * 256, slots=2, apart=True) as apart:
+        fits, full = apart.new(), apart.new()
+        fits.append(prompt)
+        full.append(prompt)
+        apart.evaluate([fits, full])
+        full.append([7] * 300)
+        fits.append([7])
+        with pytest.raises(ContextFull):
+            apart.evaluate([full, fits])
+        assert fits.logits is not None and fits.evaluated == len(prompt) + 1
+        assert full.logits is None and full.evaluated == len(prompt)
+
+
 def slowly(engine, sequence, continuation):
     """Log-probabilities of a continuation, token by token, and each in a batch of its own."""
     scores, fork = [], engine.fork(sequence)

@@ -50,7 +50,7 @@ class Remembering(Scripted):
 class ToyPlayers:
     """Scripted players at three places."""
 
-    places, engine = 3, None
+    places, engines = 3, ()
 
     def __init__(self, suite, seconds=0.0, sha="0" * 64):
         self.suite, self.seconds, self.sha = suite, seconds, sha

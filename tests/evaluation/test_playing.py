@@ -1,0 +1,129 @@
+"""In which order episodes are played, and what they share; with the default model, tokens are counted."""
+
+import pytest
+from result_samples import SETUP
+from toys import Counting
+
+from edgexp.agent import play
+from edgexp.engine import tuning
+from edgexp.errors import EdgexpError
+from edgexp.evaluation import models
+from edgexp.evaluation.evaluate import Watch, Wishes, evaluate
+from edgexp.evaluation.playing import Job, in_turns, play_all
+from edgexp.evaluation.results import Header, Writer, read
+from edgexp.evaluation.suite import Condition, Suite, Tasks
+from edgexp.policies import Scripted
+from edgexp.trajectory import Task
+
+CONDITIONS = (
+    Condition("plain"),
+    Condition("two", k=2),
+    Condition("two, dynamic", k=2, memory="dynamic"),
+    Condition("four", k=4),
+    Condition("foreign", k=2, bank="mismatched"),
+    Condition("two, valid", k=2, actions="admissible"),
+    Condition("nothing found", k=2, bank="empty"),
+    Condition("off", k=2, memory="off", actions="admissible"),
+    Condition("spread", k=2, diversity=0.5),
+)
+
+
+def jobs(conditions=CONDITIONS, tasks=2):
+    entry = Tasks("counting", ("train",))
+    drawn = [Task(f"counting/train/{n}", "counting", "train", "count") for n in range(tasks)]
+    return [Job(condition, entry, task) for condition in conditions for task in drawn]
+
+
+def test_who_begins_with_the_same_prompt_is_played_in_turn():
+    turns = [[job.condition.name for job in turn] for turn in in_turns(jobs())]
+    once = [["plain", "nothing found", "off"], ["two", "two, valid", "two, dynamic"], ["four"], ["foreign"], ["spread"]]
+    assert turns == once * 2
+    assert [{job.task.id for job in turn} for turn in in_turns(jobs())] == [{"counting/train/0"}] * 5 + [{"counting/train/1"}] * 5
+
+
+def test_every_job_is_in_one_turn():
+    every = jobs(tasks=7)
+    assert sorted(job.key for turn in in_turns(every) for job in turn) == sorted(job.key for job in every)
+    assert in_turns([]) == []
+
+
+def suite(*conditions):
+    tasks = Tasks("household", ("dev",), number=2, steps=2)
+    return Suite(conditions, context=2048, tasks=(tasks,))
+
+
+PLAIN = (Condition("free"), Condition("valid", actions="admissible"), Condition("other", actions="admissible", repeats=1))
+
+
+def played(folder, parallel, monkeypatch, cores):
+    monkeypatch.setattr(tuning, "cores", lambda: cores)
+    made, plain = [], models.ModelPlayers.__init__
+
+    def opened(self, *args, **kwargs):
+        plain(self, *args, **kwargs)
+        made.append(self)
+
+    monkeypatch.setattr(models.ModelPlayers, "__init__", opened)
+    evaluate("toy", suite(*PLAIN), folder, Wishes(parallel), Watch())
+    monkeypatch.undo()
+    return {row.key: row for row in read(folder).rows}, made[0].engines
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_prompt_is_evaluated_once_for_all_who_begin_with_it(tmp_path, monkeypatch, policy_path, cores):
+    """One at a time, conditions come one after the other. With more places each task is a turn: its first episode pays for the prompt."""
+    alone, [engine] = played(tmp_path / "1", 1, monkeypatch, cores)
+    together, engines = played(tmp_path / "2", 2, monkeypatch, cores)
+    assert len(engines) == cores
+    assert [key[0] for key in alone] == ["free"] * 2 + ["valid"] * 2 + ["other"] * 2
+    for task in {task for _, task in alone}:
+        rows = [together[condition.name, task] for condition in PLAIN]
+        own = [row.tokens.evaluated - row.tokens.generated for row in rows]
+        assert own[0] > rows[0].tokens.prompt // 4 and max(own[1:]) < rows[0].tokens.prompt // 2
+        assert [row.tokens.prompt for row in rows] == [alone[condition.name, task].tokens.prompt for condition in PLAIN]
+        assert all(row.parallel == 2 for row in rows)
+    assert sum(e.counters.evaluated for e in engines) < engine.counters.evaluated
+
+
+@pytest.mark.parametrize(("places", "cores", "threads", "engines"), [(1, 8, 1, 1), (8, 2, 1, 2), (2, 8, 1, 2), (8, 8, 4, 2), (8, 2, 4, 1)])
+def test_engines_are_as_many_as_keep_the_cores_busy(places, cores, threads, engines):
+    assert models.engines_for(places, cores, threads) == engines
+
+
+class Toys:
+    """Scripted episodes; some cannot begin, and the bank is not what it was after others."""
+
+    places, engines = 2, ()
+
+    def __init__(self, unborn=(), spoilt=()):
+        self.unborn, self.spoilt = unborn, spoilt
+
+    def episode(self, place, job, watch):
+        if job.condition.name in self.unborn:
+            raise EdgexpError("cannot begin")
+        return play(Counting(), job.task, Scripted(["add one"]), watch=watch)
+
+    def read(self, job, ids):
+        return []
+
+    def setup(self, job):
+        return SETUP
+
+    def check(self, job):
+        if job.condition.name in self.spoilt:
+            raise EdgexpError("the bank was changed")
+
+
+def test_an_episode_that_cannot_begin_does_not_keep_the_next_of_its_turn(tmp_path):
+    with Writer(tmp_path, Header("toy", {}, {})) as writer:
+        kept = []
+        failures = play_all(jobs(tasks=1), Toys(unborn=["plain", "four"]), writer, kept.append)
+    assert sorted((f.job.condition.name, f.reason) for f in failures) == [("four", "cannot begin"), ("plain", "cannot begin")]
+    assert len(kept) == len(CONDITIONS) - 2 and {"nothing found", "off"} <= {row.condition for row in kept}
+
+
+def test_a_bank_that_changed_under_way_ends_the_evaluation(tmp_path):
+    kept = []
+    with Writer(tmp_path, Header("toy", {}, {})) as writer, pytest.raises(EdgexpError, match="the bank was changed"):
+        play_all(jobs(tasks=1), Toys(spoilt=["two, valid"]), writer, kept.append)
+    assert "two" in {row.condition for row in kept} and "two, valid" not in {row.condition for row in kept}
