@@ -1,5 +1,6 @@
 """Is what a bank gives for a task about the same thing? Measured without a model: of the retrieved episodes, how many share the task's
-type, its object, its receptacle; by the task once (static), by the course of an expert's episode (dynamic), and by chance.
+type, its object, its receptacle; by the task once (static), by the course of an expert's episode (dynamic), and by chance. Where tasks have
+groups, also among the episodes of the task's own group, which is what a `matched` bank gives.
 
 Relevance here is likeness of tasks, not usefulness: whether a memory helps is for `edgexp eval` to say.
 """
@@ -21,6 +22,8 @@ from edgexp.rollout import run
 from edgexp.trajectory import Provenance, Task, Trajectory
 
 TYPE = "task type"
+OWN = ", own group"
+"""Ends the names of ways that look at episodes of the task's group only."""
 Progress = Callable[[int, int], None]
 
 
@@ -59,25 +62,36 @@ def measure(bank: Bank, environment: Environment, tasks: Sequence[Task], k: int 
     Dynamic retrieval follows the episode of the environment's expert, and is left out where there is none.
     """
     filters = Filters(environment=environment.name)
-    held = [(t.task.id, aspects_of(t.task, t.goal)) for t in bank.each(filters)]
+    held = [(t.task, aspects_of(t.task, t.goal)) for t in bank.each(filters)]
     if not held or not tasks:
         what = f"the bank {bank.path} holds no episode of {environment.name}" if tasks else "there is no task"
         raise EdgexpError(f"retrieval cannot be measured: {what}")
     modes: tuple[Literal["static", "dynamic"], ...] = ("static", "dynamic") if isinstance(environment, HasExpert) else ("static",)
-    shares: dict[str, list[dict[str, float]]] = {name: [] for name in (*modes, "chance")}
+    scopes = ("", OWN) if _grouped(tasks, [task for task, _ in held]) else ("",)
+    shares: dict[str, list[dict[str, float]]] = {name + scope: [] for scope in scopes for name in (*modes, "chance")}
     counts = dict.fromkeys(shares, 0)
     for number, task in enumerate(tasks):
         episode = _episode(environment, task)
         wanted = aspects_of(task, episode.goal)
-        for mode in modes:
-            found = [aspects_of(t.task, t.goal) for t in _retrieved(Retriever(bank, k=k, mode=mode, filters=filters), episode)]
-            shares[mode].append(_alike(wanted, found))
-            counts[mode] += len(found) // k
-        shares["chance"].append(_alike(wanted, [aspects for identity, aspects in held if identity != task.id]))
+        for scope in scopes:
+            group = task.group if scope else None
+            for mode in modes:
+                retriever = Retriever(bank, k=k, mode=mode, filters=msgspec.structs.replace(filters, group=group))
+                found = [aspects_of(t.task, t.goal) for t in _retrieved(retriever, episode)]
+                shares[mode + scope].append(_alike(wanted, found))
+                counts[mode + scope] += len(found) // k
+            others = [aspects for other, aspects in held if other.id != task.id and group in (None, other.group)]
+            shares["chance" + scope].append(_alike(wanted, others))
         progress(number + 1, len(tasks))
     kinds = tuple(dict.fromkeys(kind for one in shares["chance"] for kind in one))
     ways = tuple(Way(name, _means(kinds, of), counts[name]) for name, of in shares.items())
     return Quality(environment.name, len(tasks), bank.fingerprint(), len(held), bank.encoder_name, k, kinds, ways)
+
+
+def _grouped(tasks: Sequence[Task], held: Sequence[Task]) -> bool:
+    """Whether every task is of one of several groups, of which the bank holds an episode of another task."""
+    several = len({task.group for task in held}) > 1
+    return several and all(any(t.group == task.group and t.id != task.id for t in held) for task in tasks)
 
 
 def aspects_of(task: Task, goal: str) -> dict[str, str]:

@@ -82,7 +82,8 @@ def test_retrieval_is_measured_with_the_banks_encoder(edgexp: Edgexp, results: P
     assert edgexp("collect", "household", "-n", 12, "--bank", bank).returncode == 0
     done = edgexp("report", results, "--retrieval", bank, "--json")
     ways = json.loads(done.stdout)["retrieval"][0]["ways"]
-    assert [way["name"] for way in ways] == ["static", "dynamic", "chance"]
+    names = ["static", "dynamic", "chance"]
+    assert [way["name"] for way in ways] == [*names, *(f"{name}, own group" for name in names)]
     assert ways[0]["shares"]["task type"]["mean"] > ways[2]["shares"]["task type"]["mean"]
     assert edgexp("collect", "worlds", "-n", 2, "--bank", tmp_path / "worlds").returncode == 0
     done = edgexp("report", results, "--retrieval", tmp_path / "worlds", "--markdown")

@@ -8,7 +8,7 @@ from bank_samples import WordEncoder
 from report_samples import collect
 from toys import Counting
 
-from edgexp.bank import Bank
+from edgexp.bank import Bank, Filters
 from edgexp.environments.household import Household
 from edgexp.errors import EdgexpError
 from edgexp.evaluation.retrieval_quality import TYPE, aspects_of, measure
@@ -38,13 +38,35 @@ def test_static_and_chance_are_what_counting_by_hand_gives(bank: Bank) -> None:
         static.append(sum(r.trajectory.task.type == task.type for r in found) / 2)
         chance.append(sum(kind == task.type for kind, _ in goals) / len(goals))
     ways = {way.name: way for way in quality.ways}
-    assert list(ways) == ["static", "dynamic", "chance"] and quality.aspects == (TYPE, "object", "receptacle")
+    assert list(ways)[:3] == ["static", "dynamic", "chance"] and quality.aspects == (TYPE, "object", "receptacle")
     assert ways["static"].shares[TYPE].mean == pytest.approx(sum(static) / 6)
     assert ways["chance"].shares[TYPE].mean == pytest.approx(sum(chance) / 6)
     assert ways["static"].retrievals == 6 and ways["dynamic"].retrievals > 12
     assert ways["static"].shares[TYPE].mean > ways["chance"].shares[TYPE].mean
     mean = ways["static"].shares[TYPE]
     assert 0 <= mean.low <= mean.mean <= mean.high <= 1
+
+
+def test_a_matched_bank_is_measured_among_the_tasks_own_group(bank: Bank) -> None:
+    household, tasks = Household(), list(Household().tasks("dev")[:6])
+    ways = {way.name: way for way in measure(bank, household, tasks, k=2).ways}
+    assert list(ways)[3:] == ["static, own group", "dynamic, own group", "chance, own group"]
+    found, chance = [], []
+    for task in tasks:
+        start = household.reset(task)
+        own = [t.task for t in bank.each(Filters(group=task.group))]
+        recalled = Retriever(bank, k=2, filters=Filters(group=task.group)).recall(task, start.goal, start.observation).recalled
+        found.append(sum(r.trajectory.task.type == task.type for r in recalled) / 2)
+        chance.append(sum(other.type == task.type for other in own) / len(own))
+    assert ways["static, own group"].shares[TYPE].mean == pytest.approx(sum(found) / 6)
+    assert ways["chance, own group"].shares[TYPE].mean == pytest.approx(sum(chance) / 6)
+    assert ways["chance, own group"].shares[TYPE].mean > ways["chance"].shares[TYPE].mean
+
+
+def test_a_bank_without_a_tasks_group_is_measured_as_a_whole(bank: Bank, tmp_path: Path) -> None:
+    with Bank.open(tmp_path / "easy", WordEncoder()) as easy:
+        easy.add([t for t in bank.each() if t.task.group == "easy"])
+        assert [way.name for way in measure(easy, Household(), Household().tasks("dev")[:4]).ways] == ["static", "dynamic", "chance"]
 
 
 def test_a_task_of_the_bank_does_not_find_itself(bank: Bank) -> None:
