@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 @click.command("eval")
 @click.argument("suite")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: results/SUITE in edgexp's home]")
-@click.option("--parallel", type=click.IntRange(1, 64), default=1, show_default=True, help="Episodes to play at once.")
+@click.option("--parallel", type=click.IntRange(1, 64), default=1, show_default=True,
+              help="Episodes to play at once; a number of the order of the cores is a good one.")
 @click.option("-n", "--number", type=click.IntRange(1), default=None, help="Tasks of each split and group, in place of the suite's.")
 @click.option("--only", multiple=True, metavar="CONDITION", help="Play only this condition (may be given again).")
 @click.option("--model", "models", multiple=True, metavar="NAME=FILE", help="The GGUF, or another name, of a model that the suite names.")
