@@ -93,6 +93,14 @@ def test_a_curve_by_k_begins_with_the_same_model_without_memory() -> None:
         ("toy, static, valid actions", [(0, 0), (1, 1), (4, 2)])]  # fmt: skip
 
 
+@pytest.mark.parametrize(("plain", "start"), [([], 3), ([(a_setup("plain"), "----")], 0)])
+def test_an_empty_bank_is_no_memory_where_the_model_was_not_played_without(plain: list, start: int) -> None:
+    empty, other = memory("empty", 2, "empty"), memory("other", 2, "empty", model="other")
+    played = [*plain, (memory("k1", 1), "+---"), (empty, "+++-"), (other, "++++")]
+    curves = [curve for curve in series.by_k(figures.count(results_of(*played))) if curve.column.endswith("all")]
+    assert [[(k, share.won) for k, share in curve.points] for curve in curves] == [[(0, start), (1, 1)]]
+
+
 def test_players_that_differ_in_how_they_act_are_not_one_curve() -> None:
     played = [(a_setup("plain", repeats=1), "++++"), (memory("k2", 2), "----"), (memory("k2 no circles", 2, repeats=1), "+---"),
               (memory("free", 2, actions="free"), "++--"), (memory("free k4", 4, actions="free"), "+++-")]  # fmt: skip

@@ -42,7 +42,7 @@ def by_k(curves: Sequence[Series], key: str) -> Plot:
     title = "Success by K, the number of retrieved trajectories"
     if not curves:
         return Plot(f"{key}-k", title, "Left out: it needs two conditions that differ in K only (one of them may be without memory).")
-    return _curves(f"{key}-k", title, INTERVALS, curves, "K")
+    return _curves(f"{key}-k", title, f"{INTERVALS} K=0 is no memory, or an empty bank.", curves, "K")
 
 
 def by_size(curves: Sequence[Series], key: str) -> Plot:

@@ -37,7 +37,7 @@ def remembers(setup: Setup) -> bool:
 
 
 def by_k(figures: Figures) -> list[Series]:
-    """Success by the number of retrieved trajectories; the same model without memory is the curve's beginning."""
+    """Success by the number of retrieved trajectories; the same model without memory, or with an empty bank, is the curve's beginning."""
 
     def family(setup: Setup) -> Hashable:
         return _player(setup), setup.memory, setup.every, setup.diversity, setup.bank
@@ -45,7 +45,10 @@ def by_k(figures: Figures) -> list[Series]:
     def name(setup: Setup) -> str:
         return f"{setup.model}, {setup.memory}{acting(setup)}" + ("" if setup.bank == "matched" else f", bank {setup.bank}")
 
-    return _curves(figures, family, lambda setup: setup.k, name, 0, lambda setup: setup.bank not in BAD)
+    def bare(setup: Setup) -> bool:
+        return not remembers(setup) or setup.bank == "empty"  # the prompts are the same
+
+    return _curves(figures, family, lambda setup: setup.k, name, 0, lambda setup: setup.bank not in BAD, bare)
 
 
 def by_bank(figures: Figures) -> list[Series]:
@@ -88,17 +91,17 @@ def bank_sizes(header: Header) -> dict[str, int]:
 
 def _curves(
     figures: Figures, family: Callable[[Setup], Hashable], x: Callable[[Setup], X], name: Callable[[Setup], str], without: X,
-    keep: Callable[[Setup], bool] = lambda _: True,
+    keep: Callable[[Setup], bool] = lambda _: True, bare: Callable[[Setup], bool] = lambda setup: not remembers(setup),
 ) -> list[Series]:
-    """A curve for every column and every family with two points or more."""
+    """A curve for every column and every family with two points or more; it begins, at `without`, with who is `bare`."""
     curves = []
     for column in figures.columns:
         met = [(setup, line) for line in figures.lines if column.key in line.shares and (setup := _setup(line, column))]
-        bare = {_player(setup): line for setup, line in met if not remembers(setup)}
+        plain = {_player(setup): line for setup, line in sorted(met, key=lambda one: not remembers(one[0])) if bare(setup)}
         families: dict[Hashable, tuple[Setup, dict[X, Line]]] = {}
         for setup, line in met:
             if remembers(setup) and keep(setup):
-                start = {without: bare[_player(setup)]} if _player(setup) in bare else {}
+                start = {without: plain[_player(setup)]} if _player(setup) in plain else {}
                 families.setdefault(family(setup), (setup, start))[1][x(setup)] = line
         for setup, found in families.values():
             if len(found) > 1:
