@@ -154,6 +154,12 @@ def test_conditions_of_several_folders_keep_apart(sample: Results) -> None:
     assert data["conditions"][0]["name"] == "results: frozen"
 
 
+def test_what_no_folder_can_draw_is_said_once(sample: Results) -> None:
+    pytest.importorskip("matplotlib", reason="the plots need the extra `report`")
+    once, thrice = (build(Material([sample] * count)).count("Left out: it needs") for count in (1, 3))
+    assert once == thrice > 0
+
+
 def test_trainings_and_retrieval_are_shown_where_given(sample: Results, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the plots need the extra `report`")
     from test_report_training import write_log, write_record
