@@ -340,18 +340,18 @@ def test_engines_work_at_the_same_time():
 
 def test_an_engine_that_fails_ends_the_run_after_the_others_are_out_of_theirs():
     """Whoever called closes the engines next: none may be in use then."""
-    slow = Shared()
+    slow, entered = Shared(), threading.Event()
 
     class Failing(ToyEngine):
         def evaluate(self, sequences):
-            while not slow.inside:
-                time.sleep(0.001)
+            entered.wait(20)
             raise EdgexpError("code -3")
 
     plain = ToyEngine.evaluate
 
     def linger(sequences):
         slow.inside = True
+        entered.set()
         time.sleep(0.2)
         plain(slow, sequences)
         slow.inside = False
