@@ -62,7 +62,7 @@ def library() -> str:
     return f"usearch {version('usearch')}"
 
 
-def write(path: Path, matrix: Matrix, old: tuple[Path, Seal] | None, progress: Progress | None = None) -> Filled:
+def write_graph(path: Path, matrix: Matrix, old: tuple[Path, Seal] | None, progress: Progress | None = None) -> Filled:
     """Save a graph over the whole matrix, adding to the `old` one, just checked, where there is one: a quarter millisecond a vector.
 
     What is saved is a graph of no vectors when it does not find what is there to be found.

@@ -94,7 +94,7 @@ class Index:
                 if not self._store.count_vectors(self._encoder, self.kind):
                     self.discard()
                     return True
-                self._shelf.publish("vectors", "", lambda path: matrix.write(path, self._store.vectors(self._encoder, self.kind)))
+                self._shelf.publish("vectors", "", lambda path: matrix.write_matrix(path, self._store.vectors(self._encoder, self.kind)))
             self.remap()
             self._extend_graph(progress)
         except OSError as error:
@@ -128,7 +128,7 @@ class Index:
         if len(whole.after(self._tried)) <= self._exact_limit:
             return
         old = self._shelf.newest("graph", graph.library())[0] if self._graph else None
-        self._shelf.publish("graph", graph.library(), lambda path: graph.write(path, whole, old, progress))
+        self._shelf.publish("graph", graph.library(), lambda path: graph.write_graph(path, whole, old, progress))
         self.remap()
 
 

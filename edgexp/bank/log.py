@@ -11,7 +11,7 @@ from edgexp.bank.records import Episode, Recall, Weighed
 from edgexp.bank.schema import Database
 from edgexp.errors import UsageError
 
-_COLUMNS = "run, environment, task_id, trajectory, success, score, model, created"
+_LOG_COLUMNS = "run, environment, task_id, trajectory, success, score, model, created"
 
 
 def write(database: Database, episode: Episode) -> str:
@@ -19,7 +19,7 @@ def write(database: Database, episode: Episode) -> str:
     e, identity = episode, "e" + secrets.token_hex(4)
     values = (identity, e.run, e.environment, e.task_id, e.trajectory, e.success, e.score, e.model, e.created)
     with database.transaction():
-        number = database.insert(f"INSERT INTO episode (id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        number = database.insert(f"INSERT INTO episode (id, {_LOG_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         for recall in e.recalls:
             database.execute("INSERT INTO recall VALUES (?, ?, ?, ?)", (number, recall.step, recall.query, recall.seconds))
             for rank, hit in enumerate(recall.hits, 1):
@@ -30,7 +30,7 @@ def write(database: Database, episode: Episode) -> str:
 
 def read(database: Database, prefix: str) -> Episode:
     """The episode whose id begins with `prefix`, with its recalls. Raises UsageError when there is not exactly one."""
-    sql = f"SELECT number, id, {_COLUMNS} FROM episode WHERE id >= ? AND id < ? ORDER BY id LIMIT 2"
+    sql = f"SELECT number, id, {_LOG_COLUMNS} FROM episode WHERE id >= ? AND id < ? ORDER BY id LIMIT 2"
     found = database.rows(sql, (prefix, prefix + "\U0010ffff"))
     if len(found) != 1:
         which = "more than one episode" if found else "no episode"
@@ -45,7 +45,7 @@ def read(database: Database, prefix: str) -> Episode:
 
 def recent(database: Database, limit: int) -> list[Episode]:
     """The latest episodes, the newest first, without their recalls."""
-    rows = database.rows(f"SELECT id, {_COLUMNS} FROM episode ORDER BY number DESC LIMIT ?", (limit,))
+    rows = database.rows(f"SELECT id, {_LOG_COLUMNS} FROM episode ORDER BY number DESC LIMIT ?", (limit,))
     return [_episode(identity, values, ()) for identity, *values in rows]
 
 
@@ -59,5 +59,5 @@ def _hits(database: Database, number: int, step: int) -> tuple[Weighed, ...]:
 
 
 def _episode(identity: str, values: list[object], recalls: tuple[Recall, ...]) -> Episode:
-    fields = dict(zip(_COLUMNS.split(", "), values, strict=True))
+    fields = dict(zip(_LOG_COLUMNS.split(", "), values, strict=True))
     return msgspec.convert({**fields, "id": identity, "recalls": recalls}, Episode, strict=False)

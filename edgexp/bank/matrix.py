@@ -98,7 +98,7 @@ class Delta:
         self._count = count
 
 
-def write(path: Path, pieces: Iterable[tuple["NDArray[np.int64]", "NDArray[np.float16]"]]) -> Filled:
+def write_matrix(path: Path, pieces: Iterable[tuple["NDArray[np.int64]", "NDArray[np.float16]"]]) -> Filled:
     """Fill a file with `pieces` of rows and vectors, of which there must be at least one. Raises OSError."""
     import numpy as np
 

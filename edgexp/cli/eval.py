@@ -51,11 +51,11 @@ def eval(suite: str, out: Path | None, parallel: int, number: int | None, only: 
 
 
 def _eval(name: str, suite: "Suite", folder: Path, wishes: "Wishes", as_json: bool) -> None:
-    from edgexp.cli.evaluating import show_results, watching
+    from edgexp.cli.evaluating import show_results, watch_evaluation
     from edgexp.evaluation.evaluate import evaluate
 
     try:
-        with watching(as_json) as watch:
+        with watch_evaluation(as_json) as watch:
             done = evaluate(name, suite, folder, wishes, watch)
     except KeyboardInterrupt:
         say(f"interrupted; the episodes that had ended are kept in {folder}, and the same command goes on")

@@ -20,13 +20,13 @@ from edgexp.evaluation.statistics import Change, Share
 
 
 @contextmanager
-def watching(as_json: bool) -> Iterator[Watch]:
+def watch_evaluation(as_json: bool) -> Iterator[Watch]:
     """Watchers that draw on standard error; with `as_json`, every row also goes to standard output as a line."""
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(),
                TextColumn("{task.fields[note]}", style="dim"), TimeRemainingColumn())
     # Episodes take a minute or so: the default window of 30 seconds would never see two of them end.
     bars = Progress(*columns, console=Console(stderr=True), speed_estimate_period=1e9, transient=True)
-    shown = _Bars(bars, as_json)
+    shown = _EvaluationBars(bars, as_json)
     try:
         yield Watch(say if as_json else shown.say, shown.filling, shown.planned, shown.opened, shown.kept)
     finally:
@@ -34,7 +34,7 @@ def watching(as_json: bool) -> Iterator[Watch]:
             bars.stop()
 
 
-class _Bars:
+class _EvaluationBars:
     """One bar for filling each bank, one for the episodes."""
 
     def __init__(self, bars: Progress, as_json: bool):

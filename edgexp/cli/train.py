@@ -50,10 +50,10 @@ def train(recipe: str, out: Path | None, bank: Path | None, changes: tuple[str, 
 
 
 def _train(folder: Path, name: str, recipe: "Recipe", fresh: bool, gpu_layers: int, as_json: bool) -> None:
-    from edgexp.cli.training import watching
+    from edgexp.cli.training import watch_training
     from edgexp.training.train import train
 
-    with watching(as_json) as watch:
+    with watch_training(as_json) as watch:
         adapter = train(folder, name, recipe, watch, fresh=fresh, rollouts=_rollouts(recipe, watch, gpu_layers))
     say(f"adapter: {adapter}\nnext: edgexp export {adapter} --name {name}")
 
@@ -71,10 +71,10 @@ def _rollouts(recipe: "Recipe", watch: "Watchers", gpu_layers: int) -> "Rollouts
 def _dry_run(recipe: "Recipe", as_json: bool) -> None:
     import json
 
-    from edgexp.cli.training import watching
+    from edgexp.cli.training import watch_training
     from edgexp.training.train import build_for, find_base
 
-    with watching(as_json) as watch:
+    with watch_training(as_json) as watch:
         built, _, _ = build_for(recipe, find_base(recipe), watch)
     if as_json:
         click.echo(json.dumps(built.statistics()))

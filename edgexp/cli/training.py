@@ -12,21 +12,21 @@ from edgexp.training.train import Watchers
 
 
 @contextmanager
-def watching(as_json: bool) -> Iterator[Watchers]:
+def watch_training(as_json: bool) -> Iterator[Watchers]:
     """Watchers that draw on standard error; with `as_json` they write every event as a line on standard output instead."""
     if as_json:
         yield Watchers(event=lambda event: click.echo(events.encode(event).decode(), nl=False))
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}", style="dim"),
                TimeRemainingColumn())
-    bars = _Bars(Progress(*columns, console=Console(stderr=True)))
+    bars = _TrainingBars(Progress(*columns, console=Console(stderr=True)))
     try:
         yield bars.watchers
     finally:
         bars.close()
 
 
-class _Bars:
+class _TrainingBars:
     """One bar a stage."""
 
     def __init__(self, bars: Progress):

@@ -43,13 +43,13 @@ def finish(run: Run, job: Job, folder: Path, step: int, say: Callable[[str], Non
     sha256 = hashlib.sha256(data).hexdigest()
     learner = backend.load(folder, job.recipe, say)
     trained: Precision = "nf4" if learner.four_bit else learner.precision
-    _write(run.adapter / AS_TRAINED, learner, tensors, samples, _origin(record, trained, sha256))
+    _write_answers(run.adapter / AS_TRAINED, learner, tensors, samples, _origin(record, trained, sha256))
     size = learner.size
     del learner
     backend.free()
     exact: backend.Precision = "f32" if weights.roomy(size, backend.device()) else "bf16"
     learner = backend.load_exact(_merged_into(job, folder, say), job.recipe, exact)
-    said = _write(run.adapter, learner, tensors, samples, _origin(record, exact, sha256))
+    said = _write_answers(run.adapter, learner, tensors, samples, _origin(record, exact, sha256))
     return {f"{record.held_out[0].removeprefix('valid-')} in {exact}": measure.scores(samples, said)}
 
 
@@ -75,7 +75,7 @@ def _origin(record: prepared.Dataset, precision: Precision, sha256: str) -> Orig
     return Origin(precision, sha256, record.template, record.reference)
 
 
-def _write(folder: Path, learner: backend.Learner, tensors: dict[str, Tensor], samples: prepared.Samples,
+def _write_answers(folder: Path, learner: backend.Learner, tensors: dict[str, Tensor], samples: prepared.Samples,
            origin: Origin) -> measure.Answers:
     learner.load_adapter({key: value.float() for key, value in tensors.items()})
     said = measure.ask(learner, samples)

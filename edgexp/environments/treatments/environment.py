@@ -31,7 +31,7 @@ _ROOM = "in the middle of a room"
 """What the first observation says in every home."""
 _SCENES = 64
 """Scenes of a home that can be told apart."""
-_SEEDS = 2_000_000_000
+_TASK_SEEDS = 2_000_000_000
 """Seeds of rooms begin here: far above those of `household`, so that no room of its test tasks is ever trained on."""
 _TRIES = 997
 """Seeds of rooms tried for a scene, each this far from the one before, until one has the appliance."""
@@ -51,7 +51,7 @@ class Treatments(Housed, SceneEnvironment):
     def scene(self, task: Task) -> Scene:
         """The scene of a task. Raises UsageError when it is not one of this environment's tasks."""
         house, number = self.place(task)
-        return treated(home(house), _SEEDS + house * _SCENES + number)
+        return treated(home(house), _TASK_SEEDS + house * _SCENES + number)
 
     def reset(self, task: Task) -> Start:
         """As in `household`, but that the first observation names the home. Raises EdgexpError where the task is none of these."""

@@ -30,7 +30,7 @@ APPLIANCES = (
 _ROOMS = (60, 25, 15)
 """How many treatments of a hundred are done in each kind of room."""
 
-_SEEDS = 3_000_000_000
+_HOME_SEEDS = 3_000_000_000
 """Seeds of homes begin here: above those of worlds and of their scenes."""
 _FIRST_NAME = 4_000
 """Names up to here are those of the houses of `worlds`."""
@@ -46,7 +46,7 @@ class Home(msgspec.Struct, frozen=True):
 @lru_cache(maxsize=4096)
 def home(number: int) -> Home:
     """Home `number`, from 0 to some thousands."""
-    draw = Draw(_SEEDS + number)
+    draw = Draw(_HOME_SEEDS + number)
     appliance = draw.one(APPLIANCES[draw.weighed(_ROOMS)])
     verb = words.Lexicon(draw).some(_VERBS, 1, invented=_INVENTED)[0]
     return Home(words.name(_FIRST_NAME + number), Way(verb, _participle(verb), appliance))

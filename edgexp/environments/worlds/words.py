@@ -9,48 +9,48 @@ from collections.abc import Iterator, Sequence
 from edgexp.environments.household.generator import Draw
 
 
-def _words(text: str) -> tuple[str, ...]:
+def _split(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-TAKE = _words("take fetch grab lift pick gather collect claim get draw")
-FROM = _words("from off")
-PUT = _words("put set lay place move rest leave drop park")
-ON = _words("on in by to")
-SAY = _words("say call sing hum chant")
-WITH = _words("with under over against")
+TAKE = _split("take fetch grab lift pick gather collect claim get draw")
+FROM = _split("from off")
+PUT = _split("put set lay place move rest leave drop park")
+ON = _split("on in by to")
+SAY = _split("say call sing hum chant")
+WITH = _split("with under over against")
 
-HAND = _words(
+HAND = _split(
     "press rub wind fold brush pull push squeeze roll dip turn spin wave hit point stroke poke pat blow kick touch hook lock mark "
     "nail smooth trace trim lean rock cross count cover twist tap shake stir knock swing"
 )
 """What hands can do to an appliance, to a lid, or to a thing with an appliance or tool."""
 
-ROOMS = _words(
+ROOMS = _split(
     "kitchen cellar attic garden hall study bedroom bathroom workshop pantry yard tower chapel studio garage stable library office porch "
     "lounge nursery gallery barn dairy laundry parlour"
 )
 
-STORAGE = _words("shelf drawer table desk box chest rack bench stool counter safe closet chair niche hamper trunk basket bin cabinet crate")
+STORAGE = _split("shelf drawer table desk box chest rack bench stool counter safe closet chair niche hamper trunk basket bin cabinet crate")
 """Places where things lie."""
 
-APPLIANCES = _words(
+APPLIANCES = _split(
     "kiln forge loom churn basin still mill trough wheel oven stove barrel well fountain stone pillar altar mirror bell tank tub pit "
     "spring arch ladder engine crane boiler grill column globe clock organ harp cage tent hearth vault cart boat lens prism magnet anvil"
 )
 
-TOOLS = _words(
+TOOLS = _split(
     "feather comb hammer needle ribbon sponge whistle candle rope key blade stick coin shell horn leaf ring flute chain fan bead whip "
     "wand spoon rake saw razor thread mask glove"
 )
 
-OBJECTS = _words(
+OBJECTS = _split(
     "plate apple book pen bowl vase cup pot pan jar bottle potato egg bread hat shoe shirt pillow blanket watch doll ball brick tile log "
     "plank lamp pear plum carrot onion tomato lemon peach cheese medal crown boot belt coat sock towel cloth rug map letter card photo "
     "phone pencil fork knife kettle fig nut bean bone skull mug scarf melon"
 )
 
-STATES = _words(
+STATES = _split(
     "polished painted dyed smoked pickled sealed blessed frozen roasted dried soaked tempered carved steamed weighed marked stamped "
     "hardened sweetened tuned charged warmed cooled heated cleaned bound brewed cured fired lit pressed seasoned wrapped glazed salted "
     "waxed toasted bleached gilded perfumed charmed greased laced mended plated rusted sanded tanned buttered"
@@ -69,13 +69,13 @@ GOALS = (
 )
 """How a goal may be worded. Each world keeps to one. All name the house, so that what happened there is found again."""
 
-_ONSETS = _words("br dr fl gl gr kl kr l m pl qu r sk sn str thr tr v w y z")
-_VOWELS = _words("a e i o u")
-_CODAS = _words("b d lb lm lt mp n nd r rb rn rt rv sk st x zz")
+_ONSETS = _split("br dr fl gl gr kl kr l m pl qu r sk sn str thr tr v w y z")
+_VOWELS = _split("a e i o u")
+_CODAS = _split("b d lb lm lt mp n nd r rb rn rt rv sk st x zz")
 
-_NAME_STARTS = _words("Bel Dar El Fen Gal Har Il Jor Kal Lor Mar Nor Or Pel Quin Ral Sel Tor Ul Vel Wen Yar Zan Tam")
-_NAME_MIDDLES = _words("a e i o u ba da fi go ka li mo na pa ri so ta va")
-_NAME_ENDS = _words("dar la len lin mir na nor ra ran reth rin sa tan th ton va vane wick")
+_NAME_STARTS = _split("Bel Dar El Fen Gal Har Il Jor Kal Lor Mar Nor Or Pel Quin Ral Sel Tor Ul Vel Wen Yar Zan Tam")
+_NAME_MIDDLES = _split("a e i o u ba da fi go ka li mo na pa ri so ta va")
+_NAME_ENDS = _split("dar la len lin mir na nor ra ran reth rin sa tan th ton va vane wick")
 NAMES = len(_NAME_STARTS) * len(_NAME_MIDDLES) * len(_NAME_ENDS)
 """How many houses can be told apart by name."""
 
