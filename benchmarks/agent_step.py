@@ -14,15 +14,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from edgexp.collect import expert_play, spread
 from edgexp.engine import decide, native
 from edgexp.engine.decide import Deciding
 from edgexp.engine.engine import Engine, Sequence
-from edgexp.environments import make
+from edgexp.environments.registry import make
 from edgexp.models import BASE_POLICY, resolve
-from edgexp.prompt import Renderer, first_turn, memory_text
-from edgexp.rollout import run
-from edgexp.stack import Settings, open_stack
+from edgexp.play.collecting import expert_play, spread
+from edgexp.play.rollout import run
+from edgexp.play.session import Settings, open_stack
+from edgexp.prompt.render import Renderer, first_turn, memory_text
 from edgexp.trajectory import Trajectory
 
 LIMIT = 24

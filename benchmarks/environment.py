@@ -22,11 +22,11 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from edgexp.environments.household import gamefile
-from edgexp.environments.household.engine import Game
-from edgexp.environments.household.gamefile import Templates
+from edgexp.environments.household import pddl
 from edgexp.environments.household.generator import generate
+from edgexp.environments.household.pddl import Templates
 from edgexp.environments.household.scene import GOAL_KINDS
+from edgexp.environments.household.simulator import Game
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
@@ -60,7 +60,7 @@ def made_jobs(options: argparse.Namespace, folder: Path) -> list[Job]:
     jobs = []
     for number in range(options.games + 1):
         scene, file = generate(GOAL_KINDS[number % len(GOAL_KINDS)], options.seed + number), folder / f"{number}.tw-pddl"
-        file.write_bytes(gamefile.encode(scene, PLACEHOLDER))
+        file.write_bytes(pddl.encode(scene, PLACEHOLDER))
         jobs.append(Job(scene, file, []))
     return jobs
 
@@ -87,7 +87,7 @@ def engine_rates(jobs: Sequence[Job], walks: Sequence[Sequence[str]]) -> tuple[R
     games = [Game(job.scene) for job in jobs]
 
     def load() -> int:
-        return sum(bool(Game(gamefile.read(job.file)).intro()) for job in jobs)
+        return sum(bool(Game(pddl.read(job.file)).intro()) for job in jobs)
 
     def play(admissible: bool) -> int:
         for game, commands in zip(games, walks, strict=True):

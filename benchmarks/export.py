@@ -26,10 +26,10 @@ import safetensors.numpy
 from rich.console import Console
 from rich.table import Table
 
-from edgexp.export.base import open_base
-from edgexp.export.gguf_read import open_gguf
-from edgexp.export.names import ROLES
-from edgexp.export.quantise import QUANTS
+from edgexp.export.manifest import open_base
+from edgexp.gguf.quantise import QUANTS
+from edgexp.gguf.reader import open_gguf
+from edgexp.gguf.tensor_names import ROLES
 from edgexp.models import BASE_POLICY
 
 PACKAGES = ("torch", "transformers<=5.17.0", "peft", "gguf", "sentencepiece", "protobuf", "safetensors", "accelerate")

@@ -23,14 +23,14 @@ from rich.console import Console
 from rich.table import Table
 
 from edgexp.bank import Bank, Filters, task_text
-from edgexp.bank.embed import identity, key_vectors
-from edgexp.bank.index import EXACT_LIMIT
-from edgexp.collect import expert_play, spread
+from edgexp.bank.upkeep import identity, key_vectors
+from edgexp.bank.vector_index import EXACT_LIMIT
 from edgexp.embedding import Encoder
-from edgexp.environments import make
+from edgexp.environments.registry import make
+from edgexp.play.collecting import expert_play, spread
+from edgexp.play.rollout import run
+from edgexp.play.session import open_encoder
 from edgexp.retrieval import Retriever
-from edgexp.rollout import run
-from edgexp.stack import open_encoder
 from edgexp.trajectory import Trajectory
 
 T = TypeVar("T")

@@ -66,15 +66,15 @@ def main(steps: int, trajectories: int, turns: int, memory: int, dtype: str, riv
 
 def prepare(folder: Path, count: int, memory: int) -> tuple[int, int]:
     """Samples from the household's expert, and the weights expanded; how many tokens and labels."""
-    from edgexp.collect import expert_play, spread
     from edgexp.engine.tokenizer import GGUFTokenizer
-    from edgexp.environments import make
+    from edgexp.environments.registry import make
     from edgexp.home import home
-    from edgexp.prompt import Renderer
-    from edgexp.rollout import run
-    from edgexp.template import learn
+    from edgexp.play.collecting import expert_play, spread
+    from edgexp.play.rollout import run
+    from edgexp.prompt.render import Renderer
+    from edgexp.prompt.template import learn
     from edgexp.training import prepared, recipe, train
-    from edgexp.training.job import Job, Run
+    from edgexp.training.launch import Job, Run
 
     environment = make("household")
     play = expert_play(environment)
@@ -149,8 +149,8 @@ def run_edgexp(folder: Path, steps: int, trajectories: int, dtype: str, clock: C
     """Our loop, by the recipe, over the samples in their order."""
     import msgspec
 
-    from edgexp.training import backend, events, prepared, weights
-    from edgexp.training.job import Run
+    from edgexp.training import backend, events, prepared
+    from edgexp.training.launch import Run
     from edgexp.training.loop import Loop
     from edgexp.training.plan import Plan
 
@@ -162,7 +162,7 @@ def run_edgexp(folder: Path, steps: int, trajectories: int, dtype: str, clock: C
         check=msgspec.structs.replace(job.recipe.check, checkpoint_every=1_000_000),
     )  # fmt: skip
     backend.has_unsloth()
-    place = weights.folder_of(Path(job.base.gguf), job.base.sha256, "", Path(job.cache), lambda _: None)
+    place = backend.folder_of(Path(job.base.gguf), job.base.sha256, "", Path(job.cache), lambda _: None)
     samples = prepared.read_set(folder / "data", prepared.read(folder / "data"), "train")
 
     def on(event: events.Event) -> None:
@@ -185,12 +185,12 @@ def run_trl(folder: Path, steps: int, trajectories: int, dtype: str, clock: Cloc
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from edgexp.training import prepared, weights
-    from edgexp.training.job import Run
+    from edgexp.training import backend, prepared
+    from edgexp.training.launch import Run
 
     job = Run(folder).job()
     assert job
-    place = weights.folder_of(Path(job.base.gguf), job.base.sha256, "", Path(job.cache), lambda _: None)
+    place = backend.folder_of(Path(job.base.gguf), job.base.sha256, "", Path(job.cache), lambda _: None)
     kind = {"bf16": torch.bfloat16, "f32": torch.float32}[dtype]
     lora: dict[str, Any] = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": TARGETS}
     if side == "unsloth":

@@ -14,7 +14,7 @@ from edgexp.engine.engine import Engine, Sequence
 from edgexp.engine.model import Model
 from edgexp.engine.native import Tuning
 from edgexp.errors import EdgexpError
-from edgexp.template import Template, learn
+from edgexp.prompt.template import Template, learn
 
 # Started in the background by a shell, pytest ignores Ctrl-C and its children inherit that; tests that send it need the usual behaviour.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,17 +8,17 @@ from typing import Any
 
 from bank_samples import WordEncoder
 
-from edgexp.agent import play
 from edgexp.bank import Bank, Embedder
-from edgexp.collect import spread
-from edgexp.environments import make
 from edgexp.environments.base import Outcome, Start
-from edgexp.policies import ExpertPolicy
-from edgexp.prompt import Renderer
-from edgexp.rollout import run
+from edgexp.environments.registry import make
+from edgexp.play.collecting import spread
+from edgexp.play.episode import play
+from edgexp.play.policies import ExpertPolicy
+from edgexp.play.rollout import run
+from edgexp.prompt.render import Renderer
 from edgexp.training import recipe as recipes
+from edgexp.training.demonstrations import Source
 from edgexp.training.recipe import Data, Recipe
-from edgexp.training.sources import Source
 from edgexp.trajectory import Task, Trajectory
 
 ROBUST = "[memory.mix]\nmatched = 0.4\nmismatched = 0.2\nshortened = 0.2\nabsent = 0.2\n"

@@ -10,15 +10,15 @@ from typing import Any
 import msgspec
 from bank_samples import WordEncoder
 
-from edgexp.agent import Acted, Event, Policy, Recalled, Stats, Watcher, play
 from edgexp.bank import Bank
 from edgexp.engine.decide import Decision, Request
 from edgexp.environments.base import Environment, Start
-from edgexp.environments.household import Household
+from edgexp.environments.household.household import Household
 from edgexp.evaluation.results import Action, Header, Recall, Remembered, Row, Seconds, Setup, Tokens, Writer
-from edgexp.policies import ExpertPolicy, now
+from edgexp.play.episode import Acted, Event, Policy, Recalled, Stats, Watcher, play
+from edgexp.play.policies import ExpertPolicy, now
+from edgexp.play.rollout import run
 from edgexp.retrieval import Memory, Retriever, fit
-from edgexp.rollout import run
 from edgexp.trajectory import Provenance, Step, Task, Trajectory
 
 

@@ -3,17 +3,17 @@
 import pytest
 from toys import Counting, make_trajectory
 
-from edgexp.agent import Acted, Began, Ended, Recalled, play
-from edgexp.collect import expert_play
 from edgexp.engine.engine import Engine
-from edgexp.environments import make
 from edgexp.environments.base import Outcome
+from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.policies import ExpertPolicy, ModelPolicy, Scripted, untried
-from edgexp.prompt import Renderer
+from edgexp.play.collecting import expert_play
+from edgexp.play.episode import Acted, Began, Ended, Recalled, play
+from edgexp.play.policies import ExpertPolicy, ModelPolicy, Scripted, untried
+from edgexp.play.rollout import run
+from edgexp.prompt.render import Renderer
 from edgexp.retrieval import Memory
 from edgexp.retrieval import Recalled as Found
-from edgexp.rollout import run
 from edgexp.trajectory import Step
 
 

@@ -11,7 +11,7 @@ from toys import make_trajectory
 from edgexp.engine.engine import log_probability
 from edgexp.evaluation.field import Field
 from edgexp.evaluation.suite import Condition, Experience, Suite, Tasks
-from edgexp.prompt import Renderer
+from edgexp.prompt.render import Renderer
 from edgexp.trajectory import Step
 
 TOOL = Path(__file__).parents[1] / "tools" / "memory_report.py"

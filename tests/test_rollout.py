@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from toys import Counting
 
-from edgexp.agent import Ended, Stats, play
 from edgexp.engine import decide
 from edgexp.engine.decide import Tree
-from edgexp.engine.engine import ContextFull, Engine, Sequence
+from edgexp.engine.engine import ContextFull, Engine, TokenSequence
 from edgexp.environments.base import Outcome
 from edgexp.errors import EdgexpError
-from edgexp.policies import ModelPolicy, Scripted
-from edgexp.prompt import Renderer
-from edgexp.rollout import run, run_many
+from edgexp.play.episode import Ended, Stats, play
+from edgexp.play.policies import ModelPolicy, Scripted
+from edgexp.play.rollout import run, run_many
+from edgexp.prompt.render import Renderer
 from edgexp.trajectory import Provenance
 
 WORDS = ("add one", "take one", "wait")
@@ -58,7 +58,7 @@ class ToyPolicy:
         self.stats, self.tree, self.patience, self.engine = Stats(), tree, patience, engine
 
     def begin(self, task, start, watch):
-        self.sequence = Sequence(0, list(f"{task.id} {start.goal}".encode()))
+        self.sequence = TokenSequence(0, list(f"{task.id} {start.goal}".encode()))
 
     def decide(self, steps, environment):
         if len(steps) >= self.patience:

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgexp.collect import expert_play
-from edgexp.environments import make
 from edgexp.environments.base import Environment, Outcome, Start
-from edgexp.environments.household import Household
+from edgexp.environments.household.household import Household
+from edgexp.environments.registry import make
 from edgexp.errors import UsageError
-from edgexp.rollout import run
-from edgexp.slips import SlippingExpert
+from edgexp.play.collecting import expert_play
+from edgexp.play.mistakes import SlippingExpert
+from edgexp.play.rollout import run
 from edgexp.trajectory import Task, content_id, decode, encode
 
 ENVIRONMENTS = ("household", "treatments", "worlds")

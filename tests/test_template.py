@@ -3,7 +3,7 @@
 import pytest
 
 from edgexp.errors import EdgexpError
-from edgexp.template import BUILT_IN, learn, render
+from edgexp.prompt.template import BUILT_IN, learn, render
 
 QWEN = (
     "{%- if messages[0]['role'] == 'system' %}{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}"

@@ -15,8 +15,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from edgexp import environments
-from edgexp.environments.household.episode import SceneEnvironment
+from edgexp.environments import registry
+from edgexp.environments.household.household import SceneEnvironment
 from edgexp.environments.household.scene import GOAL_KINDS, Scene
 from edgexp.errors import UsageError
 from edgexp.trajectory import Task
@@ -73,7 +73,7 @@ def _counts(scene: Scene) -> tuple[int, int, int, int]:
 def play_split(name: str, limit: int) -> list[Play]:
     """The expert plays the tasks of `environment/split`, at most `limit` of them, evenly spread."""
     environment_name, _, split = name.partition("/")
-    environment = environments.make(environment_name)
+    environment = registry.make(environment_name)
     if not isinstance(environment, SceneEnvironment):
         raise UsageError(f"{environment_name} has no scenes; name household or alfworld")
     tasks = environment.tasks(split)

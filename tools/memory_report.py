@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from edgexp.agent import play
 from edgexp.cli.options import say
 from edgexp.engine import tuning
 from edgexp.engine.engine import Engine, log_probability
@@ -25,11 +24,12 @@ from edgexp.evaluation.field import Field
 from edgexp.evaluation.statistics import bootstrap, wilson
 from edgexp.evaluation.suite import Condition, Suite, Tasks, load
 from edgexp.models import resolve
-from edgexp.policies import ExpertPolicy
-from edgexp.prompt import Renderer
+from edgexp.play.episode import play
+from edgexp.play.policies import ExpertPolicy
+from edgexp.play.rollout import run
+from edgexp.play.session import open_bank, renderer_for
+from edgexp.prompt.render import Renderer
 from edgexp.retrieval import Retriever
-from edgexp.rollout import run
-from edgexp.stack import open_bank, renderer_for
 from edgexp.trajectory import Trajectory
 
 KINDS = ("matched", "mismatched", "none")

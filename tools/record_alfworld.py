@@ -23,11 +23,11 @@ from typing import Any, Self
 
 import msgspec
 
-from edgexp.environments.household import gamefile
-from edgexp.environments.household.engine import Game
-from edgexp.environments.household.expert import SearchExpert
+from edgexp.environments.household import pddl
 from edgexp.environments.household.generator import generate
 from edgexp.environments.household.scene import GOAL_KINDS, Scene
+from edgexp.environments.household.searcher import SearchExpert
+from edgexp.environments.household.simulator import Game
 from edgexp.environments.household.texts import NOTHING
 from edgexp.errors import EdgexpError
 
@@ -92,13 +92,13 @@ def generated_jobs(count: int, folder: Path, python: Path, seed: int) -> Iterato
     """Games of our generator, the six kinds in turn, every third with something unusual, written as the files the package takes."""
     where = "import importlib.util as u; print(u.find_spec('alfworld').submodule_search_locations[0])"
     package = subprocess.run([str(python), "-c", where], check=True, capture_output=True, text=True).stdout.strip()
-    templates = gamefile.Templates.of_folder(Path(package) / "data")
+    templates = pddl.Templates.of_folder(Path(package) / "data")
     for number in range(count):
         scene = generate(GOAL_KINDS[number % len(GOAL_KINDS)], seed + number)
         if number % 3 == 2:
             scene = unusual(scene, random.Random(f"{seed}/{number}/unusual"))
         file = folder / f"{number}.tw-pddl"
-        file.write_bytes(gamefile.encode(scene, templates))
+        file.write_bytes(pddl.encode(scene, templates))
         yield Job(scene, file, expert_plan(scene))
 
 
@@ -108,7 +108,7 @@ def official_jobs(count: int, data: Path, seed: int) -> Iterator[Job]:
     if not files:
         raise EdgexpError(f"{data} holds no official games (json_2.1.1/…/game.tw-pddl)")
     for file in random.Random(seed).sample(files, min(count, len(files))):
-        yield Job(gamefile.read(file), file, gamefile.walkthrough(file))
+        yield Job(pddl.read(file), file, pddl.walkthrough(file))
 
 
 def expert_plan(scene: Scene) -> list[str]:

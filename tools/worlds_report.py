@@ -21,20 +21,18 @@ from rich.console import Console
 from rich.table import Table
 
 from edgexp.bank import Bank
-from edgexp.collect import expert_play
 from edgexp.embedding import Encoder
 from edgexp.engine.tokenizer import GGUFTokenizer
 from edgexp.environments.base import Expert
 from edgexp.environments.household.generator import Draw
-from edgexp.environments.worlds import Worlds
-from edgexp.environments.worlds.environment import SPLITS
-from edgexp.environments.worlds.imitator import imitator
-from edgexp.environments.worlds.players import guesser
-from edgexp.environments.worlds.world import SHAPES
+from edgexp.environments.worlds.invented import SHAPES
+from edgexp.environments.worlds.players import guesser, imitator
+from edgexp.environments.worlds.worlds import SPLITS, Worlds
 from edgexp.models import BASE_POLICY, DEFAULT_EMBEDDER, resolve
-from edgexp.prompt import memory_text
+from edgexp.play.collecting import expert_play
+from edgexp.play.rollout import run
+from edgexp.prompt.render import memory_text
 from edgexp.retrieval import Filters, Retriever
-from edgexp.rollout import run
 from edgexp.trajectory import Task, Trajectory
 
 

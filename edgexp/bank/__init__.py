@@ -4,9 +4,8 @@
 """
 
 from edgexp.bank.bank import Bank, default_path
-from edgexp.bank.embed import Embedder
-from edgexp.bank.keys import KINDS, Kind, course_text, task_text
-from edgexp.bank.records import AddResult, Entry, Episode, Filters, Hit, Recall, Stats, Status, Weighed
+from edgexp.bank.records import KINDS, AddResult, Entry, Episode, Filters, Hit, Kind, Recall, Stats, Status, Weighed, course_text, task_text
+from edgexp.bank.upkeep import Embedder
 
 __all__ = [
     "KINDS",

@@ -10,15 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from edgexp.bank import check, embed, log
-from edgexp.bank.embed import Embedder
-from edgexp.bank.index import EXACT_LIMIT
-from edgexp.bank.indexes import Indexes
-from edgexp.bank.keys import Kind
-from edgexp.bank.records import AddResult, Entry, Episode, Filters, Hit, Stats, Status
+from edgexp.bank import store as log
+from edgexp.bank import upkeep
+from edgexp.bank.records import AddResult, Entry, Episode, Filters, Hit, Kind, Stats, Status
 from edgexp.bank.schema import connect
-from edgexp.bank.search import search
 from edgexp.bank.store import EncoderRow, Store
+from edgexp.bank.upkeep import Embedder
+from edgexp.bank.vector_index import EXACT_LIMIT, Indexes, search
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.home import home
 from edgexp.trajectory import Trajectory, encode
@@ -117,7 +115,7 @@ class Bank:
         added: list[str] = []
         known: list[str] = []
         source = iter(trajectories)
-        while batch := list(islice(source, embed.BATCH)):
+        while batch := list(islice(source, upkeep.BATCH)):
             result = self._add(_by_id(batch), status)
             added += result.added
             known += result.known
@@ -189,7 +187,7 @@ class Bank:
         if not index:
             return []
         vector = self.embed(query, kind) if isinstance(query, str) else query
-        if vector.shape != (index.dimensions,) or not check.is_unit(vector[None, :])[0]:
+        if vector.shape != (index.dimensions,) or not upkeep.is_unit(vector[None, :])[0]:
             raise UsageError(f"a query of shape {vector.shape} that is not a unit vector of {index.dimensions} dimensions")
         return search(self._store, index, vector, k, filters or Filters())
 
@@ -197,7 +195,7 @@ class Bank:
         """The unit vector [dimensions] of a query of one kind. Raises EdgexpError when the bank was opened without its encoder."""
         embedder = self.embedder
         self._check_encoder(self._store.encoder(), embedder)
-        vector: NDArray[np.float32] = embed.key_vectors(embedder, kind, [query], query=True)[0]
+        vector: NDArray[np.float32] = upkeep.key_vectors(embedder, kind, [query], query=True)[0]
         return vector
 
     def vectors(self, kind: Kind, ids: Sequence[str]) -> "NDArray[np.float32]":
@@ -262,7 +260,7 @@ class Bank:
 
     def verify(self, progress: Progress | None = None) -> list[str]:
         """Everything that is wrong, one line each; nothing is changed. `progress` is told trajectories checked and total."""
-        problems = list(check.problems(self._store, progress))
+        problems = list(upkeep.problems(self._store, progress))
         try:
             return problems + [line for index in self._indexes.all() for line in index.check()]
         except EdgexpError as error:
@@ -276,7 +274,7 @@ class Bank:
         """
         self._may_write()
         self._embedder = encoder or self._embedder
-        embedded = embed.reembed(self._store, self._embedder, progress) if self._embedder else 0
+        embedded = upkeep.reembed(self._store, self._embedder, progress) if self._embedder else 0
         self._indexes.reset()
         self._indexes.rebuild(progress)
         return embedded
@@ -286,13 +284,13 @@ class Bank:
         embedder = self.embedder
         held = self._store.statuses(list(batch))
         new = {identity: trajectory for identity, trajectory in batch.items() if identity not in held}
-        vectors = dict(zip(new, embed.vectors_of(embedder, list(new.values())), strict=True)) if new else {}
+        vectors = dict(zip(new, upkeep.vectors_of(embedder, list(new.values())), strict=True)) if new else {}
         with self._writing():
             held = self._store.statuses(list(batch))  # again: another writer may have been faster
             encoder = self._store.encoder()
             self._check_encoder(encoder, embedder)
             if not encoder:
-                encoder = self._store.know_encoder(embed.identity(embedder), embedder.name, embedder.dimensions)
+                encoder = self._store.know_encoder(upkeep.identity(embedder), embedder.name, embedder.dimensions)
                 self._store.use_encoder(encoder)
             added = [identity for identity in new if identity not in held]
             for identity in added:
@@ -313,7 +311,7 @@ class Bank:
             raise EdgexpError(f"the bank {self.path} is open for reading only")
 
     def _check_encoder(self, made_with: EncoderRow | None, embedder: Embedder) -> None:
-        wanted = embed.identity(embedder)
+        wanted = upkeep.identity(embedder)
         if made_with and made_with.id != wanted:
             raise EdgexpError(
                 f"the bank {self.path} was embedded with {made_with.name} ({made_with.id}), not with {embedder.name} ({wanted}): "

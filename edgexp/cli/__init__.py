@@ -1,7 +1,7 @@
 """The command line: a click group that imports a command's module only when that command is asked for.
 
-Every command's module is `edgexp.cli.<name>` with a click command of the same name. Errors that edgexp raises on purpose become one line
-on standard error and the error's exit code; `--debug` shows the traceback.
+The module of every command is `edgexp.cli.<name>_command`, with a click command called `<name>`. Errors that edgexp raises on purpose
+become one line on standard error and the error's exit code; `--debug` shows the traceback.
 """
 
 import importlib
@@ -34,12 +34,12 @@ class LazyGroup(click.Group):
     """A group whose commands are imported when they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name in COMMANDS if importlib.util.find_spec(f"edgexp.cli.{name}")]
+        return [name for name in COMMANDS if importlib.util.find_spec(f"edgexp.cli.{name}_command")]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS or importlib.util.find_spec(f"edgexp.cli.{cmd_name}") is None:
+        if cmd_name not in COMMANDS or importlib.util.find_spec(f"edgexp.cli.{cmd_name}_command") is None:
             return None
-        command = getattr(importlib.import_module(f"edgexp.cli.{cmd_name}"), cmd_name)
+        command = getattr(importlib.import_module(f"edgexp.cli.{cmd_name}_command"), cmd_name)
         assert isinstance(command, click.Command)
         return command
 

@@ -1,12 +1,22 @@
-"""Options that several commands share, and the small helpers of printing."""
+"""Options that several commands share, and the small helpers of printing.
 
-from collections.abc import Callable
+What the commands of `edgexp bank` share: options, opening a bank and its encoder, progress, JSON.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Task
+
+if TYPE_CHECKING:
+    from edgexp.bank import Bank, Filters, Status
+    from edgexp.embedding import Encoder
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,3 +49,99 @@ def task_options(split: str) -> Callable[[F], F]:
 def wanted(types: tuple[str, ...], group: str | None) -> Callable[[Task], bool]:
     """Whether a task is of the types and the group asked for; nothing asked for means all."""
     return lambda task: (not types or task.type in types) and (group is None or task.group == group)
+
+
+encoder_option = click.option("--encoder", metavar="NAME", help="Encoder by name or folder.  [default: the one the bank was made with]")
+
+
+def filter_options(command: F) -> F:
+    """`--env`, `--won/--lost`, `--source`, `--split`, `--type`, `--group`; they arrive as one dictionary of keywords for Filters."""
+    for option in reversed([
+        click.option("--env", "environment", metavar="NAME", help="Only this environment."),
+        click.option("--won/--lost", "success", default=None, help="Only successful episodes, or only the others."),
+        click.option("--source", type=click.Choice(["expert", "agent", "import", "person"]), help="Only episodes played by these."),
+        click.option("--split", help="Only tasks of this split."),
+        click.option("--type", "task_type", metavar="TYPE", help="Only tasks of this type."),
+        click.option("--group", type=click.Choice(["easy", "hard"]), help="Only task types of this side of the paper's split."),
+    ]):
+        command = option(command)
+    return command
+
+
+status_option = click.option(
+    "--status", type=click.Choice(["accepted", "quarantined", "all"]), default="all", show_default=True, help="Only accepted ones, or not."
+)
+
+
+@contextmanager
+def reading(path: Path | None) -> "Iterator[Bank]":
+    """The bank, open for reading, without an encoder."""
+    from edgexp.bank import Bank, default_path
+
+    with Bank.open(path or default_path(), readonly=True) as opened:
+        yield opened
+
+
+@contextmanager
+def writing(path: Path | None, create: bool = False) -> "Iterator[Bank]":
+    """The bank, open for writing, without an encoder."""
+    from edgexp.bank import Bank, default_path
+
+    with Bank.open(path or default_path(), create=create) as opened:
+        yield opened
+
+
+def use_encoder(opened: "Bank", named: str | None) -> None:
+    """Open the encoder that was named, or else the one the bank was made with, or else the default one, and give it to the bank."""
+    opened.use(encoder_for(opened, named))
+
+
+def encoder_for(opened: "Bank", named: str | None) -> "Encoder":
+    """The encoder that was named, or else the one the bank was made with, or else the default one."""
+    if named or not opened.encoder_name:
+        return encoder_named(named)
+    try:
+        return encoder_named(opened.encoder_name)
+    except UsageError as error:
+        raise EdgexpError(f"{opened.path} was made with the encoder {opened.encoder_name}, no model of that name is known: "
+                          "give its folder with --encoder") from error
+
+
+def encoder_named(name: str | None) -> "Encoder":
+    """An encoder by name or folder; without a name the default one."""
+    from edgexp.embedding import Encoder
+    from edgexp.models import DEFAULT_EMBEDDER, resolve
+
+    ready = resolve(name or DEFAULT_EMBEDDER, role="embedder", say=say)
+    return Encoder.open(ready.path, name=ready.name)
+
+
+def filters_of(chosen: dict[str, Any]) -> "Filters":
+    from edgexp.bank import Filters
+
+    return Filters(**chosen)
+
+
+def status_of(chosen: str) -> "Status | None":
+    return None if chosen == "all" else cast("Status", chosen)
+
+
+@contextmanager
+def progress_bar(label: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar, as something to be told how much is done and of how much."""
+    from edgexp.progress import bar
+
+    with bar(label) as shown:
+        task = shown.add_task("", total=None, visible=not quiet)
+        yield lambda done, total: shown.update(task, completed=done, total=total)
+
+
+def print_lines(values: Iterable[Any]) -> None:
+    for value in values:
+        print_json(value)
+
+
+def print_json(value: Any) -> None:
+    import msgspec
+
+    click.echo(msgspec.json.encode(value))

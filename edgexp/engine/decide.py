@@ -1,33 +1,87 @@
-"""Choosing an action: free generation, or a walk through a tree of valid actions. Knows tokens and probabilities, not tasks.
+"""Token sequences that share beginnings, as a tree: the form in which valid actions are offered to the model.
+
+Most tokens of an action are forced (after `go to c` only a few continuations are valid), and a forced token needs no decision. Pure
+Python; knows nothing of models or text.
+
+Choosing an action: free generation, or a walk through a tree of valid actions. Knows tokens and probabilities, not tasks.
 
 Every way to act is a generator: it yields the sequence it needs evaluated and goes on when its logits are there, so that a driver can
 run one episode or batch many. In the end the sequence holds the action and its end-of-turn token; what need not be evaluated now (the
 forced rest of an action, the end of turn) stays pending and runs together with the next observation.
 """
 
-from collections.abc import Generator, Iterable, Mapping
-from collections.abc import Sequence as Ordered
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgexp.engine import trie
-from edgexp.engine.engine import Logits, Sequence
+from edgexp.engine.engine import Logits, TokenSequence
 from edgexp.engine.tokenizer import Tokenizer
+
+
+@dataclass(slots=True)
+class Node:
+    """A prefix. `leaf` is the index of the sequence that ends here, None inside the tree."""
+
+    children: dict[int, "Node"] = field(default_factory=dict)
+    leaf: int | None = None
+    leaves: int = 0
+    """How many sequences go through or end here."""
+
+
+def build(sequences: Sequence[Sequence[int]]) -> Node:
+    """The tree of some token sequences. Raises ValueError where one is empty, repeated, or the beginning of another.
+
+    End every sequence with the end-of-turn token and none is the beginning of another.
+    """
+    root = Node()
+    for index, sequence in enumerate(sequences):
+        if not sequence:
+            raise ValueError(f"sequence {index} is empty")
+        node = root
+        node.leaves += 1
+        for token in sequence:
+            if node.leaf is not None:
+                raise ValueError(f"sequence {node.leaf} is the beginning of sequence {index}")
+            node = node.children.setdefault(token, Node())
+            node.leaves += 1
+        if node.children or node.leaf is not None:
+            raise ValueError(f"sequence {index} is a repeat or the beginning of another")
+        node.leaf = index
+    return root
+
+
+def forced(node: Node) -> tuple[list[int], Node]:
+    """The tokens that follow without a choice, and the node they lead to: one with a choice, or a leaf."""
+    tokens: list[int] = []
+    while len(node.children) == 1:
+        [(token, node)] = node.children.items()
+        tokens.append(token)
+    return tokens, node
+
+
+def leaves(node: Node) -> Iterator[int]:
+    """Indices of all sequences below a node."""
+    stack = [node]
+    while stack:
+        here = stack.pop()
+        if here.leaf is not None:
+            yield here.leaf
+        stack.extend(here.children.values())
 
 
 @dataclass(frozen=True)
 class Tree:
     """A request for the logits after every node of a tree of continuations; see `Engine.evaluate_tree`."""
 
-    sequence: Sequence
+    sequence: TokenSequence
     parents: list[int]
     tokens: list[int]
 
 
-Request = Sequence | Tree
+Request = TokenSequence | Tree
 """What a generator of this module yields: a sequence to evaluate (the answer is in its `logits`), or a tree (the answer is sent)."""
 
 Deciding = Generator[Request, Any, "Decision"]
@@ -75,7 +129,7 @@ def sampler(temperature: float, seed: int) -> Chooser:
     return choose
 
 
-def free(sequence: Sequence, tokenizer: Tokenizer, end: Ordered[int], choose: Chooser = greedy, limit: int = 64) -> Deciding:
+def free(sequence: TokenSequence, tokenizer: Tokenizer, end: Sequence[int], choose: Chooser = greedy, limit: int = 64) -> Deciding:
     """Generate until the end of turn, a line break after text, or `limit` tokens. `end`: the ids that close a turn.
 
     The action kept is the text's first line. If the model spelt it in other tokens than the tokenizer would, the sequence is rewound to
@@ -101,18 +155,18 @@ def free(sequence: Sequence, tokenizer: Tokenizer, end: Ordered[int], choose: Ch
     return Decision(text, len(generated) + (stop == "end"), stop=stop)
 
 
-def admissible(sequence: Sequence, actions: Mapping[str, Ordered[int]], choose: Chooser = greedy) -> Deciding:
+def admissible(sequence: TokenSequence, actions: Mapping[str, Sequence[int]], choose: Chooser = greedy) -> Deciding:
     """Walk the tree of valid actions (text → ids with the end of turn), deciding only where it branches.
 
     Each branch takes the choice among its own children, renormalised; the product is the action's probability. Beginnings that were
     not followed are reported with the probability of all actions below them.
     """
     texts = list(actions)
-    node = trie.build([actions[t] for t in texts])
+    node = build([actions[t] for t in texts])
     probability, decided, others = 1.0, 0, []
     spelt: list[int] = []
     while True:
-        tokens, node = trie.forced(node)
+        tokens, node = forced(node)
         spelt += tokens
         sequence.append(tokens)
         if node.leaf is not None:
@@ -131,10 +185,10 @@ def admissible(sequence: Sequence, actions: Mapping[str, Ordered[int]], choose: 
     return Decision(texts[node.leaf], decided, probability, tuple(rest))
 
 
-def weighed(sequence: Sequence, actions: Mapping[str, Ordered[int]], choose: Chooser = greedy) -> Deciding:
+def weighed(sequence: TokenSequence, actions: Mapping[str, Sequence[int]], choose: Chooser = greedy) -> Deciding:
     """As `admissible`, with every branch evaluated in one batch: the exact probability of each action, the best one taken."""
     texts = list(actions)
-    root = trie.build([actions[t] for t in texts])
+    root = build([actions[t] for t in texts])
     yield sequence
     assert sequence.logits is not None
     parents, tokens, branches = _branches(root)
@@ -144,7 +198,7 @@ def weighed(sequence: Sequence, actions: Mapping[str, Ordered[int]], choose: Cho
         logits = sequence.logits if place < 0 else after[place]
         children = list(node.children)
         for child, share in zip(children, np.log(softmax(logits[children])), strict=True):
-            logs[list(trie.leaves(node.children[child]))] += share
+            logs[list(leaves(node.children[child]))] += share
     best = choose(logs.astype(np.float32))
     sequence.append(actions[texts[best]])
     order = sorted((i for i in range(len(texts)) if i != best), key=lambda i: (-logs[i], texts[i]))
@@ -158,18 +212,18 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(weights / weights.sum())
 
 
-def _branches(root: trie.Node) -> tuple[list[int], list[int], list[tuple[trie.Node, int]]]:
+def _branches(root: Node) -> tuple[list[int], list[int], list[tuple[Node, int]]]:
     """The nodes that must be evaluated to decide everywhere (parents, tokens), and each branching node with its place among them.
 
     Tokens after a branch's last decision lead to a leaf without a choice and are not evaluated. The place is -1 for the start.
     """
     parents: list[int] = []
     tokens: list[int] = []
-    branches: list[tuple[trie.Node, int]] = []
+    branches: list[tuple[Node, int]] = []
 
-    def visit(node: trie.Node, place: int, first: Iterable[int]) -> None:
+    def visit(node: Node, place: int, first: Iterable[int]) -> None:
         path = list(first)
-        more, node = trie.forced(node)
+        more, node = forced(node)
         if node.leaf is not None:
             return
         for token in [*path, *more]:
@@ -184,12 +238,11 @@ def _branches(root: trie.Node) -> tuple[list[int], list[int], list[tuple[trie.No
     return parents, tokens, branches
 
 
-def _name(node: trie.Node, texts: list[str]) -> str:
+def _name(node: Node, texts: list[str]) -> str:
     """An action's text, or the common beginning of the actions below a node."""
-    below = [texts[i] for i in trie.leaves(node)]
+    below = [texts[i] for i in leaves(node)]
     if len(below) == 1:
         return below[0]
     low, high = min(below), max(below)
     same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
     return low[:same] + "…"
-

@@ -1,13 +1,12 @@
 """Sequences of tokens over one llama.cpp context: append, evaluate, fork, truncate, score. Knows nothing of text, tasks or prompts.
 
-A `Sequence` is an append-only list of ids of which the first `evaluated` are in the model's memory. Appending costs nothing; `evaluate`
-runs what is pending of several sequences in one batch and leaves each with the logits after its last token. Sequences share one pool of
-`context` cells, and what they fork from each other is stored once.
+A `TokenSequence` is an append-only list of ids of which the first `evaluated` are in the model's memory. Appending costs nothing.
+`evaluate` runs what is pending of several sequences in one batch and leaves each with the logits after its last token. Sequences share
+one pool of `context` cells, and what they fork from each other is stored once.
 """
 
 import ctypes
-from collections.abc import Iterable
-from collections.abc import Sequence as Ordered
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -27,7 +26,7 @@ class ContextFull(EdgexpError):
 
 
 @dataclass(eq=False)
-class Sequence:
+class TokenSequence:
     """One growing list of token ids. Make them with `Engine.new` or `Engine.fork`."""
 
     slot: int
@@ -54,7 +53,7 @@ class Sequence:
             del self.ids[length:]
             self.evaluated, self.logits = min(self.evaluated, length), None
 
-    def replace(self, ids: Ordered[int], start: int = 0) -> int:
+    def replace(self, ids: Sequence[int], start: int = 0) -> int:
         """Make `ids` what the sequence holds from `start` on, keeping what is the same at its front. Returns `evaluated`."""
         limit = min(len(self.ids) - start, len(ids))
         same = next((i for i in range(limit) if self.ids[start + i] != ids[i]), limit)
@@ -115,13 +114,13 @@ class Engine:
         """The llama.cpp context, for what it offers beside sequences."""
         return self._handle
 
-    def new(self) -> Sequence:
+    def new(self) -> TokenSequence:
         """An empty sequence. Raises EdgexpError when all slots are taken."""
         if not self._free:
             raise EdgexpError("all sequences of the engine are in use; free some or ask for more slots")
-        return Sequence(self._free.pop())
+        return TokenSequence(self._free.pop())
 
-    def fork(self, source: Sequence) -> Sequence:
+    def fork(self, source: TokenSequence) -> TokenSequence:
         """A new sequence with the same ids; what is evaluated is shared, not copied."""
         self._settle(source)
         copy = self.new()
@@ -129,14 +128,14 @@ class Engine:
         self._lib.llama_memory_seq_cp(self._memory, source.slot, copy.slot, -1, -1)
         return copy
 
-    def free(self, sequence: Sequence) -> None:
+    def free(self, sequence: TokenSequence) -> None:
         """Give the sequence's slot and cells back; it cannot be used after. Freeing twice is fine."""
         if sequence.slot >= 0:
             self._lib.llama_memory_seq_rm(self._memory, sequence.slot, -1, -1)
             self._free.append(sequence.slot)
             sequence.slot, sequence.ids, sequence.evaluated, sequence.stored, sequence.logits = -1, [], 0, 0, None
 
-    def evaluate(self, sequences: Ordered[Sequence]) -> None:
+    def evaluate(self, sequences: Sequence[TokenSequence]) -> None:
         """Run everything pending; afterwards each sequence's `logits` is set.
 
         Raises ContextFull when the pool of cells is too small: what is without logits then has its evaluated part as before.
@@ -149,11 +148,11 @@ class Engine:
         for batch in _equal(pending) if self.apart else [pending]:
             self._evaluate_batch(batch)
 
-    def _evaluate_batch(self, sequences: Ordered[Sequence]) -> None:
+    def _evaluate_batch(self, sequences: Sequence[TokenSequence]) -> None:
         tokens: list[int] = []
         positions: list[int] = []
         slots: list[int] = []
-        ends: dict[int, Sequence] = {}
+        ends: dict[int, TokenSequence] = {}
         for sequence in sequences:
             self._settle(sequence)
             pending = sequence.ids[sequence.evaluated :]
@@ -171,7 +170,7 @@ class Engine:
             sequence.ran += len(sequence.ids) - sequence.evaluated
             sequence.logits, sequence.evaluated, sequence.stored = row, len(sequence.ids), len(sequence.ids)
 
-    def evaluate_tree(self, sequence: Sequence, parents: Ordered[int], tokens: Ordered[int]) -> Logits:
+    def evaluate_tree(self, sequence: TokenSequence, parents: Sequence[int], tokens: Sequence[int]) -> Logits:
         """Logits after each node of a tree of continuations, [nodes, vocabulary]; the sequence itself stays as it is.
 
         Node i is `tokens[i]` after node `parents[i]` (-1: after the sequence), parents first. Shared beginnings are run once.
@@ -185,7 +184,7 @@ class Engine:
             self._evaluate_group(sequence, group, tokens, result)
         return result
 
-    def score(self, sequence: Sequence, continuations: Ordered[Ordered[int]]) -> list[NDArray[np.float64]]:
+    def score(self, sequence: TokenSequence, continuations: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
         """Log-probability of every token of every continuation after the sequence; the sequence stays as it is."""
         parents, tokens, places = _tree(continuations)
         self.evaluate([sequence])
@@ -209,13 +208,13 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _settle(self, sequence: Sequence) -> None:
+    def _settle(self, sequence: TokenSequence) -> None:
         """Make the model forget what was cut from the sequence."""
         if sequence.stored > sequence.evaluated:
             self._lib.llama_memory_seq_rm(self._memory, sequence.slot, sequence.evaluated, -1)
             sequence.stored = sequence.evaluated
 
-    def _evaluate_group(self, sequence: Sequence, paths: list[list[int]], tokens: Ordered[int], result: Logits) -> None:
+    def _evaluate_group(self, sequence: TokenSequence, paths: list[list[int]], tokens: Sequence[int], result: Logits) -> None:
         """Run the nodes on some root-to-leaf paths, one temporary slot a path; nodes on several paths belong to all their slots."""
         forks = [self.fork(sequence) for _ in paths]
         try:
@@ -235,7 +234,8 @@ class Engine:
             for fork in forks:
                 self.free(fork)
 
-    def _run(self, tokens: Ordered[int], positions: Ordered[int], slots: Ordered[tuple[int, ...]], outputs: Iterable[int]) -> list[Logits]:
+    def _run(self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[tuple[int, ...]],
+             outputs: Iterable[int]) -> list[Logits]:
         """Evaluate tokens in batches of the context's size; copies of the logits after the tokens at `outputs` (ascending indices)."""
         wanted, rows, size = list(outputs), [], self._batch.size
         started = perf_counter()
@@ -283,7 +283,7 @@ class _Batch:
         """How many tokens of a batch may ask for logits."""
         return min(limit, self.size)
 
-    def fill(self, tokens: Ordered[int], positions: Ordered[int], slots: Ordered[tuple[int, ...]], outputs: list[int]) -> Any:
+    def fill(self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[tuple[int, ...]], outputs: list[int]) -> Any:
         n = len(tokens)
         self._token[:n], self._position[:n] = tokens, positions
         self._output[:n] = 0
@@ -301,19 +301,19 @@ def log_probability(logits: Logits, token: int) -> float:
     return float(logits[token]) - top - float(np.log(np.exp(logits.astype(np.float64) - top).sum()))
 
 
-def _equal(sequences: Ordered[Sequence]) -> list[list[Sequence]]:
+def _equal(sequences: Sequence[TokenSequence]) -> list[list[TokenSequence]]:
     """Sequences by how many ids are pending, fewest first.
 
     llama.cpp cuts a batch of sequences with cells of their own into pieces of equal length, and each length among them adds a pass over
     the weights: sequences of the same length cost less together, those of different ones less one after the other.
     """
-    groups: dict[int, list[Sequence]] = {}
+    groups: dict[int, list[TokenSequence]] = {}
     for sequence in sequences:
         groups.setdefault(len(sequence.ids) - sequence.evaluated, []).append(sequence)
     return [groups[length] for length in sorted(groups)]
 
 
-def _leaf_paths(parents: Ordered[int]) -> list[list[int]]:
+def _leaf_paths(parents: Sequence[int]) -> list[list[int]]:
     """Root-to-leaf lists of node indices."""
     inner = set(parents)
     paths = []
@@ -327,7 +327,7 @@ def _leaf_paths(parents: Ordered[int]) -> list[list[int]]:
     return paths
 
 
-def _tree(continuations: Ordered[Ordered[int]]) -> tuple[list[int], list[int], list[list[int]]]:
+def _tree(continuations: Sequence[Sequence[int]]) -> tuple[list[int], list[int], list[list[int]]]:
     """Parents, tokens and, for each continuation, its nodes. A continuation's last token needs no run of its own and is left out."""
     parents: list[int] = []
     tokens: list[int] = []

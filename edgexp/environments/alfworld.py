@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from edgexp.environments.household import gamefile
-from edgexp.environments.household.episode import SceneEnvironment
+from edgexp.environments.household import pddl
+from edgexp.environments.household.household import SceneEnvironment
 from edgexp.environments.household.scene import GROUPS, Scene
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Task
@@ -59,11 +59,11 @@ class Alfworld(SceneEnvironment):
         """The scene of a game. Raises EdgexpError where its file is missing or damaged, UsageError for a task of something else."""
         if not _ID.fullmatch(task.id):
             raise UsageError(f"{task.id!r} is not a game of alfworld; ids look like alfworld/valid_seen/<folder>/<trial>")
-        return gamefile.read(self._file(task))
+        return pddl.read(self._file(task))
 
     def walkthrough(self, task: Task) -> list[str]:
         """The commands that win the game, as its file tells: a planner's, who knows where everything is. Raises as `scene` does."""
-        return gamefile.walkthrough(self._file(task))
+        return pddl.walkthrough(self._file(task))
 
     def _file(self, task: Task) -> Path:
         return self._root().joinpath(*task.id.split("/")[1:], _GAME)

@@ -10,12 +10,12 @@ import msgspec
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.evaluation import results
 from edgexp.evaluation.field import Field, Filling
-from edgexp.evaluation.models import ModelPlayers
 from edgexp.evaluation.playing import Failure, Job, Players, play_all
 from edgexp.evaluation.results import Header, Row, Setup, Writer
 from edgexp.evaluation.suite import KINDS, Condition, Suite
 from edgexp.home import held
-from edgexp.stack import Say
+from edgexp.play.fleet import ModelPlayers
+from edgexp.play.session import Say
 
 
 @dataclass(frozen=True)

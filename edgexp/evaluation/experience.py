@@ -9,11 +9,11 @@ import msgspec
 
 from edgexp.bank import Bank, Embedder
 from edgexp.bank.records import Filters
-from edgexp.collect import collect, expert_play, left_to_play, spread
-from edgexp.environments import Environment, HasExpert
+from edgexp.environments.base import Environment, HasExpert
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.evaluation.suite import KINDS, Condition, Tasks
 from edgexp.home import home
+from edgexp.play.collecting import collect, expert_play, left_to_play, spread
 from edgexp.trajectory import Task, Trajectory
 
 BATCH = 20

@@ -9,7 +9,8 @@ from types import TracebackType
 
 from edgexp.bank import Bank
 from edgexp.embedding import Encoder
-from edgexp.environments import Environment, make
+from edgexp.environments.base import Environment
+from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError
 from edgexp.evaluation import experience
 from edgexp.evaluation.code import code
@@ -17,7 +18,7 @@ from edgexp.evaluation.playing import Job
 from edgexp.evaluation.results import Setup
 from edgexp.evaluation.suite import Condition, Suite, Tasks
 from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, manifest, resolve, store
-from edgexp.stack import Say, open_bank
+from edgexp.play.session import Say, open_bank
 from edgexp.trajectory import Task, Trajectory
 
 Filling = Callable[[str, int, int], None]

@@ -6,13 +6,13 @@ from functools import partial
 from time import perf_counter
 from typing import Protocol
 
-from edgexp.agent import Acted, Began, Ended, Episode, Event, Recalled, Watcher
 from edgexp.errors import EdgexpError
 from edgexp.evaluation import results
 from edgexp.evaluation.results import Remembered, Row, Seconds, Setup, Tokens, Writer
 from edgexp.evaluation.suite import Condition, Tasks
-from edgexp.policies import now
-from edgexp.rollout import Course, Evaluator, Start, run_many
+from edgexp.play.episode import Acted, Began, Ended, Episode, Event, Recalled, Watcher
+from edgexp.play.policies import now
+from edgexp.play.rollout import Course, Evaluator, Start, run_many
 from edgexp.trajectory import Task, Trajectory
 
 ALTERNATIVES = 5

@@ -10,15 +10,15 @@ from typing import Literal
 
 import msgspec
 
-from edgexp.agent import play
 from edgexp.bank import Bank, Filters
-from edgexp.environments import Environment, HasExpert
-from edgexp.environments.household import goals
+from edgexp.environments.base import Environment, HasExpert
+from edgexp.environments.household import scene
 from edgexp.errors import EdgexpError
 from edgexp.evaluation.statistics import Mean, bootstrap
-from edgexp.policies import ExpertPolicy
+from edgexp.play.episode import play
+from edgexp.play.policies import ExpertPolicy
+from edgexp.play.rollout import run
 from edgexp.retrieval import Retriever
-from edgexp.rollout import run
 from edgexp.trajectory import Provenance, Task, Trajectory
 
 TYPE = "task type"
@@ -96,7 +96,7 @@ def _grouped(tasks: Sequence[Task], held: Sequence[Task]) -> bool:
 
 def aspects_of(task: Task, goal: str) -> dict[str, str]:
     """What a task is about: its type and, where the goal is worded as in the household world, its object and receptacle."""
-    request = goals.read(goal)
+    request = scene.read(goal)
     return {TYPE: task.type} | ({"object": request.object, "receptacle": request.target} if request else {})
 
 

@@ -4,13 +4,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from edgexp.agent import play
-from edgexp.collect import spread
 from edgexp.errors import EdgexpError
 from edgexp.export import child
-from edgexp.rollout import run
-from edgexp.stack import Settings, open_stack
-from edgexp.training.job import Base
+from edgexp.play.collecting import spread
+from edgexp.play.episode import play
+from edgexp.play.rollout import run
+from edgexp.play.session import Settings, open_stack
+from edgexp.training.launch import Base
 from edgexp.training.recipe import Data, Recipe
 
 Say = Callable[[str], None]

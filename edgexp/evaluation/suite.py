@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from edgexp import tables
+from edgexp import settings
 from edgexp.errors import EdgexpError, UsageError
 
 Count = Annotated[int, Meta(ge=1)]
@@ -103,15 +103,15 @@ def load(name_or_path: str, changes: Sequence[str] = ()) -> tuple[str, Suite]:
     Raises EdgexpError naming the file and the key that is wrong, UsageError for an unknown name.
     """
     path = _find(name_or_path)
-    return path.stem.removeprefix(tables.SUITES), parse(tables.read(path), str(path), changes)
+    return path.stem.removeprefix(settings.SUITES), parse(settings.read(path), str(path), changes)
 
 
 def parse(text: str, where: str, changes: Sequence[str] = ()) -> Suite:
     """A suite from TOML text; `where` names it in errors."""
-    table = tables.decode(text, where)
+    table = settings.decode(text, where)
     for change in changes:
-        tables.change(table, change, ("tasks", "conditions"))
-    suite = tables.convert(table, Suite, where)
+        settings.change(table, change, ("tasks", "conditions"))
+    suite = settings.convert(table, Suite, where)
     problem = next(_problems(suite), None)
     if problem:
         raise EdgexpError(f"{where}: {problem}")
@@ -120,13 +120,13 @@ def parse(text: str, where: str, changes: Sequence[str] = ()) -> Suite:
 
 def files() -> dict[str, Path]:
     """The suites that come with edgexp, by name."""
-    found = tables.shipped(lambda name: name.startswith(tables.SUITES))
-    return {name.removeprefix(tables.SUITES): path for name, path in found.items()}
+    found = settings.shipped(lambda name: name.startswith(settings.SUITES))
+    return {name.removeprefix(settings.SUITES): path for name, path in found.items()}
 
 
 def show(suite: Suite) -> str:
     """Every setting as TOML, which reads back as the same suite."""
-    return tables.show(suite)
+    return settings.show(suite)
 
 
 def _find(name_or_path: str) -> Path:
@@ -134,8 +134,8 @@ def _find(name_or_path: str) -> Path:
     if path.is_file():
         return path
     known = files()
-    if name_or_path.removeprefix(tables.SUITES) in known:
-        return known[name_or_path.removeprefix(tables.SUITES)]
+    if name_or_path.removeprefix(settings.SUITES) in known:
+        return known[name_or_path.removeprefix(settings.SUITES)]
     raise UsageError(f"no suite is called {name_or_path!r} and there is no such file; there are: {', '.join(known)}")
 
 

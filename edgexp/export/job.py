@@ -13,18 +13,17 @@ from pathlib import Path
 
 import edgexp
 from edgexp.errors import EdgexpError
-from edgexp.export import child, manifest, trained
+from edgexp.export import child, manifest
 from edgexp.export.adapter import CONFIG, WEIGHTS
-from edgexp.export.base import Base
-from edgexp.export.gguf_read import open_gguf
-from edgexp.export.gguf_write import explained
-from edgexp.export.manifest import Digested, Record
+from edgexp.export.manifest import Base, Digested, Record
 from edgexp.export.parity import Parity
-from edgexp.export.quantise import check_quant
 from edgexp.export.reference import FILE as REFERENCE
 from edgexp.export.reference import read_reference
+from edgexp.gguf.quantise import check_quant
+from edgexp.gguf.reader import open_gguf
+from edgexp.gguf.writer import explained
 from edgexp.home import sweep, write_atomic
-from edgexp.models import digest
+from edgexp.models import manifest as digest
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, how much is done, how much there is)."""
@@ -81,7 +80,7 @@ def _check(request: Request) -> None:
     for name in (CONFIG, WEIGHTS):
         if not (request.adapter / name).is_file():
             raise EdgexpError(f"{request.adapter} is not an adapter: it has no {name}; name the folder that edgexp train wrote")
-    trained.read_training(request.adapter)
+    manifest.read_training(request.adapter)
     if request.gate:
         _check_reference(request.adapter)
     if not request.adapter_only:
@@ -140,7 +139,7 @@ def _publish(request: Request, made: Path, record: Record) -> Path | None:
 
 
 def _record(request: Request, file: Digested, parity: Parity | None) -> Record:
-    training = trained.read_training(request.adapter)
+    training = manifest.read_training(request.adapter)
     return Record(
         name=request.name,
         kind="adapter" if request.adapter_only else "merged",
@@ -152,7 +151,7 @@ def _record(request: Request, file: Digested, parity: Parity | None) -> Record:
         code=edgexp.__version__,
         tools={name: importlib.metadata.version(name) for name in ("llama-cpp-python", "numpy")},
         training=training,
-        training_record=_digested(request.adapter / trained.RECORD) if training else None,
+        training_record=_digested(request.adapter / manifest.RECORD) if training else None,
         gate="passed" if parity is not None else "skipped",
         parity=parity,
     )

@@ -1,18 +1,149 @@
-"""What an export leaves beside its file: the record of where it came from, the parity report, and the entry by which `--model` finds it.
+"""Where an adapter lies and what its training says of it. Reads the record that training leaves; knows nothing of recipes' meaning.
+
+Which GGUF an adapter is merged into. Opens no sockets; knows manifests and paths, not tensors.
+
+A manifest's name stands for the weights as they came, not for what was requantised from them: training dequantises the same file, so
+nothing is lost twice.
+
+What an export leaves beside its file: the record of where it came from, the parity report, and the entry by which `--model` finds it.
 
 The record is written after the file has its name, and the entry after the record, so that what can be found is complete.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from edgexp.errors import EdgexpError
+from edgexp.errors import EdgexpError, UsageError
+from edgexp.export.adapter import CONFIG, WEIGHTS, read_base_name
 from edgexp.export.parity import Parity, table
-from edgexp.export.trained import Training
 from edgexp.home import home, write_atomic
+from edgexp.models import manifest, store
+
+RECORD = "manifest.json"
+
+
+class TrainedOn(msgspec.Struct, frozen=True):
+    """The base a training started from."""
+
+    name: str = ""
+    sha256: str = ""
+    """Of the GGUF; empty where it was none."""
+
+
+class Training(msgspec.Struct, frozen=True):
+    """The parts of a training's record that an export carries on; the rest stays with the adapter, found by the digest."""
+
+    name: str = ""
+    recipe: dict[str, Any] = {}
+    base: TrainedOn = TrainedOn()
+    banks: tuple[str, ...] = ()
+    """Fingerprints of the bank snapshots that gave the data."""
+    step: int = 0
+    code: str = ""
+    finished: str = ""
+    files: dict[str, str] = {}
+    """Name → sha256 of what training wrote."""
+
+
+def find_adapter(named: Path) -> Path:
+    """The folder of an adapter, by its own path, by that of its run, or by the name of a run in edgexp's home. Raises UsageError."""
+    named = named.expanduser()
+    for folder in (named, named / "adapter", home() / "runs" / named / "adapter"):
+        if (folder / CONFIG).is_file():
+            return folder.absolute()
+    raise UsageError(f"{named} is no adapter and no run: there is no {CONFIG} in it; name a folder that edgexp train wrote")
+
+
+def read_training(adapter: Path) -> Training | None:
+    """What training says of an adapter; None where it left no record (an adapter from elsewhere).
+
+    Raises EdgexpError where the record cannot be read, or the weights are not the ones it means.
+    """
+    path = adapter / RECORD
+    try:
+        training = msgspec.json.decode(path.read_bytes(), type=Training)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise EdgexpError(f"{path} cannot be read: {error}") from error
+    for name in (WEIGHTS, CONFIG):
+        if name in training.files and manifest.sha256(adapter / name) != training.files[name]:
+            raise EdgexpError(f"{adapter / name} is not the file that its {RECORD} means; it was changed or damaged after training")
+    return training
+
+
+def base_of(adapter: Path) -> TrainedOn:
+    """The base by the training's record, else by the adapter's own configuration, which knows no digest."""
+    training = read_training(adapter)
+    return training.base if training and training.base.name else TrainedOn(read_base_name(adapter))
+
+
+def name_of(adapter: Path) -> str:
+    """A name for what is made of an adapter: its training's, else its folder's, or its run's where the folder is just called adapter."""
+    training = read_training(adapter)
+    folder = adapter.absolute()
+    return (training.name if training else "") or (folder.parent if folder.name == "adapter" else folder).name
+
+
+@dataclass(frozen=True)
+class Base:
+    """The GGUF to merge into."""
+
+    path: Path
+    sha256: str
+    licence: str = ""
+    """SPDX identifier where a manifest says; empty otherwise."""
+
+
+def find_base(adapter: Path) -> Base:
+    """The base that an adapter says it was trained on.
+
+    Raises UsageError where it names none that is known here, EdgexpError where the weights are other ones than it was trained on.
+    """
+    trained = base_of(adapter)
+    if not trained.name:
+        raise UsageError(f"{adapter} does not say what it was trained on; name the base with --base (a GGUF or a model's name)")
+    base = _known(trained.name)
+    if base is None:
+        raise UsageError(f"{adapter} was trained on {trained.name}, which is neither a GGUF here nor a model of edgexp models ls; "
+                         "name the base with --base")
+    if trained.sha256 and base.sha256 != trained.sha256:
+        raise EdgexpError(f"{adapter} was trained on other weights than {base.path} (sha256 {trained.sha256[:12]}…, here "
+                          f"{base.sha256[:12]}…); bring those, or name these with --base and let the comparison judge")
+    return base
+
+
+def open_base(named: str) -> Base:
+    """A base by a manifest's name or a GGUF's path. Raises UsageError where there is none, EdgexpError as `find_base`."""
+    base = _known(named)
+    if base is None:
+        raise UsageError(f"no model is called {named!r} and there is no such GGUF; see edgexp models ls")
+    return base
+
+
+def _known(name: str) -> Base | None:
+    path = Path(name).expanduser()
+    if path.is_file():
+        return Base(path.absolute(), manifest.sha256(path))
+    known = manifest.find(name) if "/" not in name and "\\" not in name else None
+    return _from_manifest(known) if known else None
+
+
+def _from_manifest(known: manifest.Manifest) -> Base:
+    if known.role != "policy":
+        raise UsageError(f"{known.name} is an {known.role}; a policy model is needed")
+    here = store.locate(known)
+    if here is None:
+        raise store.not_here(known)
+    path = next((p for p in here.paths.values() if p.suffix == ".gguf"), None)
+    if path is None:
+        raise EdgexpError(f"{known.name} does not come as a GGUF; name one with the same weights with --base")
+    return Base(path, store.check(known, here)[path.name], known.licence)
+
 
 FORMAT = 1
 

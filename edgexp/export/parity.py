@@ -15,8 +15,8 @@ from edgexp.engine import engine as engines
 from edgexp.engine.model import Model
 from edgexp.errors import EdgexpError
 from edgexp.export.reference import Reference
-from edgexp.prompt import Renderer
-from edgexp.template import learn
+from edgexp.prompt.render import Renderer
+from edgexp.prompt.template import learn
 
 Numbers = NDArray[np.float64]
 

@@ -33,14 +33,14 @@ def work(job: Job, progress: Progress) -> Done:
     if isinstance(job, Compare):
         return _compare(job, progress)
     from edgexp.export.adapter import read_adapter
-    from edgexp.export.gguf_read import open_gguf
     from edgexp.export.merge import merge, patches
+    from edgexp.gguf.reader import open_gguf
 
     base, adapter = open_gguf(Path(job.base)), read_adapter(Path(job.adapter))
     changes = patches(adapter, base)
     if isinstance(job, Merge):
         return Done(merge(base, changes, job.quant, Path(job.out), progress))
-    from edgexp.export.lora_gguf import write_lora
+    from edgexp.export.merge import write_lora
 
     return Done(write_lora(base, adapter, changes, Path(job.out)))
 
@@ -49,7 +49,7 @@ def _compare(job: Compare, progress: Progress) -> Done:
     from edgexp.engine.model import Model
     from edgexp.engine.native import Tuning
     from edgexp.engine.tuning import cores
-    from edgexp.export.lora_gguf import attach
+    from edgexp.export.merge import attach
     from edgexp.export.parity import bounds_for, compare
     from edgexp.export.reference import read_reference
 

@@ -17,7 +17,7 @@ import msgspec
 import edgexp
 from edgexp.errors import EdgexpError
 from edgexp.home import sweep
-from edgexp.models import digest
+from edgexp.models import manifest as digest
 from edgexp.models.manifest import Adapt, Bert, Derive, Manifest, Pool, Requantise
 from edgexp.models.store import Here, Say, check, folder, locate, not_here
 

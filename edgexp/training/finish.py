@@ -16,9 +16,9 @@ from torch import Tensor
 from edgexp.errors import EdgexpError
 from edgexp.export.reference import Origin, Precision, Reference, write_reference
 from edgexp.home import write_atomic
-from edgexp.training import backend, checkpoint, measure, prepared, weights
+from edgexp.training import backend, checkpoint, loop, prepared
 from edgexp.training.events import Scores
-from edgexp.training.job import Job, Run
+from edgexp.training.launch import Job, Run
 
 AS_TRAINED = "as-trained"
 
@@ -47,10 +47,10 @@ def finish(run: Run, job: Job, folder: Path, step: int, say: Callable[[str], Non
     size = learner.size
     del learner
     backend.free()
-    exact: backend.Precision = "f32" if weights.roomy(size, backend.device()) else "bf16"
+    exact: backend.Precision = "f32" if backend.roomy(size, backend.device()) else "bf16"
     learner = backend.load_exact(_merged_into(job, folder, say), job.recipe, exact)
     said = _write_answers(run.adapter, learner, tensors, samples, _origin(record, exact, sha256))
-    return {f"{record.held_out[0].removeprefix('valid-')} in {exact}": measure.scores(samples, said)}
+    return {f"{record.held_out[0].removeprefix('valid-')} in {exact}": loop.scores(samples, said)}
 
 
 def _merged_into(job: Job, folder: Path, say: Callable[[str], None]) -> Path:
@@ -58,7 +58,7 @@ def _merged_into(job: Job, folder: Path, say: Callable[[str], None]) -> Path:
     if not job.base.checkpoint:
         return folder
     try:
-        return weights.folder_of(Path(job.base.gguf), job.base.sha256, "", Path(job.cache), say)
+        return backend.folder_of(Path(job.base.gguf), job.base.sha256, "", Path(job.cache), say)
     except EdgexpError as error:  # some models can only be trained from a checkpoint
         say(f"the parity reference is made from base.checkpoint, so the export's gate may refuse a merge into other weights: {error}")
         return folder
@@ -76,9 +76,9 @@ def _origin(record: prepared.Dataset, precision: Precision, sha256: str) -> Orig
 
 
 def _write_answers(folder: Path, learner: backend.Learner, tensors: dict[str, Tensor], samples: prepared.Samples,
-           origin: Origin) -> measure.Answers:
+           origin: Origin) -> loop.Answers:
     learner.load_adapter({key: value.float() for key, value in tensors.items()})
-    said = measure.ask(learner, samples)
+    said = loop.ask(learner, samples)
     folder.mkdir(parents=True, exist_ok=True)
     write_reference(folder, Reference(origin, samples.ids, said.positions, said.logprobs, said.greedy))
     return said

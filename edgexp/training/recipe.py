@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from edgexp import tables
+from edgexp import settings
 from edgexp.errors import EdgexpError, UsageError
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -168,15 +168,15 @@ def load(name_or_path: str, changes: Sequence[str] = ()) -> tuple[str, Recipe]:
     Raises EdgexpError naming the file and the key that is wrong, UsageError for an unknown name.
     """
     path = _find(name_or_path)
-    return path.stem, parse(tables.read(path), str(path), changes)
+    return path.stem, parse(settings.read(path), str(path), changes)
 
 
 def parse(text: str, where: str, changes: Sequence[str] = ()) -> Recipe:
     """A recipe from TOML text; `where` names it in errors."""
-    table = tables.decode(text, where)
+    table = settings.decode(text, where)
     for change in changes:
-        tables.change(table, change, ("data",))
-    recipe = tables.convert(table, Recipe, where)
+        settings.change(table, change, ("data",))
+    recipe = settings.convert(table, Recipe, where)
     problem = next(_problems(recipe), None)
     if problem:
         raise EdgexpError(f"{where}: {problem}")
@@ -185,12 +185,12 @@ def parse(text: str, where: str, changes: Sequence[str] = ()) -> Recipe:
 
 def files() -> dict[str, Path]:
     """The recipes that come with edgexp, by name."""
-    return tables.shipped(lambda name: not name.startswith(tables.SUITES))
+    return settings.shipped(lambda name: not name.startswith(settings.SUITES))
 
 
 def show(recipe: Recipe) -> str:
     """Every setting as TOML, which reads back as the same recipe."""
-    return tables.show(recipe)
+    return settings.show(recipe)
 
 
 def _find(name_or_path: str) -> Path:

@@ -1,6 +1,8 @@
 """A training from beginning to end: find the base, prepare the dataset, train in a child process, choose a checkpoint, finish the adapter.
 
 Every stage leaves its result in the run's folder and is passed over when that is there, so the same command goes on where it stopped.
+
+Which checkpoint becomes the adapter.
 """
 
 import contextlib
@@ -8,7 +10,7 @@ import importlib.metadata
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,21 +21,20 @@ import msgspec
 import edgexp
 from edgexp.bank import Bank
 from edgexp.engine.tokenizer import GGUFTokenizer
-from edgexp.environments import make
+from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.export.base import open_base
-from edgexp.export.gguf_read import open_gguf
+from edgexp.export.manifest import open_base
+from edgexp.gguf.reader import open_gguf
 from edgexp.home import home, write_atomic
-from edgexp.models import digest
-from edgexp.prompt import Renderer
-from edgexp.stack import default_bank, open_encoder
-from edgexp.template import learn
-from edgexp.training import checkpoint, metrics, prepared
-from edgexp.training.dataset import Built, Progress, Source, build
-from edgexp.training.job import Base, Job, Run, same_training
-from edgexp.training.launch import Watcher, follow
+from edgexp.models import manifest
+from edgexp.play.session import default_bank, open_encoder
+from edgexp.prompt.render import Renderer
+from edgexp.prompt.template import learn
+from edgexp.training import checkpoint, events, prepared
+from edgexp.training.dataset import Built, Progress, build
+from edgexp.training.demonstrations import Source
+from edgexp.training.launch import Base, Job, Run, Watcher, follow, same_training
 from edgexp.training.recipe import Recipe, show
-from edgexp.training.select import select
 
 Say = Callable[[str], None]
 Rollouts = Callable[[Path], float]
@@ -206,7 +207,7 @@ def _complete(run: Run, job: Job, step: int, played: dict[int, float]) -> None:
         "tools": {name: version for name in TOOLS if (version := _version(name))},
         "machine": f"{platform.system()} {platform.machine()}",
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "files": {name: digest.sha256(run.adapter / name) for name in files},
+        "files": {name: manifest.sha256(run.adapter / name) for name in files},
     }
     write_atomic(run.adapter / RECORD, msgspec.json.format(msgspec.json.encode(about), indent=2) + b"\n")
 
@@ -214,7 +215,7 @@ def _complete(run: Run, job: Job, step: int, played: dict[int, float]) -> None:
 def _curve(run: Run, played: dict[int, float]) -> list[dict[str, Any]]:
     """Every evaluation on the way, and what the checkpoints won."""
     points: dict[int, dict[str, Any]] = {}
-    for line in metrics.read(run.metrics, "evaluated"):
+    for line in events.read(run.metrics, "evaluated"):
         points.setdefault(int(line["step"]), {"step": int(line["step"])}).setdefault("scores", line["scores"])
     for step, won in played.items():
         points.setdefault(step, {"step": step})["won"] = won
@@ -228,3 +229,14 @@ def _version(name: str) -> str:
         return ""
 
 
+def select(steps: list[int], scores: Mapping[int, float]) -> int:
+    """The checkpoint with the highest score (the share of dev episodes won, or minus the validation loss); of equals the latest.
+
+    Without any score it is the last one. Steps without a score do not compete. Raises EdgexpError where there is no checkpoint.
+    """
+    if not steps:
+        raise EdgexpError("the run has no checkpoint to choose from; train it first")
+    known = {step: scores[step] for step in steps if step in scores}
+    if not known:
+        return max(steps)
+    return max(known, key=lambda step: (known[step], step))

@@ -9,7 +9,7 @@ from pathlib import Path
 from bank_samples import WordEncoder, trajectory
 
 from edgexp.bank import Bank
-from edgexp.bank.index import Index
+from edgexp.bank.vector_index import Index
 
 
 def write(folder: Path, seed: int) -> None:

@@ -219,10 +219,10 @@ def test_an_open_bank_notices_that_another_process_gave_it_another_encoder(tmp_p
 def test_a_bank_whose_keys_were_made_otherwise_must_be_rebuilt(
     tmp_path: Path, words: WordEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgexp.bank import embed
+    from edgexp.bank import upkeep
 
     with monkeypatch.context() as before, Bank.open(tmp_path / "bank", words) as bank:
-        before.setattr(embed, "VERSION", 1)
+        before.setattr(upkeep, "VERSION", 1)
         bank.add(trajectories(20))
     with pytest.raises(EdgexpError, match="edgexp bank rebuild --encoder words"):
         Bank.open(tmp_path / "bank", words)

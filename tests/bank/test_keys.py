@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edgexp.bank.embed import key_vectors
-from edgexp.bank.keys import course_text, pieces, task_text
+from edgexp.bank.records import course_text, pieces, task_text
+from edgexp.bank.upkeep import key_vectors
 
 
 class Axes:

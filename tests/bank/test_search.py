@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from edgexp.bank import Bank, Filters, Hit, Kind, graph
-from edgexp.bank.matrix import Matrix
+from edgexp.bank import Bank, Filters, Hit, Kind, neighbours
+from edgexp.bank.neighbours import Matrix
 from edgexp.bank.sealed import Filled
-from edgexp.bank.search import _best
+from edgexp.bank.vector_index import _best
 
 NUMBERS = st.integers(0, 60)
 ENVIRONMENTS = ["household", "lab"]
@@ -197,14 +197,14 @@ def test_a_graph_has_to_prove_itself(tmp_path: Path) -> None:
     for name, vectors, good in (("star", star, False), ("loose", loose, True)):
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         whole = Matrix(np.arange(1, 3001), unit.astype(np.float16))
-        filled = graph.write(tmp_path / name, whole, None)
+        filled = neighbours.write(tmp_path / name, whole, None)
         assert filled == Filled(3000 if good else 0, 3000), name
 
 
 def test_what_cannot_be_found_by_a_graph_is_searched_exactly(
     tmp_path: Path, words: WordEncoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(graph, "_GOOD", 1.1)
+    monkeypatch.setattr(neighbours, "_GOOD", 1.1)
     with Bank.open(tmp_path / "bank", words, exact_limit=200) as bank:
         bank.add(trajectories(500))
         bank._indexes.snapshot(1)

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from edgexp.bank import Bank, Episode, Recall, Weighed
 from edgexp.cli import cli
-from edgexp.cli.bank_print import plain
+from edgexp.cli.screens import plain
 from edgexp.embedding import Encoder
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Trajectory, encode, read_lines

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgexp.environments import make
+from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError
 
 

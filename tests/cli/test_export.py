@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from edgexp import export as edgexp_export
 from edgexp.cli import cli
-from edgexp.cli.export import _name
+from edgexp.cli.export_command import _name
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.home import home
 from edgexp.models import BASE_POLICY, resolve

@@ -164,7 +164,7 @@ import sys
 from pathlib import Path
 from edgexp import collect
 from edgexp.environments import make
-from edgexp.stack import open_bank
+from edgexp.play.session import open_bank
 world = make("household")
 with open_bank(Path(sys.argv[1])) as bank:
     tasks = collect.left_to_play(bank, world.tasks("train")[:4000], "expert")

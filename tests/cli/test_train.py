@@ -68,5 +68,6 @@ def test_without_the_extra_training_says_how_to_get_it(edgexp: Edgexp, bank: Pat
 def test_the_command_imports_nothing_heavy() -> None:
     import subprocess
 
-    code = "import sys, edgexp.cli.train; print([m for m in ('numpy', 'torch', 'llama_cpp', 'onnxruntime', 'usearch') if m in sys.modules])"
+    heavy = "('numpy', 'torch', 'llama_cpp', 'onnxruntime', 'usearch')"
+    code = f"import sys, edgexp.cli.train_command; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

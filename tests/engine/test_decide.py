@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edgexp.engine import decide
 from edgexp.engine.decide import Tree
-from edgexp.engine.engine import Sequence
+from edgexp.engine.engine import TokenSequence
 
 END = 0
 
@@ -41,7 +41,7 @@ actions = st.lists(st.lists(st.integers(1, 7), min_size=1, max_size=5).map(tuple
 @given(actions)
 def test_admissible_always_gives_a_valid_action(sequences):
     named = {" ".join(map(str, s)): [*s, END] for s in sequences}
-    sequence = Sequence(0, [1])
+    sequence = TokenSequence(0, [1])
     decision, asked = drive(decide.admissible(sequence, named), made_up)
     assert decision.text in named
     assert sequence.ids == [1, *named[decision.text]]
@@ -53,7 +53,7 @@ def test_admissible_always_gives_a_valid_action(sequences):
 @given(actions)
 def test_weighed_gives_the_product_of_the_branches(sequences):
     named = {" ".join(map(str, s)): [*s, END] for s in sequences}
-    decision, _ = drive(decide.weighed(Sequence(0, [1]), named), made_up)
+    decision, _ = drive(decide.weighed(TokenSequence(0, [1]), named), made_up)
     slow = {}
     for text, ids in named.items():
         probability, prefix = 1.0, [1]
@@ -69,9 +69,9 @@ def test_weighed_gives_the_product_of_the_branches(sequences):
 
 def test_forced_tokens_cost_no_evaluation():
     named = {"a": [3, 4, 5, END], "b": [3, 4, 6, END]}
-    decision, asked = drive(decide.admissible(Sequence(0, [1]), named), made_up)
+    decision, asked = drive(decide.admissible(TokenSequence(0, [1]), named), made_up)
     assert (asked, decision.generated) == (1, 1)
-    decision, asked = drive(decide.admissible(Sequence(0, [1]), {"a": [3, 4, 5, END]}), made_up)
+    decision, asked = drive(decide.admissible(TokenSequence(0, [1]), {"a": [3, 4, 5, END]}), made_up)
     assert (asked, decision.probability) == (0, 1.0)
 
 
@@ -109,7 +109,7 @@ def test_free_respells_what_the_tokenizer_would_spell_otherwise(model, template)
         logits[letters[min(len(ids) - 1, 2)]] = 1
         return logits
 
-    sequence = Sequence(0, [1])
+    sequence = TokenSequence(0, [1])
     decision, _ = drive(decide.free(sequence, vocabulary, template.end), spelling)
     assert decision.text == "go" and decision.generated == 3
     assert sequence.ids == [1, *vocabulary.encode("go"), *template.end]

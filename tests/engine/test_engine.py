@@ -6,8 +6,8 @@ import pytest
 from edgexp.engine.engine import ContextFull, Engine, log_probability
 from edgexp.engine.model import Model
 from edgexp.engine.native import Tuning
-from edgexp.export.gguf_read import open_gguf
 from edgexp.export.merge import merge
+from edgexp.gguf.reader import open_gguf
 
 
 def logits_after(engine, ids):

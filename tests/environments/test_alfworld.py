@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from edgexp.environments import Environment, HasAdmissible, HasExpert, make
 from edgexp.environments.alfworld import Alfworld
-from edgexp.environments.household import gamefile
-from edgexp.environments.household.engine import Game
-from edgexp.environments.household.gamefile import Templates
+from edgexp.environments.base import Environment, HasAdmissible, HasExpert
+from edgexp.environments.household import pddl
 from edgexp.environments.household.generator import generate
+from edgexp.environments.household.pddl import Templates
 from edgexp.environments.household.scene import GOAL_KINDS, Scene
+from edgexp.environments.household.simulator import Game
 from edgexp.environments.household.texts import NOTHING
+from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Task
 
@@ -24,7 +25,7 @@ def put(root: Path, split: str, folder: str, trial: str, scene: Scene | None = N
     """A game file where the official ones are; its content as given, or a scene."""
     path = root / "json_2.1.1" / split / folder / trial / "game.tw-pddl"
     path.parent.mkdir(parents=True)
-    path.write_bytes(gamefile.encode(scene, TEMPLATES) if scene else content)
+    path.write_bytes(pddl.encode(scene, TEMPLATES) if scene else content)
     return path
 
 
@@ -34,7 +35,7 @@ def data(tmp_path: Path) -> Path:
     for number, kind in enumerate(GOAL_KINDS):
         put(tmp_path, "train", f"{kind}-Mug-None-Shelf-{number}", "trial_T1", generate(kind, number))
     put(tmp_path, "train", f"{GOAL_KINDS[0]}-Mug-None-Shelf-0", "trial_T0", generate(GOAL_KINDS[0], 77))
-    whole = gamefile.encode(generate("pick_and_place_simple", 1), TEMPLATES)
+    whole = pddl.encode(generate("pick_and_place_simple", 1), TEMPLATES)
     put(tmp_path, "valid_seen", "pick_and_place_simple-Mug-None-Shelf-1", "good", content=whole)
     put(tmp_path, "valid_seen", "pick_and_place_simple-Mug-None-Shelf-2", "unsolvable", content=whole.replace(b"true", b"false"))
     put(tmp_path, "valid_seen", "pick_and_place_simple-Mug-None-Shelf-3", "unchecked", content=whole.replace(b'"solvable"', b'"other"'))

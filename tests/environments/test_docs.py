@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edgexp.agent import play
-from edgexp.environments import Environment, make
-from edgexp.policies import Scripted
-from edgexp.rollout import run
+from edgexp.environments.base import Environment
+from edgexp.environments.registry import make
+from edgexp.play.episode import play
+from edgexp.play.policies import Scripted
+from edgexp.play.rollout import run
 
 PAGE = Path(__file__).parents[2] / "docs" / "environments.md"
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgexp.environments.household import gamefile, pddl
-from edgexp.environments.household.engine import Game
-from edgexp.environments.household.gamefile import Templates
+from edgexp.environments.household import pddl
 from edgexp.environments.household.generator import generate
+from edgexp.environments.household.pddl import Templates
 from edgexp.environments.household.scene import GOAL_KINDS, Goal, GoalKind, Kind, Receptacle, Scene, Thing
+from edgexp.environments.household.simulator import Game
 from edgexp.errors import EdgexpError
 
 TEMPLATES = Templates(domain="(define (domain alfred))", grammar='grammar :: """{"task": [{"rhs": "Your task is to: UNKNOWN GOAL."}]}""";')
@@ -51,12 +51,12 @@ def canonical(scene: Scene) -> Scene:
 
 def written(folder: Path, scene: Scene = SCENE, plan: list[str] | None = None) -> Path:
     path = folder / "game.tw-pddl"
-    path.write_bytes(gamefile.encode(scene, TEMPLATES, plan))
+    path.write_bytes(pddl.encode(scene, TEMPLATES, plan))
     return path
 
 
 def test_a_file_says_everything_a_scene_can(tmp_path: Path) -> None:
-    assert gamefile.read(written(tmp_path)) == canonical(SCENE)
+    assert pddl.read(written(tmp_path)) == canonical(SCENE)
 
 
 @given(st.sampled_from(GOAL_KINDS), st.integers(0, 100_000))
@@ -73,16 +73,16 @@ def test_generated_scenes_survive_writing_and_reading(kind: GoalKind, seed: int)
 
 def test_the_plan_is_kept_and_older_wording_is_brought_up_to_date(tmp_path: Path) -> None:
     path = written(tmp_path, plan=["go to fridge 1", "put apple 2 in/on fridge 1", "move apple 2 to fridge 1"])
-    assert gamefile.walkthrough(path) == ["go to fridge 1", "move apple 2 to fridge 1", "move apple 2 to fridge 1"]
-    assert gamefile.walkthrough(written(tmp_path)) == []
+    assert pddl.walkthrough(path) == ["go to fridge 1", "move apple 2 to fridge 1", "move apple 2 to fridge 1"]
+    assert pddl.walkthrough(written(tmp_path)) == []
 
 
 def test_any_game_serves_as_template_for_the_next(tmp_path: Path) -> None:
     templates = Templates.of_game(written(tmp_path, generate("pick_and_place_simple", 1)))
     assert templates.domain == TEMPLATES.domain
     path = tmp_path / "next.tw-pddl"
-    path.write_bytes(gamefile.encode(SCENE, templates))
-    assert gamefile.read(path) == canonical(SCENE)
+    path.write_bytes(pddl.encode(SCENE, templates))
+    assert pddl.read(path) == canonical(SCENE)
 
 
 def test_templates_come_from_the_folder_of_the_package(tmp_path: Path) -> None:
@@ -95,14 +95,14 @@ def test_templates_come_from_the_folder_of_the_package(tmp_path: Path) -> None:
 
 def test_a_grammar_without_a_task_is_no_template() -> None:
     with pytest.raises(EdgexpError, match="0 times"):
-        gamefile.encode(SCENE, Templates("", "grammar"))
+        pddl.encode(SCENE, Templates("", "grammar"))
 
 
 def changed(**fields: object) -> bytes:
-    return msgspec.json.encode(msgspec.json.decode(gamefile.encode(SCENE, TEMPLATES)) | fields)
+    return msgspec.json.encode(msgspec.json.decode(pddl.encode(SCENE, TEMPLATES)) | fields)
 
 
-WHOLE = gamefile.encode(SCENE, TEMPLATES)
+WHOLE = pddl.encode(SCENE, TEMPLATES)
 PROBLEM = pddl.write(SCENE)
 BAD = {
     "empty": (b"", "not a game file, or damaged"),
@@ -129,16 +129,16 @@ def test_bad_files_are_named_with_what_is_wrong(case: str, tmp_path: Path) -> No
     path = tmp_path / "game.tw-pddl"
     path.write_bytes(content)
     with pytest.raises(EdgexpError, match=what) as error:
-        gamefile.read(path)
+        pddl.read(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(EdgexpError, match=r"gone\.tw-pddl"):
-        gamefile.read(tmp_path / "gone.tw-pddl")
+        pddl.read(tmp_path / "gone.tw-pddl")
     with pytest.raises(EdgexpError, match="test_a_missing"):
-        gamefile.read(tmp_path)
+        pddl.read(tmp_path)
 
 
 @given(st.integers(0, len(WHOLE) - 1), st.integers(0, 255))
@@ -146,7 +146,7 @@ def test_a_changed_byte_is_a_scene_or_a_clear_error(position: int, byte: int) ->
     damaged = bytearray(WHOLE)
     damaged[position] = byte
     try:
-        file = msgspec.json.decode(bytes(damaged), type=gamefile._File)
+        file = msgspec.json.decode(bytes(damaged), type=pddl._File)
         Game(pddl.parse(file.pddl_problem, "x")).intro()
     except (EdgexpError, msgspec.DecodeError, UnicodeDecodeError):
         pass

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgexp.environments.household.engine import Game
 from edgexp.environments.household.scene import GOAL_KINDS, Scene
+from edgexp.environments.household.simulator import Game
 from edgexp.environments.household.texts import NOTHING
 
 ROOT = Path(__file__).parents[2]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgexp.environments.household.engine import Game
 from edgexp.environments.household.generator import generate
 from edgexp.environments.household.scene import GOAL_KINDS, Goal, GoalKind, Kind, Receptacle, Scene, Thing, numbered
+from edgexp.environments.household.simulator import Game
 from edgexp.environments.household.texts import NOTHING
 
 FOOD = Kind("Apple", portable=True, cleanable=True, heatable=True, coolable=True, sliceable=True)

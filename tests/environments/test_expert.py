@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgexp import environments
-from edgexp.environments.household import goals
-from edgexp.environments.household.engine import Game
-from edgexp.environments.household.environment import Household
-from edgexp.environments.household.episode import SceneEnvironment
-from edgexp.environments.household.expert import Notes, SearchExpert
+from edgexp.environments import registry
+from edgexp.environments.household import scene as goals
+from edgexp.environments.household.household import Household, SceneEnvironment
 from edgexp.environments.household.scene import GOAL_KINDS, Goal, GoalKind, Kind, Receptacle, Scene, Thing
+from edgexp.environments.household.searcher import Notes, SearchExpert
+from edgexp.environments.household.simulator import Game
 from edgexp.errors import EdgexpError
 from edgexp.trajectory import Task
 
@@ -201,7 +200,7 @@ def test_wins_within_fifty_actions() -> None:
 def test_wins_official_games_within_fifty_actions(split: str) -> None:
     if not os.environ.get("ALFWORLD_DATA"):
         pytest.skip("needs ALFWorld's games: set ALFWORLD_DATA to the folder that holds json_2.1.1")
-    alfworld = environments.make("alfworld")
+    alfworld = registry.make("alfworld")
     assert isinstance(alfworld, SceneEnvironment)
     result = shares(alfworld, list(alfworld.tasks(split))[:: 20 if split == "train" else 2])
     assert result["all"] >= 0.97 and min(result.values()) >= 0.95, result

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgexp.environments.household import goals, rooms, things
-from edgexp.environments.household.engine import Game
-from edgexp.environments.household.expert import SearchExpert
+from edgexp.environments.household import rooms
+from edgexp.environments.household import scene as goals
 from edgexp.environments.household.generator import Draw, generate
 from edgexp.environments.household.scene import GOAL_KINDS, GoalKind, Scene, numbered
+from edgexp.environments.household.searcher import SearchExpert
+from edgexp.environments.household.simulator import Game
 
 KINDS = st.sampled_from(GOAL_KINDS)
 SEEDS = st.integers(0, 2**32 - 2)
@@ -57,7 +58,7 @@ def test_scene_holds_together(kind: GoalKind, seed: int) -> None:
     for thing in scene.things:
         (at,) = thing.receptacles
         assert thing.places == (scene.receptacles[at].place,)
-        assert thing.kind is things.KINDS[thing.kind.type]
+        assert thing.kind is rooms.KINDS[thing.kind.type]
     assert not any(receptacle.opened for receptacle in scene.receptacles)
     assert scene.start not in {receptacle.place for receptacle in scene.receptacles}
 
@@ -147,6 +148,6 @@ def test_tables_name_only_what_exists() -> None:
         for type, stock in room.stock.items():
             assert set(stock.spots) <= furniture, type
             assert 0 < stock.chance <= 100 and len(stock.odds) == 3 and sum(stock.odds) > 0, type
-    known = set(things.KINDS)
-    assert set().union(*things.FITS.values()) <= known
-    assert known >= things.FIXED | things.CLEANABLE | things.HEATABLE | things.COOLABLE | things.SLICEABLE | things.VESSELS
+    known = set(rooms.KINDS)
+    assert set().union(*rooms.FITS.values()) <= known
+    assert known >= rooms.FIXED | rooms.CLEANABLE | rooms.HEATABLE | rooms.COOLABLE | rooms.SLICEABLE | rooms.VESSELS

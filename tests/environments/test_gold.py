@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgexp.environments.gold import GoldExpert, GoldFile, GoldPath, default_file, start_of
+from edgexp.environments.java.gold import GoldExpert, GoldFile, GoldPath, default_file, start_of
 from edgexp.errors import EdgexpError
 
 PATHS = [GoldPath(f"toy/train/{n}", "1", ("look", f"take {n}"), True, 1.0, 0.5) for n in range(4)]

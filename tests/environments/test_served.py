@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from edgexp.agent import play
-from edgexp.environments import Environment, HasAdmissible, HasExpert, Outcome, Start
-from edgexp.environments.freezing import freeze_all, missing
-from edgexp.environments.gold import GoldPath
-from edgexp.environments.java import JavaError
-from edgexp.environments.served import ServedEnvironment
+from edgexp.environments.base import Environment, HasAdmissible, HasExpert, Outcome, Start
+from edgexp.environments.java.gateway import JavaError
+from edgexp.environments.java.gold import GoldPath
+from edgexp.environments.java.served import ServedEnvironment, freeze_all, missing
 from edgexp.errors import EdgexpError
-from edgexp.policies import ExpertPolicy, Scripted
-from edgexp.rollout import run
+from edgexp.play.episode import play
+from edgexp.play.policies import ExpertPolicy, Scripted
+from edgexp.play.rollout import run
 from edgexp.trajectory import Task
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from edgexp.agent import play
-from edgexp.collect import spread
-from edgexp.environments import Environment, HasAdmissible, HasExpert, make
-from edgexp.environments.textworld_express import GAMES, SPLITS, TextWorldExpress, tasks
+from edgexp.environments.base import Environment, HasAdmissible, HasExpert
+from edgexp.environments.java.textworld_express import GAMES, SPLITS, TextWorldExpress, tasks
+from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.policies import ExpertPolicy
-from edgexp.rollout import run
+from edgexp.play.collecting import spread
+from edgexp.play.episode import play
+from edgexp.play.policies import ExpertPolicy
+from edgexp.play.rollout import run
 
 
 def test_tasks_are_balanced_and_numbered_by_seed() -> None:

@@ -7,17 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgexp import environments
-from edgexp.collect import expert_play
+from edgexp.environments import registry
 from edgexp.environments.base import Environment, HasAdmissible, HasExpert
-from edgexp.environments.household import Household
-from edgexp.environments.household.environment import SIZES
+from edgexp.environments.household.household import SIZES, Household
 from edgexp.environments.household.scene import Way
-from edgexp.environments.treatments import Treatments
-from edgexp.environments.treatments.environment import SPLITS
-from edgexp.environments.treatments.ways import APPLIANCES, home
+from edgexp.environments.treatments import APPLIANCES, SPLITS, Treatments, home
 from edgexp.errors import EdgexpError
-from edgexp.rollout import run
+from edgexp.play.collecting import expert_play
+from edgexp.play.rollout import run
 from edgexp.trajectory import Task, Trajectory
 
 any_task = st.sampled_from(list(SPLITS)).flatmap(
@@ -38,7 +35,7 @@ def taught(task: Task) -> Trajectory:
 
 
 def test_is_registered_and_keeps_the_contract() -> None:
-    treatments = environments.make("treatments")
+    treatments = registry.make("treatments")
     assert isinstance(treatments, Treatments) and isinstance(treatments, Environment)
     assert isinstance(treatments, HasAdmissible) and isinstance(treatments, HasExpert)
     assert treatments.instructions() == Household().instructions()

@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgexp import environments
-from edgexp.collect import expert_play
+from edgexp.environments import registry
 from edgexp.environments.base import Environment, HasAdmissible, HasExpert, Outcome
-from edgexp.environments.worlds import Worlds
-from edgexp.environments.worlds.environment import SPLITS
-from edgexp.environments.worlds.world import RECIPES, SHAPES
+from edgexp.environments.worlds.invented import RECIPES, SHAPES
+from edgexp.environments.worlds.worlds import SPLITS, Worlds
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.rollout import run
+from edgexp.play.collecting import expert_play
+from edgexp.play.rollout import run
 from edgexp.trajectory import Task, Trajectory
 
 any_task = st.sampled_from(list(SPLITS)).flatmap(
@@ -32,7 +31,7 @@ def taught(task: Task) -> Trajectory:
 
 
 def test_is_registered_and_keeps_the_contract() -> None:
-    worlds = environments.make("worlds")
+    worlds = registry.make("worlds")
     assert isinstance(worlds, Worlds) and isinstance(worlds, Environment)
     assert isinstance(worlds, HasAdmissible) and isinstance(worlds, HasExpert)
     assert worlds.name == "worlds" and worlds.max_steps == 20

@@ -7,17 +7,15 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgexp.collect import expert_play
 from edgexp.environments.base import Expert
-from edgexp.environments.household import Household
 from edgexp.environments.household.generator import Draw
-from edgexp.environments.worlds import Worlds, words
-from edgexp.environments.worlds.engine import Game
-from edgexp.environments.worlds.imitator import imitator, read_ways
-from edgexp.environments.worlds.players import expert, guesser
-from edgexp.environments.worlds.scene import SLOTS, scene
-from edgexp.environments.worlds.world import RECIPES, WORLDS, Recipe, Step, World, world
-from edgexp.rollout import run
+from edgexp.environments.household.household import Household
+from edgexp.environments.worlds import invented
+from edgexp.environments.worlds.invented import RECIPES, SLOTS, WORLDS, Recipe, Step, World, scene, world
+from edgexp.environments.worlds.players import expert, guesser, imitator, read_ways
+from edgexp.environments.worlds.worlds import Game, Worlds
+from edgexp.play.collecting import expert_play
+from edgexp.play.rollout import run
 from edgexp.trajectory import Task, Trajectory
 
 any_world = st.integers(0, WORLDS - 1).map(world)
@@ -48,17 +46,17 @@ def wins(tasks: list[Task], player_of: object) -> float:
 
 
 def test_pools_share_no_word() -> None:
-    pools = [words.TAKE, words.FROM, words.PUT, words.ON, words.SAY, words.WITH, words.HAND, words.ROOMS, words.STORAGE, words.APPLIANCES,
-             words.TOOLS, words.OBJECTS, words.STATES]  # fmt: skip
+    pools = [invented.TAKE, invented.FROM, invented.PUT, invented.ON, invented.SAY, invented.WITH, invented.HAND, invented.ROOMS,
+             invented.STORAGE, invented.APPLIANCES, invented.TOOLS, invented.OBJECTS, invented.STATES]  # fmt: skip
     everything = [word for pool in pools for word in pool]
     assert len(everything) == len(set(everything))
-    assert not {"go", "to", "look", "inventory", "examine"} & (set(everything) - set(words.ON))
+    assert not {"go", "to", "look", "inventory", "examine"} & (set(everything) - set(invented.ON))
     assert all(word.isascii() and word.isalpha() and word.islower() for word in everything)
 
 
 def test_every_house_has_a_name_of_its_own() -> None:
-    names = [words.name(number) for number in range(words.NAMES)]
-    assert len(set(names)) == words.NAMES == WORLDS
+    names = [invented.name(number) for number in range(invented.NAMES)]
+    assert len(set(names)) == invented.NAMES == WORLDS
     assert all(name.isalpha() and name.istitle() for name in names)
 
 
@@ -147,12 +145,12 @@ def test_the_same_verb_serves_different_ends() -> None:
         for recipe in house.recipes:
             for step in recipe.steps:
                 verbs[step.verb].add(recipe.state)
-    assert all(len(verbs[verb]) > 20 and len(opens[verb]) == 2 for verb in words.HAND)
+    assert all(len(verbs[verb]) > 20 and len(opens[verb]) == 2 for verb in invented.HAND)
 
 
 def test_worlds_differ_in_wording_and_lids() -> None:
     houses = [world(number) for number in range(1_000)]
-    assert {house.goal for house in houses} == set(words.GOALS)
+    assert {house.goal for house in houses} == set(invented.GOALS)
     assert 250 < sum(house.lids for house in houses) < 350
 
 

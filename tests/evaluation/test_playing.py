@@ -4,15 +4,15 @@ import pytest
 from result_samples import SETUP
 from toys import Counting
 
-from edgexp.agent import play
 from edgexp.engine import tuning
 from edgexp.errors import EdgexpError
-from edgexp.evaluation import models
 from edgexp.evaluation.evaluate import Watch, Wishes, evaluate
 from edgexp.evaluation.playing import Job, in_turns, play_all
 from edgexp.evaluation.results import Header, Writer, read
 from edgexp.evaluation.suite import Condition, Suite, Tasks
-from edgexp.policies import Scripted
+from edgexp.play import fleet
+from edgexp.play.episode import play
+from edgexp.play.policies import Scripted
 from edgexp.trajectory import Task
 
 CONDITIONS = (
@@ -57,13 +57,13 @@ PLAIN = (Condition("free"), Condition("valid", actions="admissible"), Condition(
 
 def played(folder, parallel, monkeypatch, cores):
     monkeypatch.setattr(tuning, "cores", lambda: cores)
-    made, plain = [], models.ModelPlayers.__init__
+    made, plain = [], fleet.ModelPlayers.__init__
 
     def opened(self, *args, **kwargs):
         plain(self, *args, **kwargs)
         made.append(self)
 
-    monkeypatch.setattr(models.ModelPlayers, "__init__", opened)
+    monkeypatch.setattr(fleet.ModelPlayers, "__init__", opened)
     evaluate("toy", suite(*PLAIN), folder, Wishes(parallel), Watch())
     monkeypatch.undo()
     return {row.key: row for row in read(folder).rows}, made[0].engines
@@ -87,7 +87,7 @@ def test_a_prompt_is_evaluated_once_for_all_who_begin_with_it(tmp_path, monkeypa
 
 @pytest.mark.parametrize(("places", "cores", "threads", "engines"), [(1, 8, 1, 1), (8, 2, 1, 2), (2, 8, 1, 2), (8, 8, 4, 2), (8, 2, 4, 1)])
 def test_engines_are_as_many_as_keep_the_cores_busy(places, cores, threads, engines):
-    assert models.engines_for(places, cores, threads) == engines
+    assert fleet.engines_for(places, cores, threads) == engines
 
 
 class Toys:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from result_samples import SETUP, a_header, a_row
 
-from edgexp.evaluation.report import figures, markdown, series, words
+from edgexp.evaluation.report import figures, page
 from edgexp.evaluation.results import Header, Results, Row, Setup
 from edgexp.evaluation.statistics import wilson
 
@@ -57,7 +57,7 @@ def test_changes_are_on_the_tasks_that_both_played() -> None:
     assert change.difference == pytest.approx(0.25)
     assert counted.lines[1].shares["counting/dev"].count == 5
     assert counted.lines[0].changes == {} and not counted.complete and figures.count(results).complete
-    assert "Not every condition" in markdown.render([counted], "") and "Not every" not in markdown.render([figures.count(results)], "")
+    assert "Not every condition" in page.render([counted], "") and "Not every" not in page.render([figures.count(results)], "")
 
 
 def test_nothing_is_compared_with_a_baseline_that_was_not_played() -> None:
@@ -88,7 +88,7 @@ def memory(condition: str, k: int, bank: str = "matched", **changes: Any) -> Set
 def test_a_curve_by_k_begins_with_the_same_model_without_memory() -> None:
     played = [(a_setup("plain"), "----"), (memory("k1", 1), "+---"), (memory("k4", 4), "++--"), (memory("tuned", 2, model="tuned"), "++++"),
               (memory("misled", 2, "mismatched"), "----")]  # fmt: skip
-    curves = [curve for curve in series.by_k(figures.count(results_of(*played))) if curve.column.endswith("all")]
+    curves = [curve for curve in figures.by_k(figures.count(results_of(*played))) if curve.column.endswith("all")]
     assert [(curve.label, [(k, share.won) for k, share in curve.points]) for curve in curves] == [
         ("toy, static, valid actions", [(0, 0), (1, 1), (4, 2)])]  # fmt: skip
 
@@ -97,14 +97,14 @@ def test_a_curve_by_k_begins_with_the_same_model_without_memory() -> None:
 def test_an_empty_bank_is_no_memory_where_the_model_was_not_played_without(plain: list, start: int) -> None:
     empty, other = memory("empty", 2, "empty"), memory("other", 2, "empty", model="other")
     played = [*plain, (memory("k1", 1), "+---"), (empty, "+++-"), (other, "++++")]
-    curves = [curve for curve in series.by_k(figures.count(results_of(*played))) if curve.column.endswith("all")]
+    curves = [curve for curve in figures.by_k(figures.count(results_of(*played))) if curve.column.endswith("all")]
     assert [[(k, share.won) for k, share in curve.points] for curve in curves] == [[(0, start), (1, 1)]]
 
 
 def test_players_that_differ_in_how_they_act_are_not_one_curve() -> None:
     played = [(a_setup("plain", repeats=1), "++++"), (memory("k2", 2), "----"), (memory("k2 no circles", 2, repeats=1), "+---"),
               (memory("free", 2, actions="free"), "++--"), (memory("free k4", 4, actions="free"), "+++-")]  # fmt: skip
-    curves = [curve for curve in series.by_k(figures.count(results_of(*played))) if curve.column.endswith("all")]
+    curves = [curve for curve in figures.by_k(figures.count(results_of(*played))) if curve.column.endswith("all")]
     assert {curve.label: [(k, share.won) for k, share in curve.points] for curve in curves} == {
         "toy, static, valid actions, no circles": [(0, 4), (2, 1)], "toy, static": [(2, 2), (4, 3)]}  # fmt: skip
 
@@ -112,13 +112,13 @@ def test_players_that_differ_in_how_they_act_are_not_one_curve() -> None:
 def test_bad_memory_stands_beside_the_baseline() -> None:
     played = [(a_setup("plain", model="other"), "+---"), (memory("empty", 2, "empty"), "----"), (memory("matched", 2), "++++")]
     counted = figures.count(results_of(*played, baseline="plain"))
-    curves = [curve for curve in series.by_bank(counted) if curve.column.endswith("all")]
+    curves = [curve for curve in figures.by_bank(counted) if curve.column.endswith("all")]
     assert [(name, share.won) for name, share in curves[0].points] == [("matched", 4), ("empty", 0), ("baseline", 1)]
     as_much = figures.count(results_of((a_setup("plain", model="other"), "++++"), *played[1:], baseline="plain"))
-    curves = [curve for curve in series.by_bank(as_much) if curve.column.endswith("all")]
+    curves = [curve for curve in figures.by_bank(as_much) if curve.column.endswith("all")]
     assert [(name, share.won) for name, share in curves[0].points] == [("matched", 4), ("empty", 0), ("baseline", 4)]
     own = figures.count(results_of((a_setup("plain"), "+---"), *played[1:], baseline="plain"))
-    assert [name for name, _ in series.by_bank(own)[0].points] == ["matched", "empty", "no memory"]
+    assert [name for name, _ in figures.by_bank(own)[0].points] == ["matched", "empty", "no memory"]
 
 
 def test_curves_by_size_do_not_mix_weights() -> None:
@@ -128,7 +128,7 @@ def test_curves_by_size_do_not_mix_weights() -> None:
         header = a_header(setup, resolved={"conditions": [{"name": "m"}], "tasks": tasks})
         return header, figures.count(results_of((setup, "++--"), header=header))
 
-    assert series.by_size([played(10, "a"), played(50, "b")]) == [] and series.by_size([played(10, "a"), played(50, "a")])
+    assert figures.by_size([played(10, "a"), played(50, "b")]) == [] and figures.by_size([played(10, "a"), played(50, "a")])
 
 
 def test_episodes_that_nobody_finished_are_said() -> None:
@@ -137,14 +137,14 @@ def test_episodes_that_nobody_finished_are_said() -> None:
     rows = [msgspec.structs.replace(row, end=end) for row, end in zip(results.rows, ends, strict=True)]
     counted = figures.count(Results(results.folder, results.header, rows, {}))
     assert (counted.broken, counted.full) == (1, 1)
-    text = markdown.render([counted], "")
+    text = page.render([counted], "")
     assert "Ended by an error of the environment and counted as lost: 1 episode." in text and "Ended by a full context" in text
-    assert "Ended by" not in markdown.render([figures.count(results)], "")
+    assert "Ended by" not in page.render([figures.count(results)], "")
 
 
 def test_bad_memory_is_compared_among_banks_alone() -> None:
     played = [(memory("empty", 2, "empty"), "----"), (memory("matched", 2), "++++"), (a_setup("plain"), "+---"), (memory("k4", 4), "++--")]
-    curves = [curve for curve in series.by_bank(figures.count(results_of(*played))) if curve.column.endswith("all")]
+    curves = [curve for curve in figures.by_bank(figures.count(results_of(*played))) if curve.column.endswith("all")]
     points = [(name, share.won) for name, share in curves[0].points]
     assert len(curves) == 1 and points == [("matched", 4), ("empty", 0), ("no memory", 1)]
 
@@ -155,20 +155,20 @@ def test_the_size_of_the_bank_is_that_of_the_suites_own() -> None:
         header = a_header(memory("m", 2), resolved={"conditions": [{"name": "m"}], "tasks": tasks})
         return header, figures.count(results_of((memory("m", 2), won), header=header))
 
-    curves = [curve for curve in series.by_size([played(50, "++++"), played(10, "+---")]) if curve.column.endswith("all")]
+    curves = [curve for curve in figures.by_size([played(50, "++++"), played(10, "+---")]) if curve.column.endswith("all")]
     assert [(size, share.won) for size, share in curves[0].points] == [(10, 1), (50, 4)]
-    assert series.by_size([played(50, "++++")]) == []
+    assert figures.by_size([played(50, "++++")]) == []
 
 
 def test_conditions_that_differ_in_two_things_make_no_curve() -> None:
     counted = figures.count(results_of((a_setup("plain"), "+-"), (memory("tuned", 2, model="tuned"), "++")))
-    assert series.by_k(counted) == [] and series.by_bank(counted) == []
+    assert figures.by_k(counted) == [] and figures.by_bank(counted) == []
 
 
 def test_markdown_has_a_row_a_condition_and_cannot_be_broken_out_of() -> None:
     name = "a|b <script> *c*"
     results = results_of((a_setup("plain"), "++--"), (memory(name, 2), "+++-"), baseline="plain")
-    text = markdown.render([figures.count(results)], "edgexp eval x")
+    text = page.render([figures.count(results)], "edgexp eval x")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 4 and len({row.replace("\\|", "").count("|") for row in rows}) == 1
     assert "<script>" not in text and "a\\|b" in text
@@ -177,14 +177,14 @@ def test_markdown_has_a_row_a_condition_and_cannot_be_broken_out_of() -> None:
 
 @pytest.mark.parametrize(("number", "text"), [(0.004, "0.004"), (0.1234, "0.12"), (3.44, "3.4"), (56.7, "56.7"), (1204.4, "1,204")])
 def test_numbers_keep_the_digits_that_matter(number: float, text: str) -> None:
-    assert words.figure(number) == text
+    assert figures.figure(number) == text
 
 
 @pytest.mark.parametrize(("p", "text"), [(0.0004, "p < 0.001"), (0.0149, "p = 0.015"), (0.5, "p = 0.50"), (1, "p = 1.00")])
 def test_p_values(p: float, text: str) -> None:
-    assert words.p_value(p) == text
+    assert figures.p_value(p) == text
 
 
 @pytest.mark.parametrize(("difference", "text"), [(0.311, "+31"), (-0.04, "−4"), (0.001, "0"), (-0.001, "0")])
 def test_differences_are_in_points_with_their_sign(difference: float, text: str) -> None:
-    assert words.points(difference) == text
+    assert figures.points(difference) == text

@@ -18,7 +18,8 @@ from result_samples import SETUP, a_header, a_row
 
 from edgexp.errors import UsageError
 from edgexp.evaluation import results
-from edgexp.evaluation.report import figures, training, viewer
+from edgexp.evaluation.report import figures, training_curves
+from edgexp.evaluation.report import page as viewer
 from edgexp.evaluation.report.page import Material, build
 from edgexp.evaluation.results import Action, Results
 from edgexp.evaluation.retrieval_quality import measure
@@ -164,13 +165,13 @@ def test_trainings_and_retrieval_are_shown_where_given(sample: Results, tmp_path
     pytest.importorskip("matplotlib", reason="the plots need the extra `report`")
     from test_report_training import write_log, write_record
 
-    from edgexp.environments.household import Household
+    from edgexp.environments.household.household import Household
 
     write_log(tmp_path / "training.jsonl")
     write_record(tmp_path)
     with collect(tmp_path / "bank", 12, WordEncoder()) as bank:
         quality = measure(bank, Household(), Household().tasks("dev")[:2])
-    page = build(Material([sample], [training.read(tmp_path)], [quality]))
+    page = build(Material([sample], [training_curves.read(tmp_path)], [quality]))
     assert "Training: sample" in page and "same receptacle" in page and quality.bank[:13] in page
 
 

@@ -9,7 +9,7 @@ from report_samples import collect
 from toys import Counting
 
 from edgexp.bank import Bank, Filters
-from edgexp.environments.household import Household
+from edgexp.environments.household.household import Household
 from edgexp.errors import EdgexpError
 from edgexp.evaluation.retrieval_quality import TYPE, aspects_of, measure
 from edgexp.retrieval import Retriever

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from edgexp.environments.household.episode import SceneEnvironment
+from edgexp.environments.household.household import SceneEnvironment
 from edgexp.errors import EdgexpError
 from edgexp.evaluation import selection
 from edgexp.evaluation.selection import DevEpisodes
-from edgexp.stack import Settings
+from edgexp.play.session import Settings
 from edgexp.training import recipe
 from edgexp.training.train import find_base
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from edgexp.environments import make
+from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.evaluation import experience, suite
 from edgexp.evaluation.suite import Condition, Experience, Tasks, parse, show

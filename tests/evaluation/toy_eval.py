@@ -11,12 +11,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script, the tests
 
 from toys import Counting, make_trajectory
 
-from edgexp.agent import Recalled, play
 from edgexp.evaluation.evaluate import Watch, header_for, play_missing
 from edgexp.evaluation.playing import Job
 from edgexp.evaluation.results import Setup
 from edgexp.evaluation.suite import Condition, Suite, Tasks
-from edgexp.policies import Scripted
+from edgexp.play.episode import Recalled, play
+from edgexp.play.policies import Scripted
 from edgexp.retrieval import Memory
 from edgexp.retrieval import Recalled as Found
 from edgexp.trajectory import Task

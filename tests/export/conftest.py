@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgexp.errors import EdgexpError
-from edgexp.export.gguf_read import GgufFile, open_gguf
+from edgexp.gguf.reader import GgufFile, open_gguf
 
 from .kit import LINEAR, Tiny
 
@@ -25,7 +25,7 @@ def tiny(tmp_path: Path) -> Callable[..., tuple[Tiny, GgufFile]]:
 @pytest.fixture(scope="session")
 def smollm_base() -> Path:
     """The default model's weights as they came, before requantising."""
-    from edgexp.export.base import open_base
+    from edgexp.export.manifest import open_base
     from edgexp.models import BASE_POLICY
 
     try:

@@ -8,11 +8,11 @@ import numpy as np
 import safetensors.numpy
 
 from edgexp.engine.engine import Engine, log_probability
-from edgexp.export import ggml
-from edgexp.export.gguf_read import GgufFile, Tensor, open_gguf
-from edgexp.export.gguf_write import entry, write_gguf
 from edgexp.export.reference import Origin, Reference, Sample
-from edgexp.prompt import Renderer
+from edgexp.gguf import formats
+from edgexp.gguf.reader import GgufFile, Tensor, open_gguf
+from edgexp.gguf.writer import entry, write_gguf
+from edgexp.prompt.render import Renderer
 
 LINEAR = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
           "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
@@ -22,7 +22,7 @@ LINEAR = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn
 def values(file: GgufFile, name: str) -> np.ndarray:
     """A tensor's numbers."""
     tensor = file.tensors[name]
-    pieces = [ggml.to_float(tensor.kind, piece, tensor.columns) for piece in file.read_rows(tensor, 1000)]
+    pieces = [formats.to_float(tensor.kind, piece, tensor.columns) for piece in file.read_rows(tensor, 1000)]
     return np.concatenate(pieces).reshape(tensor.shape)
 
 
@@ -35,7 +35,7 @@ class Tiny:
     """A GGUF with the metadata and tensors of a small model of some family; llama.cpp's quantiser takes it, its engine does not."""
 
     def __init__(self, architecture: str = "llama", *, width: int = 64, inner: int = 96, layers: int = 2, heads: int = 4, heads_kv: int = 2,
-                 vocabulary: int = 40, tied: bool = True, kind: int = ggml.F32, seed: int = 0, **extra: str | int | float):
+                 vocabulary: int = 40, tied: bool = True, kind: int = formats.F32, seed: int = 0, **extra: str | int | float):
         self.kind, self.rng = kind, np.random.default_rng(seed)
         a = architecture
         numbers = {"context_length": 128, "embedding_length": width, "block_count": layers, "feed_forward_length": inner,
@@ -54,16 +54,16 @@ class Tiny:
         for n in range(layers):
             tensors[f"blk.{n}.attn_norm.weight"] = (width,)
             tensors |= {f"blk.{n}.{role}.weight": shape for role, shape in shapes.items()}
-        self.tensors = [Tensor(name, shape, kind if len(shape) > 1 else ggml.F32) for name, shape in tensors.items()]
+        self.tensors = [Tensor(name, shape, kind if len(shape) > 1 else formats.F32) for name, shape in tensors.items()]
 
     def write(self, path: Path) -> GgufFile:
         """Write it with random numbers and open it."""
         def data(tensor: Tensor):
             numbers = self.rng.standard_normal((tensor.rows, tensor.columns)).astype(np.float32)
-            if tensor.kind == ggml.BF16:  # nothing in edgexp writes it
+            if tensor.kind == formats.BF16:  # nothing in edgexp writes it
                 yield (numbers.view(np.uint32) >> 16).astype(np.uint16).reshape(-1).view(np.uint8)
             else:
-                yield ggml.from_float(tensor.kind, numbers)
+                yield formats.from_float(tensor.kind, numbers)
 
         write_gguf(path, self.entries, self.tensors, data)
         return open_gguf(path)

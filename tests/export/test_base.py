@@ -5,8 +5,7 @@ import json
 import pytest
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.export.base import find_base, open_base
-from edgexp.export.trained import find_adapter, name_of, read_training
+from edgexp.export.manifest import find_adapter, find_base, name_of, open_base, read_training
 from edgexp.home import home
 from edgexp.models import BASE_POLICY, DEFAULT_EMBEDDER
 

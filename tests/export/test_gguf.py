@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgexp.errors import EdgexpError
-from edgexp.export import ggml, gguf_write
-from edgexp.export.gguf_read import GgufFile, Tensor, open_gguf
-from edgexp.export.gguf_write import entry, file_size, header, write_gguf
+from edgexp.gguf import formats, writer
+from edgexp.gguf.reader import GgufFile, Tensor, open_gguf
+from edgexp.gguf.writer import entry, file_size, header, write_gguf
 
 from .kit import Tiny, raw
 
@@ -40,7 +40,7 @@ def test_the_default_models_header_is_reproduced_byte_for_byte(smollm_base):
 
 def test_what_is_written_is_read(tmp_path):
     entries = {k: entry(k, v) for k, v in {"general.architecture": "llama", "n": 3, "x": 0.5, "text": "é\n\0"}.items()}
-    tensors = [Tensor("a", (3,), ggml.F32), Tensor("b", (2, 64), ggml.Q8_0), Tensor("c", (2, 3, 5), ggml.F16)]
+    tensors = [Tensor("a", (3,), formats.F32), Tensor("b", (2, 64), formats.Q8_0), Tensor("c", (2, 3, 5), formats.F16)]
     contents = {t.name: os.urandom(t.nbytes) for t in tensors}
     digest = write_gguf(tmp_path / "x", entries, tensors, lambda t: [np.frombuffer(contents[t.name], np.uint8)])
     file = open_gguf(tmp_path / "x")
@@ -78,7 +78,7 @@ def test_a_damaged_header_is_an_error_or_another_file_but_never_a_crash(small, p
 
 NESTED = struct.pack("<Q", 1) + b"k" + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 5000
 """A list in a list in a list …"""
-ONE_TENSOR = header({}, [Tensor("t", (4,), ggml.F32)], 32)
+ONE_TENSOR = header({}, [Tensor("t", (4,), formats.F32)], 32)
 
 
 @pytest.mark.parametrize(("content", "words"), [
@@ -91,7 +91,7 @@ ONE_TENSOR = header({}, [Tensor("t", (4,), ggml.F32)], 32)
     (b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + entry("split.count", 3), "several files"),
     (b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + entry("general.alignment", 3), "alignment"),
     (b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + 2 * entry("a", 1), "twice"),
-    (header({}, [Tensor("t", (2, 32), ggml.Q8_0)] * 2, 32) + bytes(256), "same name"),
+    (header({}, [Tensor("t", (2, 32), formats.Q8_0)] * 2, 32) + bytes(256), "same name"),
     (ONE_TENSOR.replace(struct.pack("<QIQ", 4, 0, 0), struct.pack("<QIQ", 4, 77, 0)), "number format 77"),
 ])  # fmt: skip
 def test_files_that_are_no_model(tmp_path, content, words):
@@ -114,7 +114,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path):
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    tensor, path = Tensor("t", (4,), ggml.F32), tmp_path / "x"
+    tensor, path = Tensor("t", (4,), formats.F32), tmp_path / "x"
 
     def failing(error):
         def data(_):
@@ -128,7 +128,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
         write_gguf(path, {}, [tensor], failing(KeyboardInterrupt()))
     with pytest.raises(ValueError, match="8 bytes for tensor t"):
         write_gguf(path, {}, [tensor], lambda _: [np.zeros(8, np.uint8)])
-    monkeypatch.setattr(gguf_write.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(EdgexpError, match="no space left for the export"):
         write_gguf(path, {}, [tensor], lambda _: [np.zeros(16, np.uint8)])
     assert list(tmp_path.iterdir()) == []

@@ -18,15 +18,14 @@ from edgexp.engine.native import Tuning
 from edgexp.errors import EdgexpError
 from edgexp.export import child, manifest
 from edgexp.export.adapter import read_adapter
-from edgexp.export.base import Base, open_base
-from edgexp.export.gguf_read import open_gguf
 from edgexp.export.job import Request, export
+from edgexp.export.manifest import Base, Training, open_base
 from edgexp.export.merge import merge, patches
 from edgexp.export.reference import Sample, read_reference, write_reference
-from edgexp.export.trained import Training
+from edgexp.gguf.reader import open_gguf
 from edgexp.models import BASE_POLICY, resolve
-from edgexp.prompt import Renderer
-from edgexp.template import learn
+from edgexp.prompt.render import Renderer
+from edgexp.prompt.template import learn
 
 from .kit import reference_of, write_adapter
 

@@ -8,10 +8,9 @@ from edgexp.engine.model import Model
 from edgexp.engine.native import Tuning
 from edgexp.errors import EdgexpError
 from edgexp.export.adapter import read_adapter
-from edgexp.export.gguf_read import open_gguf
-from edgexp.export.lora_gguf import attach, write_lora
-from edgexp.export.merge import Patch, merge, patches
-from edgexp.export.names import gguf_name
+from edgexp.export.merge import Patch, attach, merge, patches, write_lora
+from edgexp.gguf.reader import open_gguf
+from edgexp.gguf.tensor_names import gguf_name
 
 from .kit import raw, values, write_adapter
 

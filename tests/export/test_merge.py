@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.export import ggml
 from edgexp.export.adapter import read_adapter
-from edgexp.export.gguf_read import Tensor, open_gguf
-from edgexp.export.gguf_write import write_gguf
 from edgexp.export.merge import merge, patches
-from edgexp.export.names import gguf_name, interleave
-from edgexp.export.quantise import QUANTS, check_quant, plan
+from edgexp.gguf import formats
+from edgexp.gguf.quantise import QUANTS, check_quant, plan
+from edgexp.gguf.reader import Tensor, open_gguf
+from edgexp.gguf.tensor_names import gguf_name, interleave
+from edgexp.gguf.writer import write_gguf
 
 from .kit import Tiny, raw, values, write_adapter
 
@@ -38,10 +38,10 @@ def test_merged_weights_are_base_plus_scaled_product(tiny, tmp_path, architectur
         np.testing.assert_allclose(values(merged, name), values(base, name) + change, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", [ggml.F32, ggml.F16, ggml.BF16, ggml.Q8_0])
+@pytest.mark.parametrize("kind", [formats.F32, formats.F16, formats.BF16, formats.Q8_0])
 def test_without_changes_everything_stays(tiny, tmp_path, kind):
     _, base = tiny(kind=kind)
-    quant = "q8_0" if kind == ggml.Q8_0 else "f16"
+    quant = "q8_0" if kind == formats.Q8_0 else "f16"
     merge(base, {}, quant, tmp_path / "m")
     merged = open_gguf(tmp_path / "m")
     assert list(merged.tensors) == list(base.tensors)
@@ -56,7 +56,7 @@ def test_without_changes_everything_stays(tiny, tmp_path, kind):
 
 
 def test_a_zero_adapter_is_no_change(tiny, tmp_path):
-    model, base = tiny(kind=ggml.F16)
+    model, base = tiny(kind=formats.F16)
     zero = changes_of(base, tmp_path / "a", model.modules, scale=0.0)
     merge(base, zero, "f16", tmp_path / "m")
     merge(base, {}, "f16", tmp_path / "n")
@@ -92,7 +92,8 @@ def test_an_export_is_what_llama_cpp_makes_of_the_f16_export(tiny, tmp_path, sha
     merge(base, changes, "f16", tmp_path / "f16")
     merge(base, changes, quant, tmp_path / "ours", threads=2)
     ours, theirs = open_gguf(tmp_path / "ours"), llama_quantise(tmp_path / "f16", quant, tmp_path / "theirs")
-    assert {n: ggml.KINDS[t.kind].name for n, t in ours.tensors.items()} == {n: ggml.KINDS[t.kind].name for n, t in theirs.tensors.items()}
+    mine, other = ({n: formats.KINDS[t.kind].name for n, t in file.tensors.items()} for file in (ours, theirs))
+    assert mine == other
     assert ours.entries == theirs.entries
     for name in ours.tensors:
         assert raw(ours, name) == raw(theirs, name), name
@@ -102,7 +103,7 @@ def test_a_large_tensor_passes_through_little_memory(tmp_path):
     rows, columns = 65536, 256  # 64 MB as float32
     entries = Tiny().entries
     block = np.zeros((1024, columns), np.float32).view(np.uint8).reshape(-1)
-    write_gguf(tmp_path / "big", entries, [Tensor("token_embd.weight", (rows, columns), ggml.F32)], lambda _: [block] * (rows // 1024))
+    write_gguf(tmp_path / "big", entries, [Tensor("token_embd.weight", (rows, columns), formats.F32)], lambda _: [block] * (rows // 1024))
     base = open_gguf(tmp_path / "big")
     tracemalloc.start()
     try:

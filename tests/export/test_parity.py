@@ -11,7 +11,7 @@ from toys import make_trajectory
 from edgexp.errors import EdgexpError
 from edgexp.export.parity import BOUNDS, Parity, bounds_for, check_ids, compare, judged, table
 from edgexp.export.reference import FILE, Origin, Reference, Sample, read_reference, write_reference
-from edgexp.prompt import Renderer
+from edgexp.prompt.render import Renderer
 
 from .kit import reference_of
 

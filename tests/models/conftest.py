@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hub_double import Hub
 
-from edgexp.export.gguf_read import Tensor
-from edgexp.export.gguf_write import entry, write_gguf
+from edgexp.gguf.reader import Tensor
+from edgexp.gguf.writer import entry, write_gguf
 from edgexp.models import hub as hub_module
 from edgexp.models.manifest import Manifest, find
 

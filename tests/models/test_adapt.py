@@ -8,8 +8,9 @@ import pytest
 
 from edgexp.errors import EdgexpError
 from edgexp.export import merge
-from edgexp.export.gguf_read import open_gguf
-from edgexp.models import BASE_POLICY, DEFAULT_POLICY, derive, digest, resolve, worker
+from edgexp.gguf.reader import open_gguf
+from edgexp.models import BASE_POLICY, DEFAULT_POLICY, derive, resolve, worker
+from edgexp.models import manifest as digest
 from edgexp.models.manifest import files, require
 from edgexp.models.store import locate
 

@@ -14,7 +14,8 @@ from safetensors.numpy import save_file
 from test_bert import CONFIG, checkpoint
 
 from edgexp.errors import EdgexpError
-from edgexp.models import BASE_POLICY, derive, digest, resolve, worker
+from edgexp.models import BASE_POLICY, derive, resolve, worker
+from edgexp.models import manifest as digest
 from edgexp.models.manifest import require
 from edgexp.models.store import folder, locate, state
 
@@ -169,7 +170,7 @@ def policy(home):
 
 
 def test_the_default_policy_is_requantised(policy_path):
-    from edgexp.export.gguf_read import open_gguf
+    from edgexp.gguf.reader import open_gguf
 
     file = open_gguf(policy_path)
     assert policy_path.name == "SmolLM2-135M-Instruct.Q8_0.gguf" and file.architecture == "llama"

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgexp.errors import EdgexpError
 from edgexp.models import encoder
 from edgexp.models.manifest import Pool
-from edgexp.models.pool import wrap
+from edgexp.models.store import wrap
 
 WIDTH, HEADS, HEAD = 6, 2, 3
 TABLE = np.random.default_rng(3).normal(size=(20, WIDTH)).astype(np.float32)

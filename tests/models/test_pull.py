@@ -19,9 +19,8 @@ from edgexp.errors import EdgexpError, UsageError
 from edgexp.models import BASE_POLICY, derive, worker
 from edgexp.models import pull as pulling
 from edgexp.models.manifest import require
-from edgexp.models.pull import Silent, pull
+from edgexp.models.pull import Silent, pull, verify
 from edgexp.models.store import folder, resolve, state
-from edgexp.models.verify import verify
 
 DATA = bytes(range(256)) * 4000
 

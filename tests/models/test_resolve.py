@@ -127,7 +127,7 @@ def test_an_installed_package_is_a_source(declare, tmp_path, monkeypatch):
 def test_a_second_start_reads_no_weights(name, own_home, monkeypatch):
     """The defaults of the test session, made once; then no byte is hashed and nothing heavy is imported."""
     first = _default(name)
-    monkeypatch.setattr("edgexp.models.digest.hashlib.file_digest", lambda *_: pytest.fail("hashed again"))
+    monkeypatch.setattr("edgexp.models.manifest.hashlib.file_digest", lambda *_: pytest.fail("hashed again"))
     assert resolve(name) == first
     code = f"import sys; from edgexp.models import resolve; resolve({name!r}); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

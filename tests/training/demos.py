@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from edgexp.agent import play
-from edgexp.collect import spread
 from edgexp.engine.tokenizer import GGUFTokenizer
-from edgexp.environments import make
+from edgexp.environments.registry import make
 from edgexp.home import home
-from edgexp.policies import ExpertPolicy
-from edgexp.prompt import Renderer
-from edgexp.rollout import run as roll
-from edgexp.template import learn
+from edgexp.play.collecting import spread
+from edgexp.play.episode import play
+from edgexp.play.policies import ExpertPolicy
+from edgexp.play.rollout import run as roll
+from edgexp.prompt.render import Renderer
+from edgexp.prompt.template import learn
 from edgexp.training import prepared, recipe, train
-from edgexp.training.job import Job, Run
+from edgexp.training.launch import Job, Run
 from edgexp.trajectory import Trajectory
 
 

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 
 from edgexp.errors import EdgexpError
 from edgexp.export.reference import read_reference
-from edgexp.training import backend, checkpoint, child, events, launch, metrics, recipe
-from edgexp.training.job import Run
+from edgexp.training import backend, checkpoint, child, events, launch, recipe
+from edgexp.training.launch import Run
 from edgexp.training.loop import Loop
 
 
@@ -27,7 +27,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def logged(run: Run) -> dict[int, float]:
-    lines = metrics.read(run.metrics, "step")
+    lines = events.read(run.metrics, "step")
     assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
     return {line["step"]: line["loss"] for line in lines}
 

@@ -13,18 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from edgexp.agent import play
 from edgexp.bank import Filters
-from edgexp.environments import make
+from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError
-from edgexp.policies import ModelPolicy
-from edgexp.prompt import Renderer
+from edgexp.play.episode import play
+from edgexp.play.policies import ModelPolicy
+from edgexp.play.rollout import run
+from edgexp.prompt.render import Renderer
 from edgexp.retrieval import Memory, Recalled, Retriever
-from edgexp.rollout import run
 from edgexp.training import prepared
 from edgexp.training.dataset import Built, build
-from edgexp.training.memories import Memories
-from edgexp.training.mixing import kin
+from edgexp.training.demonstrations import Memories, kin
 from edgexp.training.plan import padding, plan
 from edgexp.trajectory import Provenance, Step, Task, Trajectory
 

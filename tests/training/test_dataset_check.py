@@ -7,8 +7,8 @@ import pytest
 from toys import make_trajectory
 
 from edgexp.errors import EdgexpError
-from edgexp.prompt import Part, Renderer
-from edgexp.training.check import Remembering, check, problems
+from edgexp.prompt.render import Part, Renderer
+from edgexp.training.dataset import Remembering, check, problems
 
 EPISODE = make_trajectory(("open box 1", "take key 1", "use key 1"))
 MEMORY = [make_trajectory(("look",), goal="other."), make_trajectory(("wait", "jump"), success=False)]

@@ -8,8 +8,7 @@ from dataset_samples import bank_of, household, worlds
 from edgexp.bank import Bank, Filters, task_text
 from edgexp.errors import EdgexpError
 from edgexp.retrieval import Retriever
-from edgexp.training.memories import Memories, asks_as_it_stores
-from edgexp.training.mixing import kin
+from edgexp.training.demonstrations import Memories, asks_as_it_stores, kin
 from edgexp.training.recipe import Memory as Settings
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import make_trajectory
 
-from edgexp.training.mixing import KINDS, draw, kin, kinds, likeness, shorten
+from edgexp.training.demonstrations import KINDS, draw, kin, kinds, likeness, shorten
 from edgexp.training.recipe import Mix
 
 ROBUST = Mix(0.5, 0.2, 0.2, 0.1)

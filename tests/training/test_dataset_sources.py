@@ -5,8 +5,7 @@ from bank_samples import trajectories, trajectory
 from dataset_samples import bank_of, recipe, source, worlds
 
 from edgexp.errors import EdgexpError
-from edgexp.training.mixing import kin
-from edgexp.training.sources import entries_of, part
+from edgexp.training.demonstrations import entries_of, kin, part
 
 
 @pytest.fixture

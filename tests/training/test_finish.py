@@ -12,11 +12,11 @@ pytest.importorskip("torch", reason="training needs its extra: uv sync --extra t
 import tiny
 
 from edgexp.export.reference import FILE, Reference, read_reference
-from edgexp.training import backend, checkpoint, measure
+from edgexp.training import backend, checkpoint, loop
+from edgexp.training.backend import folder_of
 from edgexp.training.finish import AS_TRAINED, finish
-from edgexp.training.job import Run
+from edgexp.training.launch import Run
 from edgexp.training.loop import Loop
-from edgexp.training.weights import folder_of
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def answers(run: Run, weights: Path) -> np.ndarray:
     """What the finished adapter says on top of some weights."""
     learner = backend.load_exact(weights, tiny.settings(), "f32")
     learner.load_adapter({key: value.float() for key, value in checkpoint.load_adapter(run.adapter).items()})
-    return np.concatenate(measure.ask(learner, tiny.samples(3, seed=1)).logprobs)
+    return np.concatenate(loop.ask(learner, tiny.samples(3, seed=1)).logprobs)
 
 
 def test_the_exact_reference_is_of_the_weights_that_an_export_merges_into(weights: Path, tmp_path: Path) -> None:

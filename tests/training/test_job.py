@@ -8,7 +8,7 @@ import pytest
 from edgexp.errors import EdgexpError
 from edgexp.training import launch
 from edgexp.training import train as trains
-from edgexp.training.job import Base, Job, Run
+from edgexp.training.launch import Base, Job, Run
 from edgexp.training.recipe import Check, Recipe
 
 RECIPE = Recipe(check=Check(select="rollouts"))

@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch", reason="training needs its extra: uv sync -
 
 import tiny  # noqa: E402
 
-from edgexp.training import backend, kernels, quick  # noqa: E402
+from edgexp.training import backend  # noqa: E402
+from edgexp.training.cpu import kernels, quick  # noqa: E402
 
 
 @pytest.fixture(scope="module", params=["llama", "qwen2"])

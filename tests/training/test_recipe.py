@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgexp.environments import make
+from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.training import recipe
 from edgexp.training.recipe import Recipe, parse, show

@@ -10,13 +10,12 @@ import pytest
 from edgexp.bank import Bank
 from edgexp.embedding import Encoder
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.export.base import open_base
-from edgexp.training import checkpoint, events, metrics, prepared, recipe
+from edgexp.export.manifest import open_base
+from edgexp.training import checkpoint, events, prepared, recipe
 from edgexp.training import train as trains
 from edgexp.training.events import Scores
-from edgexp.training.job import Run
-from edgexp.training.select import select
-from edgexp.training.train import Watchers, find_base, train
+from edgexp.training.launch import Run
+from edgexp.training.train import Watchers, find_base, select, train
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,7 @@ def double(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
                 event = events.Evaluated(step, {"matched": Scores(loss, 0.9, 0.8)}, 0.1)
                 record = {"step": step, "files": {}, "numbers": {}, "scores": {"matched": {"loss": loss, "tokens": 0.9, "actions": 0.8}}}
                 (folder / checkpoint.RECORD).write_text(json.dumps(record))
-                metrics.append(run.metrics, event)
+                events.append(run.metrics, event)
                 watch(event)
         else:
             run.adapter.mkdir(exist_ok=True)
@@ -211,16 +210,16 @@ def test_selecting_from_nothing() -> None:
 
 def test_the_log_is_cut_back_to_where_training_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    metrics.rewind(path, 0)
+    events.rewind(path, 0)
     for step in range(1, 5):
-        metrics.append(path, events.Stepped(step, 0.1, 1.0 / step, 0.5, 1e-3, 1.0, 100, 0.1))
+        events.append(path, events.Stepped(step, 0.1, 1.0 / step, 0.5, 1e-3, 1.0, 100, 0.1))
     with path.open("ab") as file:
         file.write(b'{"type":"step","step":5,"lo')  # what a crash leaves
-    metrics.rewind(path, 3)
-    assert [line["step"] for line in metrics.read(path, "step")] == [1, 2, 3]
-    metrics.append(path, events.Saved(4, "x"))
-    assert [line["step"] for line in metrics.read(path, "saved")] == [4]
-    assert all(line["time"] > 0 for line in metrics.read(path, "step"))
+    events.rewind(path, 3)
+    assert [line["step"] for line in events.read(path, "step")] == [1, 2, 3]
+    events.append(path, events.Saved(4, "x"))
+    assert [line["step"] for line in events.read(path, "saved")] == [4]
+    assert all(line["time"] > 0 for line in events.read(path, "step"))
 
 
 @pytest.mark.parametrize("event", [

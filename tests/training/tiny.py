@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgexp.training import prepared, recipe
-from edgexp.training.job import Base, Job, Run
+from edgexp.training.launch import Base, Job, Run
 
 VOCABULARY = 96
 

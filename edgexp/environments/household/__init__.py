@@ -4,6 +4,6 @@
 them behind the environment contract.
 """
 
-from edgexp.environments.household.environment import Household
+from edgexp.environments.household.household import Household
 
 __all__ = ["Household"]

@@ -8,19 +8,19 @@ import random
 from collections.abc import Mapping, Sequence, Set
 from typing import TypeVar
 
-from edgexp.environments.household import goals, rooms, things
+from edgexp.environments.household import rooms, scene
 from edgexp.environments.household.scene import Goal, GoalKind, Receptacle, Scene, Thing, numbered
 
 T = TypeVar("T")
 
 _LAMP = "DeskLamp"
 _ABILITY: Mapping[str, frozenset[str]] = {
-    "pick_clean_then_place_in_recep": things.CLEANABLE,
-    "pick_cool_then_place_in_recep": things.COOLABLE,
-    "pick_heat_then_place_in_recep": things.HEATABLE,
+    "pick_clean_then_place_in_recep": rooms.CLEANABLE,
+    "pick_cool_then_place_in_recep": rooms.COOLABLE,
+    "pick_heat_then_place_in_recep": rooms.HEATABLE,
 }
 _APPLIANCE: Mapping[str, str] = {"pick_cool_then_place_in_recep": "Fridge", "pick_heat_then_place_in_recep": "Microwave"}
-_ASKED = {type: fits for type, fits in things.FITS.items() if type not in things.UNASKED}
+_ASKED = {type: fits for type, fits in rooms.FITS.items() if type not in rooms.UNASKED}
 _PUTTABLE = frozenset().union(*_ASKED.values())
 
 
@@ -58,9 +58,9 @@ def generate(kind: GoalKind, seed: int) -> Scene:
         receptacles = _furnish(draw, room)  # a room without a stand for the lamp
     target = draw.one(list(choices))
     object = choices[target][draw.weighed([room.stock[type].chance for type in choices[target]])]
-    text = goals.word(goals.Request(kind, object.lower(), target.lower()), int(draw.happens(50)))
+    text = scene.word(scene.Request(kind, object.lower(), target.lower()), int(draw.happens(50)))
     goal = Goal(kind, object, target, text)
-    return Scene(receptacles, _stock(draw, room, receptacles, goal), goal, things.FITS)
+    return Scene(receptacles, _stock(draw, room, receptacles, goal), goal, rooms.FITS)
 
 
 def _furnish(draw: Draw, room: rooms.Room) -> tuple[Receptacle, ...]:
@@ -109,7 +109,7 @@ def _stock(draw: Draw, room: rooms.Room, receptacles: Sequence[Receptacle], goal
             lying.append((stock.type, draw.one(by_type[spots[draw.weighed(weights)]])))
     lying.sort(key=lambda pair: pair[0].lower())  # stable: where a piece lies says nothing about its number
     names = numbered(type for type, _ in lying)
-    return tuple(Thing(name, things.KINDS[type], (at,), (receptacles[at].place,)) for name, (type, at) in zip(names, lying, strict=True))
+    return tuple(Thing(name, rooms.KINDS[type], (at,), (receptacles[at].place,)) for name, (type, at) in zip(names, lying, strict=True))
 
 
 def _met_there(goal: Goal, type: str, spot: str) -> bool:

@@ -4,6 +4,6 @@
 `imitator` are scripted players for measuring, and `environment` puts them behind the environment contract.
 """
 
-from edgexp.environments.worlds.environment import Worlds
+from edgexp.environments.worlds.worlds import Worlds
 
 __all__ = ["Worlds"]

@@ -1,0 +1,171 @@
+"""Trajectories to the vectors a bank stores, for new ones and for a whole bank under another encoder.
+
+Does everything in a bank still say what was put in? Re-derives all that can be re-derived.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from edgexp.bank.records import KINDS, VERSION, Filters, Kind, pieces, text_of
+from edgexp.bank.store import EncoderRow, Store
+from edgexp.errors import EdgexpError
+from edgexp.trajectory import Trajectory, content_id
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+BATCH = 64
+"""Trajectories embedded together and committed together."""
+
+
+class Embedder(Protocol):
+    """What a bank needs of an encoder; `edgexp.embedding.Encoder` is one."""
+
+    id: str
+    name: str
+    dimensions: int
+    max_tokens: int
+    """Longer texts lose their end."""
+
+    def encode(self, texts: Sequence[str], *, query: bool = False) -> "NDArray[np.float32]":
+        """Unit vectors [len(texts), dimensions]; a `query` gets the model's query prefix."""
+
+    def count(self, text: str, *, query: bool = False) -> int:
+        """Tokens of a text, with what lies over `max_tokens`."""
+
+
+def identity(embedder: Embedder) -> str:
+    """What stored vectors depend on: the encoder, and how keys are made of its vectors."""
+    return f"{embedder.id}.{VERSION}"
+
+
+def vectors_of(embedder: Embedder, trajectories: Sequence[Trajectory]) -> list[dict[Kind, bytes]]:
+    """The vectors of each trajectory as they are stored, little-endian f16. Raises EdgexpError when one is not a unit vector."""
+    by_kind: dict[Kind, list[bytes]] = {}
+    for kind in KINDS:
+        texts = [text_of(trajectory, kind) for trajectory in trajectories]
+        vectors = key_vectors(embedder, kind, texts)
+        for sound, text in zip(is_unit(vectors), texts, strict=True):
+            if not sound:
+                raise EdgexpError(f"the encoder {embedder.name} gave no unit vector for {text[:60]!r}: nothing was stored")
+        by_kind[kind] = [vector.tobytes() for vector in vectors.astype("<f2")]
+    return [{kind: data[index] for kind, data in by_kind.items()} for index in range(len(trajectories))]
+
+
+def key_vectors(embedder: Embedder, kind: Kind, texts: Sequence[str], *, query: bool = False) -> "NDArray[np.float32]":
+    """Unit vectors [len(texts), dimensions] of keys or queries of one kind, made of their pieces."""
+    import numpy as np
+
+    parts = [pieces(kind, text) for text in texts]
+    encoded = iter(embedder.encode([text for part in parts for text in part], query=query))
+    sums = np.array([sum(next(encoded) for _ in part) for part in parts], np.float32)
+    sums = sums.reshape(len(texts), embedder.dimensions)
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = sums / np.maximum(lengths, 1e-12)
+    return unit
+
+
+def reembed(store: Store, embedder: Embedder, progress: Callable[[int, int], None] | None = None) -> int:
+    """Give every trajectory sound vectors under `embedder`, then make it the bank's encoder; how many were embedded.
+
+    The work is committed in small pieces and the switch is one transaction at the end, so it can be interrupted anywhere and resumed.
+    """
+    database, done = store.database, 0
+    with database.transaction():
+        encoder = store.know_encoder(identity(embedder), embedder.name, embedder.dimensions)
+    repair = set(bad_vectors(store, encoder))
+    while True:
+        with database.transaction():
+            todo = sorted(repair | set(store.without_vectors(encoder)))
+            if not todo:
+                store.use_encoder(encoder)
+                return done
+        done += _embed_rows(store, encoder, embedder, todo, progress)
+        repair = set()
+
+
+def _embed_rows(
+    store: Store, encoder: EncoderRow, embedder: Embedder, rows: Sequence[int], progress: Callable[[int, int], None] | None
+) -> int:
+    done = 0
+    for begin in range(0, len(rows), BATCH):
+        batch = store.by_row(rows[begin : begin + BATCH])
+        vectors = vectors_of(embedder, [trajectory for _, trajectory in batch])
+        with store.database.transaction():
+            for (row, _), data in zip(batch, vectors, strict=True):
+                if store.id_of_row(row):  # it may have been forgotten meanwhile
+                    store.set_vectors(row, encoder.code, data)
+        done += len(batch)
+        if progress:
+            progress(min(begin + BATCH, len(rows)), len(rows))
+    return done
+
+
+UNIT_TOLERANCE = 2e-3
+"""How far from 1 the length of a stored vector may be: f16 rounds each component by up to one part in 2,048."""
+
+
+def problems(store: Store, progress: Callable[[int, int], None] | None = None) -> Iterator[str]:
+    """What is wrong with the database, one line each; `progress` is told trajectories done and total."""
+    try:
+        for (message,) in store.database.rows("PRAGMA integrity_check(20)"):
+            if message != "ok":
+                yield f"{store.database.path}: {message}"
+        yield from _trajectories(store, progress)
+        encoder = store.encoder()
+        if encoder:
+            yield from _vectors(store, encoder)
+    except EdgexpError as error:  # so damaged that there is no going on
+        yield str(error)
+
+
+def _vectors(store: Store, encoder: EncoderRow) -> Iterator[str]:
+    if strays := store.strays():
+        yield f"{store.database.path}: {strays} vectors belong to no trajectory"
+    for row in store.without_vectors(encoder):
+        yield f"trajectory {store.id_of_row(row)} lacks a vector: `edgexp bank rebuild` computes it"
+    for row in bad_vectors(store, encoder):
+        yield f"trajectory {store.id_of_row(row)} has a vector that is not a unit vector: `edgexp bank rebuild` computes it anew"
+
+
+def bad_vectors(store: Store, encoder: EncoderRow) -> list[int]:
+    """Rows with a vector of a wrong length, with NaN in it, or not of length 1."""
+    import numpy as np
+
+    bad = set()
+    for kind in KINDS:
+        for row, data in store.raw_vectors(encoder, kind):
+            if not isinstance(data, bytes) or len(data) != 2 * encoder.dimensions or not is_unit(np.frombuffer(data, "<f2")[None, :])[0]:
+                bad.add(row)
+    return sorted(bad)
+
+
+def is_unit(vectors: "NDArray[np.floating]") -> "NDArray[np.bool_]":
+    """Which of `vectors` [n, dimensions] are finite and of length 1: bool [n]."""
+    import numpy as np
+
+    lengths = np.linalg.norm(vectors.astype(np.float32), axis=1)
+    unit: NDArray[np.bool_] = np.abs(lengths - 1) <= UNIT_TOLERANCE  # NaN compares false
+    return unit
+
+
+def _trajectories(store: Store, progress: Callable[[int, int], None] | None) -> Iterator[str]:
+    """Every body against its id and its columns."""
+    total = store.count(Filters())
+    for number, entry in enumerate(store.entries(Filters(), None, -1, newest=False), 1):
+        try:
+            (trajectory,) = store.get([entry.id])
+        except EdgexpError as error:
+            yield str(error)
+            continue
+        if content_id(trajectory) != entry.id:
+            yield f"trajectory {entry.id} was changed: its content has the id {content_id(trajectory)}; `edgexp bank forget {entry.id}`"
+        t, task = trajectory, trajectory.task
+        body = (task.environment, task.id, task.type, task.group, task.split, t.success, t.score, t.provenance.source, len(t.steps))
+        e = entry
+        if body != (e.environment, e.task_id, e.task_type, e.group, e.split, e.success, e.score, e.source, e.steps):
+            yield f"trajectory {entry.id}: the columns it is filtered by differ from its content"
+        if progress:
+            progress(number, total)

@@ -1,0 +1,326 @@
+"""`edgexp bank stats|ls|search|show|why`: the commands that only read.
+
+`edgexp bank add|export|accept|forget|verify|rebuild`: the commands that bring in, take out and keep in order.
+
+`edgexp bank`: the group; its commands are in `bank_look` (they read) and `bank_keep` (they change and check).
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from edgexp.cli.options import (
+    bank_option,
+    encoder_for,
+    encoder_option,
+    filter_options,
+    filters_of,
+    json_option,
+    print_json,
+    print_lines,
+    progress_bar,
+    reading,
+    say,
+    status_of,
+    status_option,
+    use_encoder,
+    writing,
+)
+from edgexp.errors import EdgexpError, UsageError
+
+if TYPE_CHECKING:
+    from edgexp.bank import Bank, Kind
+
+
+@click.command()
+@bank_option
+@json_option
+def stats(bank: Path | None, as_json: bool) -> None:
+    """How much is in the bank, of what, and how large it is."""
+    from edgexp.cli import screens
+
+    with reading(bank) as opened:
+        figures = opened.stats()
+    print_json(figures) if as_json else screens.stats(figures)
+
+
+@click.command()
+@bank_option
+@filter_options
+@status_option
+@click.option("-n", "--number", default=20, show_default=True, help="At most so many, the newest; 0 for all.")
+@json_option
+def ls(bank: Path | None, status: str, number: int, as_json: bool, **filters: Any) -> None:
+    """List trajectories, the newest first.
+
+    \b
+    Examples:
+      edgexp bank ls --lost                 what went wrong lately
+      edgexp bank ls --status quarantined   what was imported and waits for: edgexp bank accept
+    """
+    from edgexp.cli import screens
+
+    with reading(bank) as opened:
+        entries = opened.entries(filters_of(filters), status_of(status), number or -1)
+        if as_json:
+            print_lines(entries)
+        else:
+            screens.entries(entries, opened.read([entry.id for entry in entries]), opened.count(filters_of(filters), status_of(status)))
+
+
+@click.command()
+@click.argument("text")
+@bank_option
+@click.option("--by", type=click.Choice(["task", "course"]), default="task", show_default=True,
+              help="Compare with goal and first observation, or with goal and actions.")
+@click.option("-k", default=5, show_default=True, type=click.IntRange(1), help="How many to find.")
+@filter_options
+@encoder_option
+@json_option
+def search(text: str, bank: Path | None, by: str, k: int, encoder: str | None, as_json: bool, **filters: Any) -> None:
+    """Find the accepted trajectories most like TEXT, as an episode would; the score is a cosine.
+
+    \b
+    Examples:
+      edgexp bank search "put a hot egg on the table"
+      edgexp bank search --by course "clean the mug. go to sinkbasin 1" --won
+    """
+    from edgexp.cli import screens
+
+    with reading(bank) as opened:
+        use_encoder(opened, encoder)
+        hits = opened.search(cast("Kind", by), text, k, filters_of(filters))
+        found = opened.read([hit.id for hit in hits])
+    if as_json:
+        print_lines({"score": hit.score, "id": hit.id, "task": t.task, "goal": t.goal, "success": t.success, "steps": len(t.steps)}
+                     for hit, t in zip(hits, found, strict=True))
+    else:
+        screens.hits(hits, found)
+
+
+@click.command()
+@click.argument("identity", metavar="ID")
+@bank_option
+@json_option
+def show(identity: str, bank: Path | None, as_json: bool) -> None:
+    """Show one trajectory whole: where it comes from, its goal, every action and observation."""
+    from edgexp.cli import screens
+    from edgexp.trajectory import encode
+
+    with reading(bank) as opened:
+        trajectory = opened.get(opened.find(identity))
+    click.echo(encode(trajectory)) if as_json else screens.trajectory(trajectory)
+
+
+@click.command()
+@click.argument("episode", required=False)
+@click.argument("step", required=False, type=click.IntRange(0))
+@bank_option
+@json_option
+def why(episode: str | None, step: int | None, bank: Path | None, as_json: bool) -> None:
+    """Why an episode had the memory it had: what was retrieved when, with which score, and what was left out.
+
+    Without EPISODE, the latest played episodes. STEP is how many actions had been taken: 0 is the beginning.
+
+    \b
+    Examples:
+      edgexp bank why
+      edgexp bank why e41d20b7
+      edgexp bank why e41d 0
+    """
+    from edgexp.cli import screens
+
+    with reading(bank) as opened:
+        if episode is None:
+            latest = opened.episodes()
+            return print_lines(latest) if as_json else screens.episodes(latest)
+        found = opened.why(episode)
+        recalls = [recall for recall in found.recalls if step is None or recall.step == step]
+        if step is not None and not recalls:
+            at = ", ".join(str(recall.step) for recall in found.recalls) or "none"
+            raise UsageError(f"nothing was retrieved at step {step} of {found.id}; there were retrievals at: {at}")
+        if as_json:
+            return print_json(found if step is None else recalls[0])
+        ids = {hit.id for recall in recalls for hit in recall.hits}
+        goals = {entry.id: opened.get(entry.id).goal for entry in opened.entries(filters_of({"ids": tuple(ids)}))}
+        screens.why(found, recalls, goals)
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@bank_option
+@click.option("--accept", is_flag=True, help="Trust them: no quarantine.")
+@encoder_option
+@json_option
+def add(file: Path, bank: Path | None, accept: bool, encoder: str | None, as_json: bool) -> None:
+    """Add trajectories from JSON lines, `-` for standard input. They wait in quarantine, unseen by any episode, until accepted.
+
+    Every line is checked before the first is added. What the bank holds already is passed over, so doing it again does no harm.
+
+    \b
+    Examples:
+      edgexp bank add experience.jsonl
+      edgexp bank ls --status quarantined
+      edgexp bank accept --all
+    """
+    import sys
+
+    from edgexp.trajectory import read_lines
+
+    lines = sys.stdin.buffer.readlines() if str(file) == "-" else None
+    where = "standard input" if lines is not None else str(file)
+
+    def trajectories() -> Iterator[Any]:
+        if lines is not None:
+            yield from read_lines(lines, where)
+        else:
+            with file.open("rb") as source:
+                yield from read_lines(source, where)
+
+    total = sum(1 for _ in trajectories())
+    with writing(bank, create=True) as opened, progress_bar("adding", quiet=as_json) as progress:
+        use_encoder(opened, encoder)
+        result = opened.add(trajectories(), "accepted" if accept else "quarantined", lambda done, _: progress(done, total))
+    if as_json:
+        print_json(result)
+        return
+    click.echo(f"{len(result.added):,} added, {len(result.known):,} known before")
+    if result.added and not accept:
+        say("they are in quarantine: look with edgexp bank ls --status quarantined, then edgexp bank accept ID… or --all")
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-")
+@bank_option
+@filter_options
+@status_option
+def export(file: Path, bank: Path | None, status: str, **filters: Any) -> None:
+    """Write trajectories as JSON lines to FILE, or to standard output. The file appears when it is complete.
+
+    \b
+    Example:
+      edgexp bank export won.jsonl --won --env household
+    """
+    with reading(bank) as opened:
+        lines = opened.export(filters_of(filters), status_of(status))
+        if str(file) == "-":
+            for line in lines:
+                click.echo(line, nl=False)
+        else:
+            say(f"{_write_whole(file, lines):,} trajectories written to {file}")
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@bank_option
+@click.option("--all", "everything", is_flag=True, help="All that are in quarantine.")
+def accept(ids: tuple[str, ...], bank: Path | None, everything: bool) -> None:
+    """Release trajectories from quarantine, so that episodes can retrieve them."""
+    _some(ids, everything, "--all")
+    with writing(bank) as opened:
+        chosen = _chosen(opened, ids, everything)
+        click.echo(f"{opened.accept(chosen):,} accepted")
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@bank_option
+@click.option("--quarantined", is_flag=True, help="All that are in quarantine.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def forget(ids: tuple[str, ...], bank: Path | None, quarantined: bool, yes: bool) -> None:
+    """Remove trajectories for good, from the database and from every index file. The log keeps the ids that were retrieved."""
+    _some(ids, quarantined, "--quarantined")
+    with writing(bank) as opened:
+        chosen = _chosen(opened, ids, quarantined)
+        if not yes and chosen:
+            click.confirm(f"forget {len(chosen):,} of {opened.count(status=None):,} trajectories for good?", abort=True, err=True)
+        click.echo(f"{opened.forget(chosen):,} forgotten")
+
+
+@click.command()
+@bank_option
+@json_option
+def verify(bank: Path | None, as_json: bool) -> None:
+    """Check everything: derive every id anew, read every vector, compare the index with the database. Exit status 1 if one is wrong."""
+    with reading(bank) as opened, progress_bar("verifying", quiet=as_json) as progress:
+        problems, held = opened.verify(progress), opened.count(status=None)
+    if as_json:
+        print_json({"trajectories": held, "problems": problems})
+    else:
+        for problem in problems:
+            click.echo(problem)
+    if problems:
+        raise EdgexpError(f"{len(problems)} problems in a bank of {held:,} trajectories")
+    if not as_json:
+        click.echo(f"{held:,} trajectories, their vectors and the index: all as they should be")
+
+
+@click.command()
+@bank_option
+@click.option("--encoder", metavar="NAME", help="Embed everything anew with this encoder, and use it from now on.")
+def rebuild(bank: Path | None, encoder: str | None) -> None:
+    """Make the index files anew from the database; compute vectors that are missing or damaged; change the encoder.
+
+    It can be interrupted and started again: vectors that are done are not computed twice, and the old ones serve until all are there.
+
+    \b
+    Example:
+      edgexp bank rebuild --encoder qwen3-embedding-0.6b
+    """
+    with writing(bank) as opened, progress_bar("rebuilding") as progress:
+        embedded = opened.rebuild(encoder_for(opened, encoder), progress)
+    click.echo(f"index files made anew, {embedded:,} trajectories embedded")
+
+
+def _some(ids: tuple[str, ...], everything: bool, option: str) -> None:
+    """Either ids or the option that stands for all."""
+    if bool(ids) == everything:
+        raise UsageError(f"name some ids, or give {option}" if not ids else f"ids and {option} exclude each other")
+
+
+def _chosen(opened: "Bank", ids: tuple[str, ...], quarantined: bool) -> list[str]:
+    """Full ids: those that were named, or all in quarantine."""
+    if quarantined:
+        return [entry.id for entry in opened.entries(status="quarantined")]
+    return [opened.find(identity) for identity in ids]
+
+
+
+def _write_whole(path: Path, lines: Iterable[bytes]) -> int:
+    """Write lines to a file that appears when the last one is there; how many there were."""
+    partial = path.with_name(f".{path.name}.partial")
+    count = 0
+    try:
+        with partial.open("wb") as out:
+            for count, line in enumerate(lines, 1):  # noqa: B007 - the last one is returned
+                out.write(line)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+@click.group()
+def bank() -> None:
+    """Look into experience banks and keep them in order.
+
+    A bank is a folder; --bank names it, without it the default bank is meant. Ids may be shortened to any unique beginning.
+    """
+
+
+for command in (
+    stats,
+    ls,
+    search,
+    show,
+    why,
+    add,
+    export,
+    accept,
+    forget,
+    verify,
+    rebuild,
+):
+    bank.add_command(command)

@@ -1,0 +1,43 @@
+"""`edgexp doctor`: what is here, and what is wrong with it."""
+
+import click
+
+from edgexp.cli.options import bank_option, json_option
+
+
+@click.command()
+@click.option("--model", default=None, help="Model to probe.  [default: edgexp's own]")
+@click.option("--fresh", is_flag=True, help="Measure this machine again instead of using what is remembered.")
+@bank_option
+@json_option
+def doctor(model: str | None, fresh: bool, bank: object, as_json: bool) -> None:
+    """Report machine, native library, threads, models, environments and bank, with what is wrong and what to do.
+
+    Exits with 1 when something that `edgexp run` needs is wrong.
+
+    \b
+    Examples:
+      edgexp doctor
+      edgexp doctor --fresh --model ./my-model.gguf
+    """
+    import json
+    from pathlib import Path
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from edgexp.checkup import examine
+
+    assert bank is None or isinstance(bank, Path)
+    findings = []
+    console = Console(highlight=False, quiet=as_json)
+    for finding in examine(model, bank, fresh):
+        findings.append(finding)
+        mark = {"good": ("✓", "green"), "note": ("·", "yellow"), "bad": ("✗", "bold red")}[finding.state]
+        console.print(Text.assemble(mark, " ", (f"{finding.what:<12}", "bold"), finding.text))
+        if finding.remedy:
+            console.print(Text(f"{'':14}→ {finding.remedy}", "yellow"))
+    if as_json:
+        click.echo(json.dumps([vars(f) for f in findings]))
+    if any(f.state == "bad" for f in findings):
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,137 @@
+"""`edgexp envs`: the environments that can be named, and what they need."""
+
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from edgexp.cli.options import json_option, say, task_options, wanted
+
+if TYPE_CHECKING:
+    from edgexp.environments.java.gold import GoldPath
+    from edgexp.environments.java.served import ServedEnvironment
+    from edgexp.trajectory import Task
+
+
+@click.group()
+def envs() -> None:
+    """List environments: built in, from installed packages, or your own; find the gold paths that experts play.
+
+    \b
+    Your own environment is a class with the members of edgexp.environments.base.Environment. Name it as
+    module:attribute wherever a command takes an environment, or register it under the entry point group
+    edgexp.environments:
+      edgexp run mypackage.garden:Garden
+    """
+
+
+@envs.command()
+@json_option
+def ls(as_json: bool) -> None:
+    """Every environment by name, with its splits, or the reason why it cannot be used.
+
+    \b
+    Example:
+      edgexp envs ls
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from edgexp.environments.registry import describe_all
+
+    described = describe_all()
+    if as_json:
+        for one in described:
+            click.echo(msgspec.json.encode(one))
+        return
+    table = Table("name", "valid actions", "expert", "tasks", box=None, padding=(0, 2, 0, 0))
+    for one in described:
+        splits = ", ".join(f"{split} {count:,}" for split, count in one.splits.items())
+        abilities = ("", "") if one.problem else ("yes" if one.admissible else "no", "yes" if one.expert else "no")
+        table.add_row(one.name, *abilities, f"[yellow]{escape(one.problem)}" if one.problem else splits)
+    Console().print(table)
+
+
+@envs.command()
+@click.argument("environment")
+@click.option("-n", "--number", type=click.IntRange(1), default=None, help="Tasks, drawn with their types in turn.  [default: all]")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Java servers side by side, half a gigabyte each.")
+@task_options("train")
+@json_option
+def gold(environment: str, number: int | None, workers: int, split: str, task_ids: tuple[str, ...], types: tuple[str, ...],
+         group: str | None, seed: int, as_json: bool) -> None:
+    """Find the gold paths of ENVIRONMENT's tasks, prove them by replay, and keep them for its expert.
+
+    For environments that run in Java, whose solvers need seconds a task. Interrupt it at any moment and start it again: what was found
+    is kept, in the folder gold of edgexp's home. A task whose path is missing is solved when its expert first plays it.
+
+    \b
+    Examples:
+      edgexp envs gold scienceworld -n 300               a taste of every task type
+      edgexp envs gold scienceworld --group easy         all that the paper's easy side trains on
+      edgexp envs gold textworld-express --workers 4
+    """
+    from contextlib import ExitStack
+
+    from edgexp.environments.java.served import missing
+
+    with ExitStack() as opened:
+        first = _served(environment)
+        opened.callback(first.close)
+        drawn = _draw(first, split, number, task_ids, types, group, seed)
+        left = missing(first, drawn)
+        servers = [first, *(_served(environment) for _ in range(min(workers, len(left)) - 1))]
+        for server in servers:
+            opened.callback(server.close)
+        found = _freeze(servers, left, as_json)
+        figures = {"drawn": len(drawn), "known": len(drawn) - len(left), "found": sum(p.success for p in found),
+                   "failed": sum(not p.success for p in found), "restarts": sum(s.restarts for s in servers), "file": str(first.gold.file)}
+    if as_json:
+        click.echo(msgspec.json.encode({"summary": figures}))
+    else:
+        click.echo(f"{figures['found']} gold paths found, {figures['failed']} tasks without one, {figures['known']} known before; "
+                   f"{figures['restarts']} restarts of Java; kept in {figures['file']}")
+
+
+def _served(name: str) -> "ServedEnvironment":
+    from edgexp.environments.java.served import ServedEnvironment
+    from edgexp.environments.registry import make
+    from edgexp.errors import UsageError
+
+    made = make(name)
+    if not isinstance(made, ServedEnvironment):
+        made.close()
+        raise UsageError(f"the environment {name} has no gold paths to find: its expert needs none; collect with: edgexp collect {name}")
+    return made
+
+
+def _draw(environment: "ServedEnvironment", split: str, number: int | None, task_ids: tuple[str, ...], types: tuple[str, ...],
+          group: str | None, seed: int) -> "list[Task]":
+    from edgexp.play.collecting import spread
+
+    if task_ids:
+        return [environment.task(task_id) for task_id in task_ids]
+    tasks = environment.tasks(split)
+    return spread(tasks, len(tasks) if number is None else number, seed, wanted(types, group))
+
+
+def _freeze(servers: "list[ServedEnvironment]", left: "list[Task]", as_json: bool) -> "list[GoldPath]":
+    """Find the paths under a progress bar; failures are told as they come."""
+    from edgexp.environments.java.served import freeze_all
+    from edgexp.progress import bar
+
+    found: list[GoldPath] = []
+    with bar("solving") as progress:
+        shown = progress.add_task("", total=len(left))
+
+        def done(path: "GoldPath") -> None:
+            found.append(path)
+            progress.advance(shown)
+            if as_json:
+                click.echo(msgspec.json.encode(path))
+            elif not path.success:
+                say(f"{path.task}: {path.problem or f'the path ends with a score of {path.score}'}")
+
+        freeze_all(servers, left, done)
+    return found

@@ -1,0 +1,81 @@
+"""`edgexp eval`: does experience help? Plays a suite of conditions on the same tasks, resumably."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgexp.cli.options import json_option, say
+
+if TYPE_CHECKING:
+    from edgexp.evaluation.evaluate import Wishes
+    from edgexp.evaluation.suite import Suite
+
+
+@click.command("eval")
+@click.argument("suite")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: results/SUITE in edgexp's home]")
+@click.option("--parallel", type=click.IntRange(1, 64), default=1, show_default=True,
+              help="Episodes to play at once; a number of the order of the cores is a good one.")
+@click.option("-n", "--number", type=click.IntRange(1), default=None, help="Tasks of each split and group, in place of the suite's.")
+@click.option("--only", multiple=True, metavar="CONDITION", help="Play only this condition (may be given again).")
+@click.option("--model", "models", multiple=True, metavar="NAME=FILE", help="The GGUF, or another name, of a model that the suite names.")
+@click.option("--fresh", multiple=True, metavar="CONDITION", help="Throw away a condition's earlier results (may be given again).")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting, as in context=2048 (may be given again).")
+@click.option("--gpu-layers", default=0, show_default=True, help="Layers to put on a GPU, where llama-cpp-python was built for one.")
+@click.option("--show", is_flag=True, help="Print every setting of the suite as TOML and stop.")
+@json_option
+def eval(suite: str, out: Path | None, parallel: int, number: int | None, only: tuple[str, ...], models: tuple[str, ...],
+         fresh: tuple[str, ...], changes: tuple[str, ...], gpu_layers: int, show: bool, as_json: bool) -> None:
+    """Play SUITE, a name or a TOML file: every condition on the same tasks, with intervals and paired comparisons at the end.
+
+    Every episode is kept when it is over. Interrupt it at any moment; the same command plays what is missing, and nothing twice.
+
+    \b
+    household, alfworld, scienceworld    do memory, training, or both help, on known and on new types of task?
+    treatments, worlds                   homes and houses that only their own episodes explain
+    smoke                                a handful of episodes, to see that it works
+    """
+    from edgexp.evaluation import suite as suites
+    from edgexp.evaluation.evaluate import Wishes
+    from edgexp.home import home
+
+    if number is not None:
+        changes = (*changes, f"tasks.number={number}")
+    name, settings = suites.load(suite, changes)
+    if show:
+        click.echo(suites.show(settings), nl=False)
+        return
+    folder = (out or home() / "results" / name).expanduser().absolute()
+    _eval(name, settings, folder, Wishes(parallel, _named(models), only, fresh, gpu_layers), as_json)
+
+
+def _eval(name: str, suite: "Suite", folder: Path, wishes: "Wishes", as_json: bool) -> None:
+    from edgexp.cli.displays import show_results, watch_evaluation
+    from edgexp.evaluation.evaluate import evaluate
+
+    try:
+        with watch_evaluation(as_json) as watch:
+            done = evaluate(name, suite, folder, wishes, watch)
+    except KeyboardInterrupt:
+        say(f"interrupted; the episodes that had ended are kept in {folder}, and the same command goes on")
+        raise click.exceptions.Exit(130) from None
+    show_results(folder, as_json)
+    for failure in done.failures[:5]:
+        say(f"{failure.job.condition.name}, {failure.job.task.id} could not be played: {failure.reason}")
+    if done.failures:
+        say(f"{len(done.failures)} episodes are missing; the same command tries them again")
+        raise click.exceptions.Exit(1)
+    say(f"results: {folder}\nnext: edgexp report {folder}")
+
+
+def _named(models: tuple[str, ...]) -> dict[str, str]:
+    from edgexp.errors import UsageError
+
+    found = {}
+    for given in models:
+        name, separator, file = given.partition("=")
+        if not separator or not file:
+            raise UsageError(f"--model {given}: write it as NAME=FILE, NAME being a model that the suite names")
+        found[name] = file
+    return found

@@ -1,0 +1,88 @@
+"""`edgexp export`: from an adapter to a GGUF that `edgexp run --model` takes, compared with the trained model on the way."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgexp.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgexp.export.job import Exported, Progress
+
+
+@click.command()
+@click.argument("adapter", type=click.Path(path_type=Path))
+@click.option("--base", metavar="MODEL", help="A GGUF, or a name of edgexp models ls.  [default: what the adapter was trained on]")
+@click.option("--quant", default="q8_0", show_default=True, metavar="TYPE", help="f16, q8_0, q4_k_m or q4_0.")
+@click.option("--adapter-only", is_flag=True, help="Write only the adapter, as a GGUF that llama.cpp loads beside the base.")
+@click.option("--name", help="What --model will call it.  [default: the adapter's]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.  [default: models/NAME in edgexp's home]")
+@click.option("--no-gate", is_flag=True, help="Do not compare with the trained model; the record says so.")
+@click.option("--json", "as_json", is_flag=True, help="The export's record as JSON on standard output.")
+def export(adapter: Path, base: str | None, quant: str, adapter_only: bool, name: str | None, out: Path | None, no_gate: bool,
+           as_json: bool) -> None:
+    """Merge ADAPTER (a folder that edgexp train wrote, or the name of a run) into its base and quantise it.
+
+    The exported model is compared with what the trained one said on held-out trajectories, token by token: an export whose probabilities
+    or greedy tokens differ too much fails.
+    """
+    from edgexp.export.job import Request
+    from edgexp.export.job import export as run
+    from edgexp.export.manifest import find_adapter, find_base, open_base, pretty
+    from edgexp.gguf.quantise import check_quant
+    from edgexp.home import home
+
+    kind, adapter = check_quant(quant), find_adapter(adapter)
+    title = _name(adapter, name)
+    folder = (out or home() / "models" / title).expanduser().absolute()
+    request = Request(adapter, open_base(base) if base else find_base(adapter), title, folder, kind, adapter_only, not no_gate)
+    with _bars(quiet=as_json) as progress:
+        exported = run(request, progress)
+    click.echo(pretty(exported.record).decode(), nl=False) if as_json else _show(exported)
+
+
+def _name(adapter: Path, given: str | None) -> str:
+    """The name asked for, or one made from the adapter's. Raises UsageError for one that cannot be a model's name."""
+    from edgexp.export.manifest import name_of
+
+    name = given if given is not None else re.sub(r"[^a-z0-9._-]+", "-", name_of(adapter).lower()).strip("-._")
+    if not re.fullmatch("[a-z0-9][a-z0-9._-]*", name):
+        raise UsageError(f"{name!r} cannot be a model's name; give one of small letters, digits, dots and dashes with --name")
+    return name
+
+
+def _show(exported: "Exported") -> None:
+    from edgexp.export.parity import table
+
+    record = exported.record
+    if record.training and record.training.base.sha256 not in ("", record.base.sha256):
+        click.echo(click.style(f"note: trained on {record.training.base.name}, merged into other weights", fg="yellow"), err=True)
+    click.echo(f"wrote {record.file.path} ({record.file.size / 1e6:.0f} MB)")
+    click.echo(table(record.parity) if record.parity else click.style("not compared with the trained model (--no-gate)", fg="yellow"))
+    if exported.entry is not None:
+        click.echo(f"run it with: edgexp run --model {record.name}")
+    else:
+        click.echo(f"load it beside {record.base.path}, for example: llama-cli --model … --lora {Path(record.file.path).name}")
+
+
+@contextmanager
+def _bars(quiet: bool) -> "Iterator[Progress]":
+    """A bar for each stage, on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    tasks: dict[str, TaskID] = {}
+    with Bars(*columns, console=Console(stderr=True, quiet=quiet), disable=quiet) as bars:
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield show

@@ -1,0 +1,150 @@
+"""`edgexp models`: which models there are, bringing them here, checking their bytes."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgexp.errors import EdgexpError
+
+if TYPE_CHECKING:
+    from edgexp.models.pull import Report
+
+
+@click.group()
+def models() -> None:
+    """List, fetch and verify model weights."""
+
+
+@models.command("ls")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array on standard output.")
+def ls(as_json: bool) -> None:
+    """Show every model, whether it is ready, and where it is or would come from."""
+    rows = list(_rows())
+    if as_json:
+        return _print_json(rows)
+    for line in _table(rows, shutil.get_terminal_size((200, 24)).columns):
+        click.echo(line)
+
+
+@models.command("pull")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--from", "given", type=click.Path(path_type=Path), help="Take the files from this folder or file; no network.")
+@click.option("--json", "as_json", is_flag=True, help="Say at the end what is ready, as JSON.")
+def pull(names: tuple[str, ...], given: Path | None, as_json: bool) -> None:
+    """Bring models here and make them ready: the two defaults, or those named. Goes on where it was interrupted."""
+    from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY
+    from edgexp.models.manifest import require
+    from edgexp.models.pull import pull as pull_model
+
+    if given is not None and len(names) != 1:
+        raise click.UsageError("--from needs exactly one NAME")
+    wanted = [require(name) for name in names or (DEFAULT_POLICY, DEFAULT_EMBEDDER)]
+    done = []
+    try:
+        with _report(quiet=as_json) as report:
+            for manifest in wanted:
+                ready = pull_model(manifest, report, given)
+                done.append({"name": ready.name, "role": ready.role, "path": str(ready.path), "sha256": ready.sha256})
+                report.say(f"{ready.name}: ready, {ready.path}")
+    except KeyboardInterrupt:
+        raise EdgexpError("interrupted; what was fetched is kept, the same command goes on from it") from None
+    if as_json:
+        _print_json(done)
+
+
+@models.command("verify")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array on standard output.")
+def verify(names: tuple[str, ...], as_json: bool) -> None:
+    """Hash every file of the models that are here, or of those named, and compare. Exit status 1 when any is wrong."""
+    from edgexp.models import pull as checking
+    from edgexp.models.manifest import require
+
+    results = [row for name in names for row in checking.verify(require(name))] if names else list(checking.verify_all())
+    if as_json:
+        _print_json(results)
+    else:
+        for row in results:
+            click.echo(f"{row.name}: {row.path}: {row.problem or 'ok'}")
+    bad = sum(1 for row in results if row.problem)
+    if bad:
+        raise EdgexpError(f"{bad} of {len(results)} files are wrong; edgexp models pull NAME fetches or makes them again")
+    if not results and not as_json:
+        click.echo("no model is here yet; edgexp models pull fetches the two defaults")
+
+
+def _rows() -> Iterator[dict[str, Any]]:
+    from edgexp.models.manifest import files, read
+    from edgexp.models.store import state
+
+    for name, path in sorted(files()):
+        try:
+            manifest = read(path)
+        except EdgexpError as error:
+            yield {"name": name, "role": "", "licence": "", "size": None, "state": "broken", "where": str(error)}
+            continue
+        now, where = state(manifest)
+        yield {"name": name, "role": manifest.role, "licence": manifest.licence, "size": manifest.size, "state": now, "where": where}
+
+
+def _table(rows: list[dict[str, Any]], width: int) -> Iterator[str]:
+    """One line a model where that fits, else the place on a line of its own under it."""
+    titles = {"name": "model", "role": "role", "licence": "licence", "size": "size", "state": "state"}
+    colours = {"ready": "green", "source here": "cyan", "broken": "red"}
+    lines = [titles, *({**row, "size": _size(row["size"])} for row in rows)]
+    widths = {key: max(len(line[key]) for line in lines) for key in ("name", "role", "licence", "size", "state")}
+    for line in lines:
+        cells = [line[key].rjust(w) if key == "size" else line[key].ljust(w) for key, w in widths.items()]
+        left = "  ".join(cells)
+        if line is titles:
+            yield click.style(left.rstrip(), bold=True)
+            continue
+        gap = "  " if len(left) + 2 + len(line["where"]) <= width else "\n    "
+        yield left[: -len(cells[-1])] + click.style(cells[-1], fg=colours.get(line["state"])) + gap + click.style(line["where"], dim=True)
+
+
+def _print_json(value: Any) -> None:
+    import msgspec
+
+    click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return "?"
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+@contextmanager
+def _report(quiet: bool) -> "Iterator[Report]":
+    """Lines and progress bars on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+
+    class Shown:
+        def __init__(self, bars: Progress) -> None:
+            self.bars, self.tasks = bars, dict[str, TaskID]()
+
+        def say(self, text: str) -> None:
+            console.print(text, markup=False)
+
+        def progress(self, name: str, done: int, total: int | None) -> None:
+            self.bars.start()  # not before there is a bar: an empty display leaves an empty line
+            if name not in self.tasks:
+                self.tasks[name] = self.bars.add_task(name, total=total)
+            self.bars.update(self.tasks[name], completed=done, total=total)
+
+    bars = Progress(*columns, console=console, disable=quiet)
+    shown = Shown(bars)
+    try:
+        yield shown
+    finally:
+        if shown.tasks:
+            bars.stop()

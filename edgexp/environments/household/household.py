@@ -1,0 +1,140 @@
+"""What `household` and `alfworld` share as environments: an episode over one scene. Knows not where scenes come from.
+
+The household environment: generated scenes without end, in ALFWorld's rules and texts. Knows which task is which scene, and no rules.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from edgexp.environments.base import Expert, Outcome, Start
+from edgexp.environments.household.generator import generate
+from edgexp.environments.household.scene import GOAL_KINDS, GROUPS, GoalKind, Scene
+from edgexp.environments.household.simulator import Game
+from edgexp.environments.splits import Made, check_split
+from edgexp.errors import EdgexpError, UsageError
+from edgexp.trajectory import Task
+
+INSTRUCTIONS = """\
+You are in a home and do what is asked of you, one action a turn. Answer with the action only, in one of these forms:
+go to [receptacle]
+open [receptacle]
+close [receptacle]
+take [object] from [receptacle]
+move [object] to [receptacle]
+use [object]
+heat [object] with [receptacle]
+cool [object] with [receptacle]
+clean [object] with [receptacle]
+slice [object] with [object]
+examine [receptacle or object]
+look
+inventory
+Names end in a number, as in apple 1 or drawer 2. Your hands hold one object."""
+"""What the system prompt says about acting in this world."""
+
+
+class SceneEnvironment(ABC):
+    """An environment whose tasks are scenes. A subclass adds `name`, `version`, the splits and tasks, and which scene a task is."""
+
+    max_steps = 50
+
+    def __init__(self) -> None:
+        self._game: Game | None = None
+        self._over = False
+
+    @abstractmethod
+    def scene(self, task: Task) -> Scene:
+        """The scene of a task. Raises EdgexpError where it cannot be had."""
+
+    def instructions(self) -> str:
+        """How to act: one template a line."""
+        return INSTRUCTIONS
+
+    def reset(self, task: Task) -> Start:
+        """Begin an episode; one under way is dropped. Raises EdgexpError where the task has no scene that can be played."""
+        self._game, self._over = None, False
+        scene = self.scene(task)
+        self._game = Game(scene)
+        return Start(goal=scene.goal.text, observation=self._game.observation())
+
+    def step(self, action: str) -> Outcome:
+        """Take an action; anything that is not valid now gets `Nothing happens.` Raises EdgexpError before a reset or after the end."""
+        game = self._running()
+        observation = game.step(action)
+        if not game.won:
+            return Outcome(observation)
+        self._over = True
+        return Outcome(observation, reward=1.0, done=True, success=True, score=1.0)
+
+    def admissible(self) -> list[str]:
+        """The valid actions now, sorted; none once the episode is over. Raises EdgexpError before a reset."""
+        if self._game is not None and self._over:
+            return []
+        return self._running().admissible()
+
+    def expert(self) -> Expert:
+        """A fresh player that searches as a person would."""
+        from edgexp.environments.household.searcher import SearchExpert
+
+        return SearchExpert()
+
+    def close(self) -> None:
+        """Drop the episode under way. Nothing else is held."""
+        self._game = None
+
+    def _running(self) -> Game:
+        if self._game is None:
+            raise EdgexpError("no episode is under way: reset the environment with a task first")
+        if self._over:
+            raise EdgexpError("the episode is over: reset the environment before the next action")
+        return self._game
+
+
+SIZES = {"train": 100_000, "dev": 10_000, "test": 10_000}
+"""Split → number of tasks. Scenes of different splits have different seeds."""
+
+
+class Household(SceneEnvironment):
+    """ALFWorld's six kinds of tasks in generated rooms. Needs no files, holds nothing open."""
+
+    name = "household"
+    version = "1"
+
+    def splits(self) -> Sequence[str]:
+        """`train`, `dev`, `test`."""
+        return tuple(SIZES)
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """The tasks of a split, lazily; the six types take turns. Raises UsageError for an unknown split."""
+        check_split(self.name, split, SIZES)
+        return Made(SIZES[split], lambda number: _task(split, number))
+
+    def task(self, task_id: str) -> Task:
+        """The task of that id. Raises UsageError where there is none."""
+        split, number = _parse(task_id)
+        return _task(split, number)
+
+    def scene(self, task: Task) -> Scene:
+        """The scene of a task. Raises UsageError when it is not one of this environment's tasks."""
+        if task != self.task(task.id):
+            raise UsageError(f"{task.id}: this is not household's own task of that id; get it from task({task.id!r})")
+        split, number = _parse(task.id)
+        return generate(_kind(number), number * 8 + list(SIZES).index(split))
+
+
+def _task(split: str, number: int) -> Task:
+    kind = _kind(number)
+    return Task(f"household/{split}/{number}", "household", split, kind, GROUPS[kind])
+
+
+def _kind(number: int) -> GoalKind:
+    return GOAL_KINDS[number % len(GOAL_KINDS)]
+
+
+def _parse(task_id: str) -> tuple[str, int]:
+    found = re.fullmatch(r"household/([a-z]+)/(0|[1-9][0-9]{0,9})", task_id)
+    if not found or int(found[2]) >= SIZES.get(found[1], 0):
+        known = ", ".join(f"household/{split}/0 to {size - 1}" for split, size in SIZES.items())
+        raise UsageError(f"household has no task {task_id!r}; it has {known}")
+    return found[1], int(found[2])
