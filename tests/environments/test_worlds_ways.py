@@ -11,7 +11,7 @@ from edgexp.environments.base import Expert
 from edgexp.environments.household.generator import Draw
 from edgexp.environments.household.household import Household
 from edgexp.environments.worlds import invented
-from edgexp.environments.worlds.invented import RECIPES, SLOTS, WORLDS, Recipe, Step, World, scene, world
+from edgexp.environments.worlds.invented import RECIPES, SLOTS, WORLDS, Recipe, RecipeStep, World, scene, world
 from edgexp.environments.worlds.players import expert, guesser, imitator, read_ways
 from edgexp.environments.worlds.worlds import Game, Worlds
 from edgexp.play.collecting import expert_play
@@ -99,7 +99,7 @@ def test_all_scenes_of_a_world_are_played_by_the_same_recipes(world: World) -> N
     assert len(taught) == RECIPES and all(len(ways) == 1 for ways in taught.values())
 
 
-def _told(step: Step) -> str:
+def _told(step: RecipeStep) -> str:
     return f"{step.kind} {step.verb} {step.at}"
 
 
@@ -167,7 +167,7 @@ def pick_up(game: Game, type: str) -> str:
     return thing.name
 
 
-def treat(game: Game, thing: str, step: Step) -> str:
+def treat(game: Game, thing: str, step: RecipeStep) -> str:
     """Do a step of a recipe to the thing in hand; what is told."""
     world, scene = game.scene.world, game.scene
     if step.kind == "say":
@@ -187,7 +187,7 @@ def test_only_the_right_order_without_anything_between_does_it(world: World, slo
         return
     game, steps = Game(here), here.recipe.steps
     thing = pick_up(game, here.object)
-    other = Step("say", "", next(word for word in world.words if word != steps[-1].at))
+    other = RecipeStep("say", "", next(word for word in world.words if word != steps[-1].at))
     for step in (*reversed(steps), other, *steps[:-1], other, steps[-1]):
         assert "is" not in treat(game, thing, step).split()
     assert [f"is {here.recipe.state}." in treat(game, thing, step) for step in steps] == [False] * (len(steps) - 1) + [True]
@@ -239,9 +239,9 @@ def test_a_wrong_order_is_told_like_a_right_one_and_does_nothing(world: World, s
     draw = Draw(seed)
     game = Game(here)
     thing = pick_up(game, here.object)
-    done: list[Step] = []
+    done: list[RecipeStep] = []
     for _ in range(8):
-        step = Step("apply", draw.one(world.verbs), draw.one(world.appliances))
+        step = RecipeStep("apply", draw.one(world.verbs), draw.one(world.appliances))
         done.append(step)
         told = treat(game, thing, step)
         if tuple(done[-len(here.recipe.steps) :]) == here.recipe.steps:
