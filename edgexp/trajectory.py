@@ -1,4 +1,5 @@
-"""What happened in an episode, as data: Task, Step, Provenance, Trajectory. Knows nothing of models, banks or environments.
+"""What happened in an episode, as data: Task, Step, Provenance, Trajectory, and Played, which also says how it came about. Knows nothing of
+models, banks or environments.
 
 A trajectory's id is a hash of what happened (task, goal, observations, actions, outcome) and not of who did it or when, so the same
 episode recorded twice is one trajectory, and anybody can re-derive the id from the content.
@@ -32,8 +33,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     action: str
     observation: str
     reward: float = 0.0
-    slip: bool = False
-    """A mistake made on purpose, so that what comes after it shows how to go on; it is never trained on."""
+    mistake: bool = msgspec.field(default=False, name="slip")
+    """Made on purpose, so that what comes after it shows how to go on; it is never trained on. Files call it `slip`."""
 
 
 class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -67,6 +68,85 @@ class Trajectory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def id(self) -> str:
         """Content id: `t` and 24 hexadecimal digits."""
         return content_id(self)
+
+
+class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An action that was chosen, and how."""
+
+    text: str
+    generated: int = 0
+    """Tokens that the model itself decided; forced tokens do not count."""
+    probability: float | None = None
+    """Of this action among the valid ones; None where nobody computed it."""
+    alternatives: tuple[tuple[str, float], ...] = ()
+    """Other valid actions, or beginnings of several (ending in `…`), with their probabilities, most probable first."""
+    stop: str = "end"
+    """`end` of turn, `newline`, or `length`: the limit on an action's tokens was met."""
+    mistake: bool = False
+    """As in `Step`."""
+    seconds: float = 0.0
+    """Time to decide."""
+
+
+class Remembered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A trajectory that a recall found."""
+
+    id: str
+    score: float
+    task_id: str
+    task_type: str
+    success: bool
+    reason: str = ""
+    """Why it was left out of the prompt (`budget`, `diversity`); empty when it was used."""
+    tokens: int = 0
+    """What it would have cost, where that is why it was left out."""
+
+
+class Recall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One recall, before action number `step` + 1."""
+
+    step: int
+    query: str
+    seconds: float
+    used: tuple[Remembered, ...]
+    dropped: tuple[Remembered, ...]
+
+
+class Tokens(msgspec.Struct, forbid_unknown_fields=True):
+    """What an episode cost the model. Tokens count once for every decision."""
+
+    prompt: int = 0
+    """Up to where the first action begins, memory included."""
+    evaluated: int = 0
+    generated: int = 0
+    reused: int = 0
+    """What a server without a cache would have run again."""
+
+
+class Seconds(msgspec.Struct, forbid_unknown_fields=True):
+    """Where an episode's time went. Among episodes played at once `deciding` and `wall` include waiting for the others in the batch."""
+
+    first_action: float = 0.0
+    deciding: float = 0.0
+    retrieval: float = 0.0
+    environment: float = 0.0
+    wall: float = 0.0
+
+
+class Played(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A played episode, whole: what happened, what was recalled and why, how each action was decided, and what it cost.
+
+    The bank's log, the rows of an evaluation and the lines of `edgexp run --json` are views of it.
+    """
+
+    trajectory: Trajectory
+    recalls: tuple[Recall, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    """One for each step."""
+    tokens: Tokens = msgspec.field(default_factory=Tokens)
+    seconds: Seconds = msgspec.field(default_factory=Seconds)
+    memories: tuple[Trajectory, ...] = ()
+    """The trajectories that the recalls found, used or not, each once."""
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")
