@@ -19,10 +19,11 @@ from edgexp.engine.decide import Deciding
 from edgexp.engine.engine import Engine, Sequence
 from edgexp.environments.registry import make
 from edgexp.models import BASE_POLICY, resolve
-from edgexp.play.collecting import expert_play, spread
+from edgexp.play.collecting import expert_episode, spread
 from edgexp.play.rollout import run
-from edgexp.play.session import Settings, open_stack
-from edgexp.prompt.render import Renderer, first_turn, memory_text
+from edgexp.play.session import Settings, open_session
+from edgexp.prompt.messages import first_turn, memory_text
+from edgexp.prompt.render import Renderer
 from edgexp.trajectory import Trajectory
 
 LIMIT = 24
@@ -142,13 +143,14 @@ def valid_actions(name: str, played: Trajectory) -> list[list[str]]:
 @click.option("--environment", default="household", show_default=True)
 def main(episodes: int, environment: str) -> None:
     """Milliseconds an action, and ratios."""
-    with open_stack(Settings(environment=environment, memory="off")) as stack:
+    with open_session(Settings(environment=environment, memory="off")) as session:
         from llama_cpp import Llama
 
-        world, engine, renderer, tuning = stack.environment, stack.engine, stack.renderer, stack.model.tuning
-        plays = expert_play(world)
-        chosen = [run(plays(task)) for task in spread(world.tasks("dev"), episodes)]
-        memory = [run(plays(task)) for task in spread(world.tasks("train"), 2)]
+        assert session.fleet is not None
+        world, renderer = session.environment, session.renderer(environment)
+        [engine], tuning = session.fleet.engines, session.fleet.model.tuning
+        chosen = [run(expert_episode(world, task)).trajectory for task in spread(world.tasks("dev"), episodes)]
+        memory = [run(expert_episode(world, task)).trajectory for task in spread(world.tasks("train"), 2)]
         native.load()
         threads = {"n_threads": tuning.threads, "n_threads_batch": tuning.threads_batch}
         llama = Llama(str(resolve(BASE_POLICY).path), n_ctx=8192, verbose=False, **threads)

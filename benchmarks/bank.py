@@ -19,7 +19,7 @@ from rich.table import Table
 from edgexp.bank import Bank
 from edgexp.embedding import Encoder
 from edgexp.environments.registry import make
-from edgexp.play.collecting import expert_play, spread
+from edgexp.play.collecting import expert_episode, spread
 from edgexp.play.rollout import run
 from edgexp.play.session import open_encoder
 from edgexp.trajectory import Trajectory, encode
@@ -47,8 +47,7 @@ class Remembering:
 def main(number: int, folder: Path | None) -> None:
     """Measure episodes a second and bytes an episode."""
     encoder, world = Remembering(open_encoder()), make("household")
-    play = expert_play(world)
-    played = [run(play(task)) for task in spread(world.tasks("train"), number)]
+    played = [run(expert_episode(world, task)).trajectory for task in spread(world.tasks("train"), number)]
     with tempfile.TemporaryDirectory(dir=folder) as place:
         started = perf_counter()
         fill(Path(place) / "warm", encoder, played, 64)

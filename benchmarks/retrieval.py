@@ -27,10 +27,10 @@ from edgexp.bank.upkeep import identity, key_vectors
 from edgexp.bank.vector_index import EXACT_LIMIT
 from edgexp.embedding import Encoder
 from edgexp.environments.registry import make
-from edgexp.play.collecting import expert_play, spread
+from edgexp.play.collecting import expert_episode, spread
 from edgexp.play.rollout import run
 from edgexp.play.session import open_encoder
-from edgexp.retrieval import Retriever
+from edgexp.retrieval import VectorRetriever
 from edgexp.trajectory import Trajectory
 
 T = TypeVar("T")
@@ -64,8 +64,7 @@ def main(sizes: str, real: int, queries: int, measure: Path | None) -> None:
         return
     encoder, console = open_encoder(), Console()
     world = make("household")
-    play = expert_play(world)
-    played = [run(play(task)) for task in spread(world.tasks("train"), real)]
+    played = [run(expert_episode(world, task)).trajectory for task in spread(world.tasks("train"), real)]
     vectors = key_vectors(encoder, "task", [task_text(t.goal, t.observation) for t in played])
     heads = ("bank", "open", "first", "search", "filtered", "best", "numpy", "best", "best to best", f"recall@{K}", "memory", "numpy")
     table = Table(*heads, box=None, padding=(0, 2, 0, 0), title="median and best times in ms; memory in MB of anonymous pages")
@@ -214,7 +213,7 @@ def embedding(console: Console, encoder: Encoder, played: list[Trajectory], path
         tokens = statistics.mean(map(encoder.count, texts))
         console.print(f"embedding {name}, {tokens:.0f} tokens on average, one thread: {1e3 * statistics.median(times):.1f} ms")
     with Bank.open(path, encoder, readonly=True) as bank:
-        retriever = Retriever(bank)
+        retriever = VectorRetriever(bank)
         for name in ("a new query", "a query asked before"):
             times = [timed(lambda t=t: retriever.recall(t.task, t.goal, t.observation))[0] for t in few]  # type: ignore[misc]
             console.print(f"whole recall of {name} at {bank.count():,}: {1e3 * statistics.median(times):.1f} ms")

@@ -69,7 +69,7 @@ def prepare(folder: Path, count: int, memory: int) -> tuple[int, int]:
     from edgexp.engine.tokenizer import GGUFTokenizer
     from edgexp.environments.registry import make
     from edgexp.home import home
-    from edgexp.play.collecting import expert_play, spread
+    from edgexp.play.collecting import expert_episode, spread
     from edgexp.play.rollout import run
     from edgexp.prompt.render import Renderer
     from edgexp.prompt.template import learn
@@ -77,8 +77,8 @@ def prepare(folder: Path, count: int, memory: int) -> tuple[int, int]:
     from edgexp.training.launch import Job, Run
 
     environment = make("household")
-    play = expert_play(environment)
-    played = [run(play(task)) for task in spread(environment.tasks("train"), count + memory, keep=lambda task: task.group == "easy")]
+    easy = spread(environment.tasks("train"), count + memory, keep=lambda task: task.group == "easy")
+    played = [run(expert_episode(environment, task)).trajectory for task in easy]
     asked = recipe.parse("", "benchmark", [f"lora.targets={TARGETS}", "lora.r=16", "lora.alpha=32", "lora.dropout=0.0"])
     base = train.find_base(asked)
     tokenizer = GGUFTokenizer(Path(base.gguf))

@@ -111,10 +111,9 @@ def _environments() -> Iterator[Finding]:
 
 
 def _bank(path: Path | None) -> Iterator[Finding]:
-    from edgexp.bank import Bank
-    from edgexp.play.session import default_bank
+    from edgexp.bank import Bank, default_path
 
-    folder = path or default_bank()
+    folder = path or default_path()
     if not folder.exists():
         yield Finding("bank", "note", f"{folder} does not exist yet", "edgexp run makes it; or fill one with: edgexp collect")
         return

@@ -13,8 +13,8 @@ from edgexp.environments.base import Outcome, Start
 from edgexp.environments.registry import make
 from edgexp.play.collecting import spread
 from edgexp.play.episode import play
-from edgexp.play.policies import ExpertPolicy
 from edgexp.play.rollout import run
+from edgexp.play.scripted import ExpertPolicy
 from edgexp.prompt.render import Renderer
 from edgexp.training import recipe as recipes
 from edgexp.training.demonstrations import Source
@@ -28,7 +28,7 @@ ROBUST = "[memory.mix]\nmatched = 0.4\nmismatched = 0.2\nshortened = 0.2\nabsent
 def household(count: int) -> tuple[Trajectory, ...]:
     """Episodes of the household's expert, all task types in turn."""
     environment = make("household")
-    return tuple(run(play(environment, task, ExpertPolicy(environment))) for task in spread(environment.tasks("train"), count))
+    return tuple(run(play(environment, task, ExpertPolicy(environment))).trajectory for task in spread(environment.tasks("train"), count))
 
 
 @cache
@@ -36,7 +36,7 @@ def worlds(split: str, count: int) -> tuple[Trajectory, ...]:
     """Episodes of the expert in the first scenes of a split."""
     environment = make("worlds")
     tasks = environment.tasks(split)
-    return tuple(run(play(environment, tasks[n], ExpertPolicy(environment))) for n in range(count))
+    return tuple(run(play(environment, tasks[n], ExpertPolicy(environment))).trajectory for n in range(count))
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def slowly(engine, ids, labels):
 def test_an_action_is_judged_as_token_after_token(tool, engine, model, template):
     renderer = Renderer(model.vocabulary, template, "Answer with a number.")
     past = make_trajectory(("one", "two", "three"))
-    episode = msgspec.structs.replace(past, steps=(*past.steps[:2], Step("seven", "Wrong.", slip=True), past.steps[2]))
+    episode = msgspec.structs.replace(past, steps=(*past.steps[:2], Step("seven", "Wrong.", mistake=True), past.steps[2]))
     for memory in ([], [past]):
         rendered = renderer.trajectory(episode, memory)
         reads = tool.actions(engine, renderer, episode, memory)
@@ -59,7 +59,7 @@ def test_an_action_is_judged_as_token_after_token(tool, engine, model, template)
 
 def test_what_is_remembered_is_of_the_tasks_own_group_or_of_the_other(tool, encoder_folder):
     entry = Tasks("household", ("dev",), ("easy", "hard"), number=1, experience=Experience(number=6))
-    suite = Suite((Condition("any"),), tasks=(entry,))
+    suite = Suite((Condition(name="any"),), tasks=(entry,))
     with Field("memory-report", suite, {}, print) as field:
         for episode, found in tool.episodes(field, entry, 2):
             assert episode.success and list(found) == ["none", "matched", "mismatched"] and found["none"] == []

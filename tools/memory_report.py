@@ -25,11 +25,11 @@ from edgexp.evaluation.statistics import bootstrap, wilson
 from edgexp.evaluation.suite import Condition, Suite, Tasks, load
 from edgexp.models import resolve
 from edgexp.play.episode import play
-from edgexp.play.policies import ExpertPolicy
 from edgexp.play.rollout import run
-from edgexp.play.session import open_bank, renderer_for
-from edgexp.prompt.render import Renderer
-from edgexp.retrieval import Retriever
+from edgexp.play.scripted import ExpertPolicy
+from edgexp.play.session import open_bank
+from edgexp.prompt.render import Renderer, make_renderer
+from edgexp.retrieval import Retrieval, VectorRetriever
 from edgexp.trajectory import Trajectory
 
 KINDS = ("matched", "mismatched", "none")
@@ -65,15 +65,15 @@ def actions(engine: Engine, renderer: Renderer, trajectory: Trajectory, memory: 
 
 def episodes(field: Field, entry: Tasks, k: int) -> Iterator[tuple[Trajectory, dict[str, list[Trajectory]]]]:
     """An expert's episode of each task, and what would be remembered for it from each kind of bank."""
-    environment = field.environment(entry.environment)
-    kinds = {kind: Condition(kind, k=k, bank=kind) for kind in KINDS if kind != "none"}
+    environment = field.environments.at(entry.environment)
+    kinds = {kind: Condition(name=kind, k=k, bank=kind) for kind in KINDS if kind != "none"}
     field.fill(list(kinds.values()))
     with open_bank(experience.folder(field.name, entry), say=say) as bank:
         for task in field.drawn()[entry]:
-            episode = run(play(environment, task, ExpertPolicy(environment)))
+            episode = run(play(environment, task, ExpertPolicy(environment))).trajectory
             found: dict[str, list[Trajectory]] = {"none": []}
             for kind, condition in kinds.items():
-                recall = Retriever(bank, k=k, filters=experience.filters(condition, entry, task)).recall
+                recall = VectorRetriever(bank, Retrieval(k=k), filters=experience.filters(condition, entry, task)).recall
                 memory = recall(task, episode.goal, episode.observation)
                 found[kind] = [recalled.trajectory for recalled in memory.recalled]
             yield episode, found
@@ -88,7 +88,7 @@ def report(name: str, suite: Suite, models: Sequence[str], k: int) -> Table:
         for which in models:
             ready = resolve(which, role="policy", say=say)
             with Model(ready.path, tuning.for_model(ready.path, say)) as model, Engine(model, suite.context, slots=4) as engine:
-                renderer = renderer_for(model, field.environment(entry.environment))
+                renderer = make_renderer(model.vocabulary, model.template, field.environments.at(entry.environment).instructions())
                 read = {
                     (number, kind): actions(engine, renderer, episode, found[kind])
                     for number, (episode, found) in enumerate(track(played, which)) for kind in KINDS

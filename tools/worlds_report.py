@@ -29,10 +29,10 @@ from edgexp.environments.worlds.invented import SHAPES
 from edgexp.environments.worlds.players import guesser, imitator
 from edgexp.environments.worlds.worlds import SPLITS, Worlds
 from edgexp.models import BASE_POLICY, DEFAULT_EMBEDDER, resolve
-from edgexp.play.collecting import expert_play
+from edgexp.play.collecting import expert_episode
 from edgexp.play.rollout import run
-from edgexp.prompt.render import memory_text
-from edgexp.retrieval import Filters, Retriever
+from edgexp.prompt.messages import memory_text
+from edgexp.retrieval import Filters, VectorRetriever
 from edgexp.trajectory import Task, Trajectory
 
 
@@ -89,13 +89,13 @@ def lesson(task: Task) -> tuple[int, str]:
 def fill(bank: Bank, environment: Worlds, tasks: Sequence[Task], console: Console) -> None:
     """The expert's episodes of the tasks into the bank."""
     began = time.perf_counter()
-    bank.add([run(expert_play(environment)(task)) for task in tasks])
+    bank.add([run(expert_episode(environment, task)).trajectory for task in tasks])
     console.print(f"{len(tasks):,} episodes into the bank in {time.perf_counter() - began:.0f} s")
 
 
-def examine(environment: Worlds, task: Task, retriever: Retriever, draw: Draw) -> Row:
+def examine(environment: Worlds, task: Task, retriever: VectorRetriever, draw: Draw) -> Row:
     """Let everybody play one task."""
-    episode = run(expert_play(environment)(task))
+    episode = run(expert_episode(environment, task)).trajectory
     found = [recalled.trajectory for recalled in retriever.recall(task, episode.goal, episode.observation).recalled]
     lessons = [lesson(past.task) for past in found]
     return Row(
@@ -147,7 +147,7 @@ def main() -> None:
     shown = [*environment.tasks("train")[: options.worlds * 9], *environment.tasks("dev-bank")[: options.played * 9]]
     with tempfile.TemporaryDirectory() as folder, Bank.open(Path(folder), encoder) as bank:
         fill(bank, environment, shown, console)
-        retriever = Retriever(bank, filters=Filters(environment="worlds"))
+        retriever = VectorRetriever(bank, filters=Filters(environment='worlds'))
         rows = [examine(environment, task, retriever, draw) for task in environment.tasks("dev")[: options.played * 3]]
 
     def tokens(row: Row) -> int:

@@ -1,35 +1,34 @@
 """`edgexp collect`: fill a bank with episodes."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgexp.cli.options import bank_option, json_option, say, task_options, wanted
+from edgexp.cli.options import acting_options, bank_option, json_option, memory_options, say, settings_of, task_options, wanted
 from edgexp.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from edgexp.bank import Bank
-    from edgexp.engine.engine import Engine
-    from edgexp.play.collecting import Play
-    from edgexp.trajectory import Task
+    from edgexp.play.rollout import Finished
 
 
 @click.command()
 @click.argument("environment", default="household")
-@click.option("--policy", type=click.Choice(["expert", "agent"]), default="expert", show_default=True, help="Who plays.")
+@click.option("--policy", default="expert", show_default=True, metavar="WHO",
+              help="Who plays: expert, agent (the model), or module:attribute of a policy of your own.")
 @click.option("-n", "--number", default=120, show_default=True, help="Tasks to play; those played before for this bank are passed over.")
-@click.option("--model", default=None, help="With --policy agent: a model's name or the path of a GGUF.")
 @click.option("--steps", type=click.IntRange(1), default=None, help="Actions an episode may take.  [default: the environment's]")
-@click.option("--slips", type=click.FloatRange(0, 0.5), default=0.0, show_default=True, metavar="SHARE",
+@click.option("--mistakes", "--slips", "mistakes", type=click.FloatRange(0, 0.5), default=0.0, show_default=True, metavar="SHARE",
               help="With --policy expert: the share of turns at which it makes a mistake first, to show how to go on after one.")
 @bank_option
 @task_options("train")
+@acting_options
+@memory_options
 @json_option
-def collect(environment: str, policy: str, number: int, model: str | None, steps: int | None, slips: float, bank: Path | None, split: str,
-            task_ids: tuple[str, ...], types: tuple[str, ...], group: str | None, seed: int, as_json: bool) -> None:
+def collect(policy: str, number: int, steps: int | None, mistakes: float, split: str, task_ids: tuple[str, ...], types: tuple[str, ...],
+            group: str | None, as_json: bool, **options: Any) -> None:
     """Let an expert or an agent play tasks of ENVIRONMENT and keep every episode, won or lost, in the bank.
 
     Interrupt it at any moment and start it again: tasks already played by that policy are not played twice.
@@ -38,49 +37,62 @@ def collect(environment: str, policy: str, number: int, model: str | None, steps
     Examples:
       edgexp collect                              120 household tasks by the expert
       edgexp collect -n 2000 --group easy         what the easy half of the paper's split trains on
-      edgexp collect -n 2000 --slips 0.15         the same with mistakes, which are never trained on, and recoveries
+      edgexp collect -n 2000 --mistakes 0.15      the same with mistakes, which are never trained on, and recoveries
       edgexp collect alfworld -n 500              ALFWorld's own training games
       edgexp collect --policy agent -n 50         the agent's own attempts
     """
     import json
     from contextlib import ExitStack
 
-    from edgexp.environments.registry import make
-    from edgexp.models import DEFAULT_POLICY
-    from edgexp.play import collecting
-    from edgexp.play.session import Settings, open_bank, open_stack
+    from edgexp.play.collecting import expert_episodes, left_to_play, spread
+    from edgexp.play.fleet import Environments
+    from edgexp.play.session import open_bank, open_session
 
-    if slips and policy != "expert":
-        raise UsageError("--slips are mistakes of the expert; an agent makes its own")
+    if mistakes and policy != "expert":
+        raise UsageError("--mistakes are those of the expert; an agent makes its own")
+    settings = settings_of(options | {"policy": "" if policy in ("expert", "agent") else policy})
     with ExitStack() as opened:
-        engine = None
-        if policy == "agent":
-            stack = opened.enter_context(open_stack(Settings(environment, model or DEFAULT_POLICY, bank=bank, seed=seed), say))
-            world, engine, play = stack.environment, stack.engine, collecting.agent_play(stack.environment, stack.policy, steps)
-            assert stack.bank is not None
-            store = stack.bank
+        if policy == "expert":
+            environments = opened.enter_context(Environments())
+            world, bank = environments.at(settings.environment), opened.enter_context(open_bank(settings.bank, say=say))
         else:
-            world = make(environment)
-            opened.callback(world.close)
-            store, play = opened.enter_context(open_bank(bank, say=say)), collecting.expert_play(world, steps, slips, seed)
+            session = opened.enter_context(open_session(settings, say, keep=True))
+            assert session.bank is not None
+            world, bank = session.environment, session.bank
         if task_ids:
             drawn = [world.task(t) for t in task_ids]
         else:
-            drawn = collecting.spread(world.tasks(split), number, seed, wanted(types, group))
-        tasks = collecting.left_to_play(store, drawn, "expert" if policy == "expert" else "agent")
-        won = collect_with_progress(store, tasks, play, engine)
-        result = {"drawn": len(drawn), "known": len(drawn) - len(tasks), "played": len(tasks), "won": won, "bank": store.count()}
+            drawn = spread(world.tasks(split), number, settings.seed, wanted(types, group))
+        tasks = left_to_play(bank, drawn, "expert" if policy == "expert" else "agent")
+        if policy == "expert":
+            episodes = expert_episodes(environments, settings.environment, tasks, steps=steps, mistakes=mistakes, seed=settings.seed,
+                                       parallel=settings.parallel)
+        else:
+            episodes = session.play(tasks, steps=steps)
+        won, failed = collect_with_progress(bank, episodes, len(tasks))
+        result = {"drawn": len(drawn), "known": len(drawn) - len(tasks), "played": len(tasks) - failed, "won": won, "failed": failed,
+                  "bank": bank.count()}
     if as_json:
         click.echo(json.dumps(result))
     else:
-        click.echo(f"{won} of {len(tasks)} episodes won, {result['known']} known before; the bank holds {result['bank']:,} trajectories")
+        click.echo(f"{won} of {result['played']} episodes won, {result['known']} known before; "
+                   f"the bank holds {result['bank']:,} trajectories")
+    if failed:
+        raise click.exceptions.Exit(1)
 
 
-def collect_with_progress(bank: "Bank", tasks: "Sequence[Task]", play: "Play", engine: "Engine | None" = None, batch: int = 1) -> int:
-    """Collect with a progress bar; returns how many episodes were won. Ctrl-C keeps what was stored and raises Abort."""
+def collect_with_progress(bank: "Bank", episodes: "Iterable[Finished]", total: int, batch: int = 1) -> tuple[int, int]:
+    """Collect with a progress bar; how many episodes were won, and how many could not be played. Ctrl-C keeps what was stored."""
     from edgexp.play.collecting import collect
     from edgexp.progress import bar
 
     with bar("collecting") as progress:
-        shown = progress.add_task("", total=len(tasks))
-        return collect(bank, tasks, play, lambda _: progress.advance(shown), engine, batch)
+        shown, failures = progress.add_task("", total=total), 0
+
+        def failed(error: Exception) -> None:
+            nonlocal failures
+            failures += 1
+            progress.advance(shown)
+            progress.console.print(f"not played: {error}", highlight=False, markup=False)
+
+        return collect(bank, episodes, lambda _: progress.advance(shown), failed, batch), failures

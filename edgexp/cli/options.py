@@ -16,6 +16,7 @@ from edgexp.trajectory import Task
 if TYPE_CHECKING:
     from edgexp.bank import Bank, Filters, Status
     from edgexp.embedding import Encoder
+    from edgexp.play.session import Settings
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,6 +45,53 @@ def task_options(split: str) -> Callable[[F], F]:
         return command
 
     return add
+
+
+def memory_options(command: F) -> F:
+    """How memory is used: the fields of `edgexp.retrieval.Retrieval`, by their names."""
+    for option in reversed([
+        click.option("-k", default=2, show_default=True, help="Past episodes to recall; 0 plays without memory."),
+        click.option("--memory", type=click.Choice(["static", "dynamic", "off"]), default="static", show_default=True,
+                     help="Recall once, for the task; or again for the episode so far; or not at all."),
+        click.option("--every", default=1, show_default=True, help="With dynamic memory: recall again after this many actions."),
+        click.option("--diversity", type=click.FloatRange(0, 1), default=None, help="Prefer unlike memories (MMR; 1: relevance alone)."),
+    ]):
+        command = option(command)
+    return command
+
+
+def acting_options(command: F) -> F:
+    """Who acts and how: fields of `edgexp.play.session.Settings`, by their names."""
+    for option in reversed([
+        click.option("--model", default=None, help="Name from `edgexp models ls`, or the path of a GGUF.  [default: edgexp's own]"),
+        click.option("--actions", type=click.Choice(["admissible", "scored", "free"]), default="admissible", show_default=True,
+                     help="Choose among the valid actions; the same with exact probabilities; or let the model write."),
+        click.option("--repeats", type=click.IntRange(0), default=1, show_default=True,
+                     help="Against circles: times an action may be chosen when the same is to be seen, and twice that in all; 0: any."),
+        click.option("--context", type=click.IntRange(256), default=None,
+                     help="Tokens of context.  [default: the model's, at most 8192]"),
+        click.option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True,
+                     help="0 always takes the likeliest action."),
+        click.option("--template", default=None, callback=_template,
+                     help="Chat template to use instead of the model's own: chatml, llama-3, or a file of Jinja."),
+        click.option("--gpu-layers", default=0, show_default=True,
+                     help="Layers to put on a GPU, where llama-cpp-python was built for one."),
+        click.option("--parallel", type=click.IntRange(1, 64), default=1, show_default=True, help="Episodes at once."),
+    ]):
+        command = option(command)
+    return command
+
+
+def settings_of(options: dict[str, Any]) -> "Settings":
+    """The settings of a session, from the options of `memory_options`, `acting_options` and others named like its fields."""
+    from edgexp.play.session import Settings
+
+    return Settings(**{name: value for name, value in options.items() if value is not None})
+
+
+def _template(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The text of a template's file; a name stays what it is."""
+    return Path(value).read_text(encoding="utf-8") if value and Path(value).is_file() else value
 
 
 def wanted(types: tuple[str, ...], group: str | None) -> Callable[[Task], bool]:

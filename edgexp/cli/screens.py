@@ -17,10 +17,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgexp.bank.records import Entry, Episode, Hit, Recall
-from edgexp.bank.records import Stats as BankStats
-from edgexp.play.episode import Acted, Began, Ended, Event, Recalled, Stats
-from edgexp.trajectory import Trajectory
+from edgexp.bank.records import Entry, Episode, Hit, Recall, Stats
+from edgexp.play.episode import Acted, Began, Ended, Event, Recalled
+from edgexp.trajectory import Played, Trajectory
 
 
 @dataclass
@@ -29,7 +28,7 @@ class Live:
 
     console: Console
     total: int
-    finished: list[tuple[Trajectory, Stats]] = field(default_factory=list)
+    finished: list[Played] = field(default_factory=list)
 
     def __call__(self, event: Event) -> None:
         """Print one event."""
@@ -64,14 +63,14 @@ class Live:
         probability = event.decision.probability
         share = "" if probability is None else f"{probability:4.0%}  "
         action = Text.assemble((f"{event.number:3} ", "dim"), ("> ", "green"), (event.decision.text or "(said nothing)", "bold"))
-        action.append(f"   {share}{event.seconds * 1000:.0f} ms", "dim")
+        action.append(f"   {share}{event.decision.seconds * 1000:.0f} ms", "dim")
         self.console.print(action)
         self.console.print(Padding(Text(event.outcome.observation, "dim"), (0, 0, 0, 6)))
 
     def _ended(self, event: Ended) -> None:
-        self.finished.append((event.trajectory, event.stats))
-        t = event.trajectory
-        seconds = event.stats.deciding_seconds + event.stats.retrieval_seconds + event.stats.environment_seconds
+        self.finished.append(event.played)
+        t, s = event.played.trajectory, event.played.seconds
+        seconds = s.deciding + s.retrieval + s.environment
         if t.success:
             verdict = Text(f"✓ done in {len(t.steps)} actions", "bold green")
         else:
@@ -80,22 +79,21 @@ class Live:
         self.console.print(verdict.append(f"   {seconds:.1f} s\n", "dim"))
 
 
-def summary(finished: list[tuple[Trajectory, Stats]]) -> dict[str, object]:
+def summary(finished: Sequence[Played]) -> dict[str, object]:
     """The figures of some episodes. Times in seconds, rates per action; tokens summed over all episodes."""
-    actions = sum(len(t.steps) for t, _ in finished)
-    stats = [s for _, s in finished]
-    count = max(1, len(finished))
+    trajectories, tokens, seconds = [p.trajectory for p in finished], [p.tokens for p in finished], [p.seconds for p in finished]
+    actions, count = sum(len(t.steps) for t in trajectories), max(1, len(finished))
     return {
         "episodes": len(finished),
-        "successes": sum(t.success for t, _ in finished),
+        "successes": sum(t.success for t in trajectories),
         "actions": actions,
-        "tokens_reused": sum(s.reused for s in stats),
-        "tokens_evaluated": sum(s.evaluated for s in stats),
-        "tokens_generated": sum(s.generated for s in stats),
-        "first_action_seconds": sum(s.first_action_seconds for s in stats) / count,
-        "action_seconds": sum(s.deciding_seconds for s in stats) / max(1, actions),
-        "retrieval_seconds": sum(s.retrieval_seconds for s in stats) / count,
-        "environment_seconds": sum(s.environment_seconds for s in stats) / max(1, actions),
+        "tokens_reused": sum(t.reused for t in tokens),
+        "tokens_evaluated": sum(t.evaluated for t in tokens),
+        "tokens_generated": sum(t.generated for t in tokens),
+        "first_action_seconds": sum(s.first_action for s in seconds) / count,
+        "action_seconds": sum(s.deciding for s in seconds) / max(1, actions),
+        "retrieval_seconds": sum(s.retrieval for s in seconds) / count,
+        "environment_seconds": sum(s.environment for s in seconds) / max(1, actions),
     }
 
 
@@ -142,7 +140,7 @@ def plain(text: str, style: str = "") -> Text:
     return Text("".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text), style)
 
 
-def stats(figures: BankStats) -> None:
+def stats(figures: Stats) -> None:
     """`bank stats`."""
     f = figures
     table = _table("", "", header=False)
@@ -193,7 +191,7 @@ def trajectory(shown: Trajectory) -> None:
     console.print(Text.assemble(plain(t.goal, "bold"), "  ", _outcome(t.success, t.score), plain(f" ({t.end})", "dim")))
     console.print(plain(t.observation))
     for number, step in enumerate(t.steps, 1):
-        note = "  (a slip, on purpose)" if step.slip else ""
+        note = "  (a mistake, on purpose)" if step.mistake else ""
         console.print(Text.assemble((f"{number:3} > ", "dim"), plain(step.action, "cyan"), (note, "dim")))
         console.print(plain(step.observation))
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edgexp.engine.engine import Logits, TokenSequence
 from edgexp.engine.tokenizer import Tokenizer
+from edgexp.trajectory import Decision
 
 
 @dataclass(slots=True)
@@ -84,24 +85,7 @@ class Tree:
 Request = TokenSequence | Tree
 """What a generator of this module yields: a sequence to evaluate (the answer is in its `logits`), or a tree (the answer is sent)."""
 
-Deciding = Generator[Request, Any, "Decision"]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A chosen action."""
-
-    text: str
-    generated: int
-    """Tokens the model itself decided; forced tokens do not count."""
-    probability: float | None = None
-    """Of this action among the valid ones; None in free mode."""
-    alternatives: tuple[tuple[str, float], ...] = ()
-    """Other valid actions, or beginnings of several (ending in `…`), with their probabilities, most probable first."""
-    stop: str = "end"
-    """`end` of turn, `newline`, or `length`: the limit on an action's tokens was met."""
-    slip: bool = False
-    """As in `Step`."""
+Deciding = Generator[Request, Any, Decision]
 
 
 class Chooser(Protocol):
@@ -185,7 +169,7 @@ def admissible(sequence: TokenSequence, actions: Mapping[str, Sequence[int]], ch
     return Decision(texts[node.leaf], decided, probability, tuple(rest))
 
 
-def weighed(sequence: TokenSequence, actions: Mapping[str, Sequence[int]], choose: Chooser = greedy) -> Deciding:
+def scored(sequence: TokenSequence, actions: Mapping[str, Sequence[int]], choose: Chooser = greedy) -> Deciding:
     """As `admissible`, with every branch evaluated in one batch: the exact probability of each action, the best one taken."""
     texts = list(actions)
     root = build([actions[t] for t in texts])

@@ -76,23 +76,23 @@ class Counters:
 class Engine:
     """A llama.cpp context. `context`: cells for tokens of all sequences; `slots`: sequences alive at once, temporary forks included.
 
-    With `apart`, each slot has `context` / `slots` cells of its own instead of a share in one pool. A batch of several sequences is then
-    cheaper, since no token is weighed against the cells of other sequences; forks copy, and trees of continuations cannot be evaluated.
+    With `own_cells`, each slot has `context` / `slots` cells of its own instead of a share in one pool. A batch of several sequences is
+    then cheaper, since no token looks at the cells of other sequences. Forks copy, and trees of continuations cannot be evaluated.
     """
 
     OUTPUTS = 128
     """Rows of logits a batch may ask for; bounds the size of the output buffer."""
 
     def __init__(self, model: Model, context: int = 8192, slots: int = 64, batch: int = 512, threads: int | None = None,
-                 apart: bool = False):
+                 own_cells: bool = False):
         lib = native.load(model.tuning)
-        self.model, self.counters, self.apart = model, Counters(), apart
+        self.model, self.counters, self.own_cells = model, Counters(), own_cells
         slots = min(slots, lib.llama_max_parallel_sequences())
         params = lib.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max = context, batch, batch, slots
         params.n_outputs_max = min(self.OUTPUTS, batch)
         params.n_threads, params.n_threads_batch = threads or model.tuning.threads, threads or model.tuning.threads_batch
-        params.kv_unified, params.no_perf = not apart, True
+        params.kv_unified, params.no_perf = not own_cells, True
         if model.gpu_layers == 0:
             # On processors llama.cpp's flash attention is two to three times slower for batches of some tens of tokens, which is what
             # an observation is (docs/benchmarks.md); llama.cpp itself would turn it on.
@@ -145,7 +145,7 @@ class Engine:
             if not sequence.ids:
                 raise ValueError("an empty sequence has nothing to evaluate")
             sequence.evaluated = min(sequence.evaluated, len(sequence.ids) - 1)  # seen, but its logits are gone: the last token runs again
-        for batch in _equal(pending) if self.apart else [pending]:
+        for batch in _equal(pending) if self.own_cells else [pending]:
             self._evaluate_batch(batch)
 
     def _evaluate_batch(self, sequences: Sequence[TokenSequence]) -> None:
@@ -175,8 +175,8 @@ class Engine:
 
         Node i is `tokens[i]` after node `parents[i]` (-1: after the sequence), parents first. Shared beginnings are run once.
         """
-        if self.apart:
-            raise ValueError("an engine of sequences apart cannot evaluate trees")
+        if self.own_cells:
+            raise ValueError("an engine whose sequences have cells of their own cannot evaluate trees")
         self.evaluate([sequence])
         paths = _leaf_paths(parents)
         result = np.empty((len(tokens), self._width), np.float32)

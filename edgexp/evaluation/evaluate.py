@@ -9,13 +9,12 @@ import msgspec
 
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.evaluation import results
-from edgexp.evaluation.field import Field, Filling
+from edgexp.evaluation.field import Field, FieldPlayers, Filling
 from edgexp.evaluation.playing import Failure, Job, Players, play_all
 from edgexp.evaluation.results import Header, Row, Setup, Writer
 from edgexp.evaluation.suite import KINDS, Condition, Suite
 from edgexp.home import held
-from edgexp.play.fleet import ModelPlayers
-from edgexp.play.session import Say
+from edgexp.play.fleet import Say
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,13 @@ def evaluate(name: str, suite: Suite, folder: Path, wishes: Wishes | None = None
         things.check_memory(jobs)
         fresh = [condition for condition in wishes.fresh if condition not in skipped]
 
-        def players(todo: Sequence[Job]) -> ModelPlayers:
-            places, weighed = min(wishes.parallel, len(todo)), any(job.condition.actions == "weighed" for job in todo)
+        def players(todo: Sequence[Job]) -> FieldPlayers:
+            places, trees = min(wishes.parallel, len(todo)), any(job.condition.actions == "scored" for job in todo)
             ready = things.ready(todo[0].condition)
-            return ModelPlayers(things, ready, places, weighed=weighed, gpu_layers=wishes.gpu_layers, say=watch.say)
+            return FieldPlayers(things, ready, places, trees=trees, gpu_layers=wishes.gpu_layers, say=watch.say)
 
         played, failures = play_missing(folder, header, jobs, things.setup, players, fresh, watch)
-        for environment, count in things.restarts().items():
+        for environment, count in things.environments.restarts().items():
             watch.say(f"{environment}: its server died or hung and was started anew, times: {count}")
     return Done(played, tuple(failures), skipped)
 

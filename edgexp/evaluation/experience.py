@@ -13,8 +13,9 @@ from edgexp.environments.base import Environment, HasExpert
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.evaluation.suite import KINDS, Condition, Tasks
 from edgexp.home import home
-from edgexp.play.collecting import collect, expert_play, left_to_play, spread
-from edgexp.trajectory import Task, Trajectory
+from edgexp.play.collecting import collect, expert_episodes, left_to_play, spread
+from edgexp.play.fleet import Environments
+from edgexp.trajectory import Played, Task
 
 BATCH = 20
 """Expert episodes stored in one transaction."""
@@ -54,8 +55,9 @@ def folder(suite: str, tasks: Tasks) -> Path:
     return home() / "banks" / f"eval-{suite}-{digest[:8]}"
 
 
-def fill(bank: Bank, environment: Environment, tasks: Tasks, played: Sequence[Task], progress: Progress = lambda *_: None) -> int:
+def fill(bank: Bank, environments: Environments, tasks: Tasks, played: Sequence[Task], progress: Progress = lambda *_: None) -> int:
     """Let the expert play what the suite's own bank lacks; how many episodes that took. Interrupted, it goes on when called again."""
+    environment = environments.at(tasks.environment)
     wanted = left_to_play(bank, _wanted(environment, tasks, played), "expert")
     if not wanted:
         return 0
@@ -63,13 +65,13 @@ def fill(bank: Bank, environment: Environment, tasks: Tasks, played: Sequence[Ta
         raise UsageError(f"{environment.name} has no expert to fill a bank with: name a bank of your own in tasks.experience.bank")
     done = 0
 
-    def one(_: Trajectory) -> None:
+    def one(_: Played) -> None:
         nonlocal done
         done += 1
         progress(done, len(wanted))
 
     progress(0, len(wanted))
-    collect(bank, wanted, expert_play(environment), one, batch=BATCH)
+    collect(bank, expert_episodes(environments, tasks.environment, wanted), one, batch=BATCH)
     return len(wanted)
 
 

@@ -1,6 +1,5 @@
 """The things an evaluation is played with, opened: environments, banks, models' files, and the setup that each job has by them."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -9,17 +8,19 @@ from types import TracebackType
 
 from edgexp.bank import Bank
 from edgexp.embedding import Encoder
-from edgexp.environments.base import Environment
-from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError
 from edgexp.evaluation import experience
-from edgexp.evaluation.code import code
-from edgexp.evaluation.playing import Job
+from edgexp.evaluation.playing import Job, code
 from edgexp.evaluation.results import Setup
 from edgexp.evaluation.suite import Condition, Suite, Tasks
 from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, manifest, resolve, store
-from edgexp.play.session import Say, open_bank
-from edgexp.trajectory import Task, Trajectory
+from edgexp.play.episode import Episode
+from edgexp.play.fleet import Environments, Fleet, Say
+from edgexp.play.rollout import Evaluator
+from edgexp.play.session import Session, open_bank, open_encoder
+from edgexp.prompt import messages
+from edgexp.retrieval import Retriever, retriever_for
+from edgexp.trajectory import Task
 
 Filling = Callable[[str, int, int], None]
 """Told of which environment, how many expert episodes are played, and of how many."""
@@ -33,12 +34,12 @@ class Field:
         self.name, self.suite = name, suite
         self._models, self._say = models, say
         self._stack = ExitStack()
-        self._environments: dict[tuple[str, int], Environment] = {}
-        self._limits: dict[str, int] = {}
+        self.environments = self._stack.enter_context(Environments())
         self._banks: dict[Path, tuple[Bank, str]] = {}
         self._ready: dict[str, Ready] = {}
         self._setups: dict[tuple[str, str], Setup] = {}
         self._drawn: dict[Tasks, list[Task]] = {}
+        self._retrievers: dict[tuple[str, str, str], Retriever | None] = {}
         self._encoder: Encoder | None = None
 
     def __enter__(self) -> "Field":
@@ -47,25 +48,9 @@ class Field:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
 
-    def environment(self, name: str, place: int = 0) -> Environment:
-        """A place's environment; each place has its own."""
-        if (name, place) not in self._environments:
-            made = self._environments[name, place] = make(name)
-            self._limits.setdefault(name, made.max_steps)
-            self._stack.callback(made.close)
-        return self._environments[name, place]
-
     def steps(self, tasks: Tasks) -> int:
         """The most actions an episode may take. Where the suite sets no limit, a task may have a lower one of its own."""
-        self.environment(tasks.environment)
-        return tasks.steps or self._limits[tasks.environment]
-
-    def restarts(self) -> dict[str, int]:
-        """Environment → how often the server behind it died or hung and was started anew; those without are not in it."""
-        found: Counter[str] = Counter()
-        for (name, _), environment in self._environments.items():
-            found[name] += getattr(environment, "restarts", 0)
-        return dict(+found)
+        return tasks.steps or self.environments.limit(tasks.environment)
 
     def jobs(self, conditions: Sequence[Condition]) -> list[Job]:
         """All episodes of some conditions."""
@@ -75,7 +60,7 @@ class Field:
     def drawn(self) -> dict[Tasks, list[Task]]:
         """The tasks of each entry of the suite."""
         if not self._drawn:
-            self._drawn = {entry: experience.draw(self.environment(entry.environment), entry) for entry in self.suite.tasks}
+            self._drawn = {entry: experience.draw(self.environments.at(entry.environment), entry) for entry in self.suite.tasks}
         return self._drawn
 
     def fill(self, conditions: Sequence[Condition], progress: Filling = lambda *_: None) -> None:
@@ -84,10 +69,9 @@ class Field:
             own = experience.folder(self.name, entry)
             if entry.experience.bank or not any(experience.banks(self.name, c, entry) == own for c in conditions):
                 continue
-            environment = self.environment(entry.environment)
             with open_bank(own, DEFAULT_EMBEDDER, self._say) as bank:
-                told = _naming(progress, environment.name)
-                experience.fill(bank, environment, entry, tasks, told)
+                told = _naming(progress, self.environments.at(entry.environment).name)
+                experience.fill(bank, self.environments, entry, tasks, told)
 
     def missing(self, condition: Condition) -> str | None:
         """Why a condition's model is not here; None where it is. A model that was named for it has to be here."""
@@ -133,10 +117,13 @@ class Field:
             self._setups[key] = self._make_setup(job)
         return self._setups[key]
 
-    def read(self, job: Job, ids: Sequence[str]) -> list[Trajectory]:
-        """Trajectories of the job's bank."""
-        bank = self.bank(job)
-        return bank.read(ids) if bank else []
+    def retriever(self, job: Job) -> Retriever | None:
+        """What a condition remembers by, for tasks of one group: it keeps the vectors of the queries it has seen."""
+        key = job.condition.name, job.tasks.environment, job.task.group
+        if key not in self._retrievers:
+            found = experience.filters(job.condition, job.tasks, job.task)
+            self._retrievers[key] = retriever_for(self.bank(job), job.condition, found)
+        return self._retrievers[key]
 
     def check(self, job: Job) -> None:
         """Raise EdgexpError where the job's bank is not as it was when the evaluation began."""
@@ -153,12 +140,11 @@ class Field:
 
     def _embedder(self) -> Encoder:
         if self._encoder is None:
-            ready = resolve(DEFAULT_EMBEDDER, role="embedder", say=self._say)
-            self._encoder = Encoder.open(ready.path, name=ready.name)
+            self._encoder = open_encoder(DEFAULT_EMBEDDER, self._say)
         return self._encoder
 
     def _make_setup(self, job: Job) -> Setup:
-        condition, environment = job.condition, self.environment(job.tasks.environment)
+        condition, environment = job.condition, self.environments.at(job.tasks.environment)
         ready, path = self.ready(condition), experience.banks(self.name, condition, job.tasks)
         return Setup(
             condition=condition.name,
@@ -173,6 +159,9 @@ class Field:
             memory=condition.memory if condition.k else "off",
             every=condition.every,
             diversity=condition.diversity,
+            temperature=condition.temperature,
+            seed=condition.seed,
+            prompt=messages.VERSION,
             bank=condition.bank if condition.k and condition.memory != "off" else "",
             bank_fingerprint=self._bank(path)[1] if path else "",
             bank_split=found.split or "" if (found := experience.filters(condition, job.tasks, job.task)) else "",
@@ -185,3 +174,38 @@ class Field:
 
 def _naming(progress: Filling, name: str) -> Callable[[int, int], None]:
     return lambda done, total: progress(name, done, total)
+
+
+class FieldPlayers:
+    """One model of an evaluation at a number of places. Close it, or use it as a context manager."""
+
+    def __init__(self, field: Field, ready: Ready, places: int, *, trees: bool = False, gpu_layers: int = 0, say: Say = lambda _: None):
+        """`trees` says that actions will be scored; see `Fleet`."""
+        self.places, self._field = places, field
+        self._fleet = Fleet(ready.path, places, context=field.room(ready), trees=trees, gpu_layers=gpu_layers, say=say)
+        self._session = Session(field.environments, places, self._fleet, ready)
+
+    def __enter__(self) -> "FieldPlayers":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._fleet.__exit__(kind, error, trace)
+
+    @property
+    def engines(self) -> Sequence[Evaluator]:
+        """What answers the episodes."""
+        return self._session.engines
+
+    def setup(self, job: Job) -> Setup:
+        """See `Field.setup`."""
+        return self._field.setup(job)
+
+    def check(self, job: Job) -> None:
+        """See `Field.check`."""
+        self._field.check(job)
+
+    def episode(self, place: int, job: Job) -> Episode:
+        """The job's episode, with the place's environment and on its sequence, which keeps what two prompts have in common."""
+        return self._session.episode(
+            place, job.task, self._field.retriever(job), job.condition, steps=job.tasks.steps or None, environment=job.tasks.environment
+        )

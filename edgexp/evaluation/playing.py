@@ -1,22 +1,23 @@
-"""Plays episodes of an evaluation, many at once, each kept as soon as it is over. Knows no models: players bring the episodes."""
+"""Plays episodes of an evaluation, many at once, each kept as soon as it is over. Knows no models: players bring the episodes.
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from time import perf_counter
+Also tells which code plays: the version, and a digest of the sources that decide what an episode is.
+"""
+
+import ast
+import hashlib
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
 
+import edgexp
 from edgexp.errors import EdgexpError
-from edgexp.evaluation import results
-from edgexp.evaluation.results import Remembered, Row, Seconds, Setup, Tokens, Writer
+from edgexp.evaluation.results import Row, Setup, Writer, row_of
 from edgexp.evaluation.suite import Condition, Tasks
-from edgexp.play.episode import Acted, Began, Ended, Episode, Event, Recalled, Watcher
-from edgexp.play.policies import now
-from edgexp.play.rollout import Course, Evaluator, Start, run_many
-from edgexp.trajectory import Task, Trajectory
-
-ALTERNATIVES = 5
-"""Other actions kept of each decision."""
+from edgexp.play.episode import Episode
+from edgexp.play.rollout import Episodes, Evaluator, Start, run_many
+from edgexp.trajectory import Task
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,8 @@ class Players(Protocol):
     def setup(self, job: Job) -> Setup:
         """Everything that decides what the job's episode means."""
 
-    def episode(self, place: int, job: Job, watch: Watcher) -> Episode:
+    def episode(self, place: int, job: Job) -> Episode:
         """The job's episode, to be played at a place."""
-
-    def read(self, job: Job, ids: Sequence[str]) -> Sequence[Trajectory]:
-        """Trajectories of the job's bank."""
 
     def check(self, job: Job) -> None:
         """Raise EdgexpError where what the setup says is no longer so, now that the episode is over."""
@@ -97,89 +95,64 @@ def in_turns(jobs: Sequence[Job]) -> list[list[Job]]:
     return [sorted(held, key=lambda job: job.condition.memory == "dynamic") for _, held in together]
 
 
-def _in_turn(jobs: Sequence[Job], place: int, players: Players, writer: Writer, kept: Kept, failures: list[Failure]) -> Course:
+def _in_turn(jobs: Sequence[Job], place: int, players: Players, writer: Writer, kept: Kept, failures: list[Failure]) -> Episodes:
     """Episodes one after the other at a place, each kept as soon as it is over. Raises EdgexpError where nothing can go on."""
-    trajectory = None
+    played = None
     for job in jobs:
-        taker = _Taker(partial(players.read, job))
         try:
-            trajectory = yield from players.episode(place, job, taker)
+            played = yield from players.episode(place, job)
         except EdgexpError as error:
             failures.append(Failure(job, str(error)))
             continue
         players.check(job)
-        row = taker.row(job, writer.know(players.setup(job)), players.places)
-        writer.add(row, taker.memories)
+        row = row_of(played, job.condition.name, writer.know(players.setup(job)), players.places)
+        writer.add(row, played.memories)
         kept(row)
-    return trajectory
+    return played
 
 
-@dataclass
-class _Taker:
-    """A watcher that makes an episode's row."""
-
-    read: Callable[[Sequence[str]], Sequence[Trajectory]]
-    memories: list[Trajectory] = field(default_factory=list)
-    """What was found, used or not."""
-    _actions: list[results.Action] = field(default_factory=list)
-    _recalls: list[results.Recall] = field(default_factory=list)
-    _ended: Ended | None = None
-    _started: float = field(default_factory=perf_counter)
-    _seconds: float = 0.0
-
-    def __call__(self, event: Event) -> None:
-        """Take note of an event."""
-        match event:
-            case Began():
-                pass
-            case Recalled():
-                self._recalls.append(self._recall(event))
-            case Acted():
-                self._actions.append(_action(event))
-            case Ended():
-                self._ended, self._seconds = event, perf_counter() - self._started
-
-    def row(self, job: Job, setup: str, places: int) -> Row:
-        """The finished episode."""
-        if self._ended is None:
-            raise EdgexpError(f"{job.task.id} in {job.condition.name}: the episode was over without an end")
-        t, s, task = self._ended.trajectory, self._ended.stats, job.task
-        return Row(
-            condition=job.condition.name,
-            split=task.split,
-            environment=task.environment,
-            task_id=task.id,
-            task_type=task.type,
-            group=task.group,
-            setup=setup,
-            success=t.success,
-            score=t.score,
-            steps=len(t.steps),
-            end=t.end,
-            goal=t.goal,
-            observation=t.observation,
-            actions=tuple(self._actions),
-            recalls=tuple(self._recalls),
-            tokens=Tokens(s.prompt, s.evaluated, s.generated, s.reused),
-            seconds=Seconds(s.first_action_seconds, s.deciding_seconds, s.retrieval_seconds, s.environment_seconds, self._seconds),
-            finished=now(),
-            parallel=places,
-        )
-
-    def _recall(self, event: Recalled) -> results.Recall:
-        memory = event.memory
-        left_out = self.read([d.id for d in memory.dropped]) if memory.dropped else ()
-        self.memories += [*(r.trajectory for r in memory.recalled), *left_out]
-        used = tuple(_remembered(r.trajectory, r.score) for r in memory.recalled)
-        dropped = tuple(_remembered(t, d.score, d.reason, d.tokens) for t, d in zip(left_out, memory.dropped, strict=True))
-        return results.Recall(event.step, memory.query, memory.seconds, used, dropped)
+PLAYS = ("edgexp.evaluation.experience", "edgexp.evaluation.field")
+"""Where an evaluation's episodes come from."""
+ROOMS = ("bank", "embedding", "engine", "evaluation", "play", "prompt", "retrieval", "trajectory")
+"""What decides an episode, of all that playing imports. Environments and models have versions of their own."""
 
 
-def _remembered(t: Trajectory, score: float, reason: str = "", tokens: int = 0) -> Remembered:
-    return Remembered(t.id, score, t.task.id, t.task.type, t.success, reason, tokens)
+@lru_cache(maxsize=1)
+def code() -> str:
+    """`0.1.0+1a2b3c4d5e6f`: the version, and a digest of what playing imports. Line ends do not count: a checkout may have those of its
+    platform.
+    """
+    folder, digest = Path(edgexp.__file__).parent, hashlib.sha256(b"edgexp.code.2\0")
+    for name, path in sorted(sources(folder).items()):
+        text = path.read_bytes().replace(b"\r\n", b"\n")
+        digest.update(name.encode() + b"\0" + hashlib.sha256(text).digest())
+    return f"{edgexp.__version__}+{digest.hexdigest()[:12]}"
 
 
-def _action(event: Acted) -> results.Action:
-    decision, outcome = event.decision, event.outcome
-    others = decision.alternatives[:ALTERNATIVES]
-    return results.Action(decision.text, outcome.observation, outcome.reward, decision.probability, others, event.seconds)
+def sources(folder: Path) -> dict[str, Path]:
+    """The modules that playing imports, as far as they are in `ROOMS`, with their files. `folder` is the package's."""
+    found: dict[str, Path] = {}
+    waiting = list(PLAYS)
+    while waiting:
+        name = waiting.pop()
+        path = _file(folder, name)
+        if name in found or path is None or name.split(".")[1] not in ROOMS:
+            continue
+        found[name] = path
+        waiting += _imported(path)
+    return found
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    """A module's file; None for what is a name inside a module, and for the package itself."""
+    parts = name.split(".")[1:]
+    places = [folder.joinpath(*parts).with_suffix(".py"), folder.joinpath(*parts, "__init__.py")] if parts else []
+    return next((place for place in places if place.is_file()), None)
+
+
+def _imported(path: Path) -> Iterator[str]:
+    """The names that a source imports from this package, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "edgexp":
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)

@@ -17,10 +17,16 @@ import msgspec
 from edgexp import trajectory as trajectories
 from edgexp.errors import EdgexpError
 from edgexp.home import write_atomic
-from edgexp.trajectory import Trajectory
+from edgexp.play.local import Acting
+from edgexp.play.scripted import now
+from edgexp.trajectory import Played, Recall, Remembered, Seconds, Tokens, Trajectory
+
+__all__ = ["Action", "Header", "Recall", "Remembered", "Results", "Row", "Seconds", "Setup", "Tokens", "Writer", "read", "row_of"]
 
 SUITE, EPISODES, MEMORIES = "suite.json", "episodes.jsonl", "memories.jsonl"
 FORMAT = 1
+ALTERNATIVES = 5
+"""Other actions kept of each decision."""
 
 
 class Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,49 +41,6 @@ class Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The likeliest other actions, or beginnings of several (ending in `…`), with their probabilities."""
     seconds: float
     """Time to decide."""
-
-
-class Remembered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A trajectory that a retrieval found; its text is in `memories.jsonl`."""
-
-    id: str
-    score: float
-    task_id: str
-    task_type: str
-    success: bool
-    reason: str = ""
-    """Why it was left out of the prompt (`budget`, `diversity`); empty when it was used."""
-    tokens: int = 0
-    """What it would have cost, where that is why it was left out."""
-
-
-class Recall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One retrieval, before action number `step` + 1."""
-
-    step: int
-    query: str
-    seconds: float
-    used: tuple[Remembered, ...]
-    dropped: tuple[Remembered, ...]
-
-
-class Tokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an episode cost the model; see `edgexp.agent.Stats`."""
-
-    prompt: int
-    evaluated: int
-    generated: int
-    reused: int
-
-
-class Seconds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where an episode's time went. Among parallel episodes `deciding` and `wall` include waiting for the others in the batch."""
-
-    first_action: float
-    deciding: float
-    retrieval: float
-    environment: float
-    wall: float
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,7 +77,36 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.condition, self.task_id
 
 
-class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+def row_of(played: Played, condition: str, setup: str, places: int = 1) -> Row:
+    """The row of an episode that was played under a condition; `setup` is its key."""
+    t, task = played.trajectory, played.trajectory.task
+    return Row(
+        condition=condition,
+        split=task.split,
+        environment=task.environment,
+        task_id=task.id,
+        task_type=task.type,
+        group=task.group,
+        setup=setup,
+        success=t.success,
+        score=t.score,
+        steps=len(t.steps),
+        end=t.end,
+        goal=t.goal,
+        observation=t.observation,
+        actions=tuple(
+            Action(step.action, step.observation, step.reward, decision.probability, decision.alternatives[:ALTERNATIVES], decision.seconds)
+            for step, decision in zip(t.steps, played.decisions, strict=True)
+        ),
+        recalls=played.recalls,
+        tokens=played.tokens,
+        seconds=played.seconds,
+        finished=now(),
+        parallel=places,
+    )
+
+
+class Setup(Acting, frozen=True, kw_only=True):
     """Everything that decides what an episode of a condition in an environment means. Rows of unlike setups are never mixed."""
 
     COMMON: ClassVar = ("environment_version", "steps", "code", "engine")
@@ -127,15 +119,10 @@ class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The most actions an episode may take."""
     model: str
     model_sha256: str
-    actions: str
-    """`admissible`, `weighed` or `free`."""
+    actions: str  # type: ignore[assignment]
+    """As in `Acting`; older results have a fourth, `weighed`, which is called `scored` now."""
     context: int
     """Room of an episode, in tokens."""
-    k: int
-    memory: str
-    """`static`, `dynamic` or `off`."""
-    every: int
-    diversity: float | None
     bank: str
     """`matched`, `mismatched`, `all`, `empty`, or a folder; empty without memory."""
     bank_fingerprint: str
@@ -147,7 +134,8 @@ class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bank_split: str = ""
     """The split whose episodes may be remembered; empty for any, and without memory."""
     repeats: int = 0
-    """Times a valid action may be taken when the same is to be seen, and twice that in all; 0 for any number."""
+    prompt: int = 1
+    """The version of the prompt's words; see `edgexp.prompt.messages`."""
 
     @property
     def key(self) -> str:

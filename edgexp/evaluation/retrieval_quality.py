@@ -16,9 +16,9 @@ from edgexp.environments.household import scene
 from edgexp.errors import EdgexpError
 from edgexp.evaluation.statistics import Mean, bootstrap
 from edgexp.play.episode import play
-from edgexp.play.policies import ExpertPolicy
 from edgexp.play.rollout import run
-from edgexp.retrieval import Retriever
+from edgexp.play.scripted import ExpertPolicy
+from edgexp.retrieval import Retrieval, Retriever, VectorRetriever
 from edgexp.trajectory import Provenance, Task, Trajectory
 
 TYPE = "task type"
@@ -76,7 +76,7 @@ def measure(bank: Bank, environment: Environment, tasks: Sequence[Task], k: int 
         for scope in scopes:
             group = task.group if scope else None
             for mode in modes:
-                retriever = Retriever(bank, k=k, mode=mode, filters=msgspec.structs.replace(filters, group=group))
+                retriever = VectorRetriever(bank, Retrieval(k=k, memory=mode), msgspec.structs.replace(filters, group=group))
                 found = [aspects_of(t.task, t.goal) for t in _retrieved(retriever, episode)]
                 shares[mode + scope].append(_alike(wanted, found))
                 counts[mode + scope] += len(found) // k
@@ -103,7 +103,7 @@ def aspects_of(task: Task, goal: str) -> dict[str, str]:
 def _episode(environment: Environment, task: Task) -> Trajectory:
     """The expert's episode; without an expert, its beginning."""
     if isinstance(environment, HasExpert):
-        return run(play(environment, task, ExpertPolicy(environment)))
+        return run(play(environment, task, ExpertPolicy(environment))).trajectory
     start = environment.reset(task)
     return Trajectory(task, start.goal, start.observation, (), False, 0.0, "gave_up", Provenance("expert"))
 

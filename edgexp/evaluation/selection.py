@@ -4,12 +4,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
+
 from edgexp.errors import EdgexpError
 from edgexp.export import child
 from edgexp.play.collecting import spread
-from edgexp.play.episode import play
-from edgexp.play.rollout import run
-from edgexp.play.session import Settings, open_stack
+from edgexp.play.session import Settings, open_session
 from edgexp.training.launch import Base
 from edgexp.training.recipe import Data, Recipe
 
@@ -49,9 +49,10 @@ class DevEpisodes:
         settings = Settings(
             environment=data.environment, model=str(model), encoder=recipe.memory.encoder,
             bank=Path(data.bank).expanduser() if data.bank else None,
-            k=recipe.memory.k, memory="static" if recipe.memory.k else "off", diversity=recipe.memory.diversity, seed=recipe.seed,
-            gpu_layers=self._gpu_layers,
+            gpu_layers=self._gpu_layers, seed=recipe.seed, **msgspec.structs.asdict(recipe.memory.retrieval),
         )  # fmt: skip
-        with open_stack(settings, self._say) as stack:
-            for task in spread(stack.environment.tasks(recipe.check.split), count, recipe.seed):
-                yield run(play(stack.environment, task, stack.policy), stack.engine).success
+        with open_session(settings, self._say) as session:
+            for finished in session.play(spread(session.environment.tasks(recipe.check.split), count, recipe.seed)):
+                if finished.played is None:
+                    raise finished.error or EdgexpError("an episode was over without an end")
+                yield finished.played.trajectory.success

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from edgexp import settings
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.play.local import Acting, Actions
 
 Count = Annotated[int, Meta(ge=1)]
 Whole = Annotated[int, Meta(ge=0)]
@@ -54,30 +55,22 @@ class Tasks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     experience: Experience = Experience()
 
 
-class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=False):
+class Condition(Acting, frozen=True, kw_only=True):
     """One way to play the tasks."""
 
     name: Name
     model: str = ""
     """A name of `edgexp models ls` or a GGUF; empty for edgexp's own. Where it is not there, the condition is left out for now."""
     k: Annotated[int, Meta(ge=0, le=64)] = 0
-    """Trajectories to remember; 0 for none."""
-    memory: Literal["static", "dynamic", "off"] = "static"
-    every: Count = 1
-    """With dynamic memory: remember again after so many actions."""
-    diversity: Share | None = None
-    """MMR's lambda; none leaves MMR out."""
-    actions: Literal["admissible", "weighed", "free"] = "free"
+    actions: Actions = "free"
     repeats: Whole = 0
-    """Where actions are chosen among the valid ones: times one may be taken when the same is to be seen,
-    and twice that in all; 0 for any number."""
     bank: Text = "matched"
     """`matched`: episodes of the task's own group; `mismatched`: of the other one; `all`; `empty`: nothing; or a folder."""
 
     @property
     def remembers(self) -> bool:
         """Whether this condition has anything in its memory."""
-        return self.k > 0 and self.memory != "off" and self.bank != "empty"
+        return super().remembers and self.bank != "empty"
 
 
 class Suite(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=False):
@@ -111,6 +104,9 @@ def parse(text: str, where: str, changes: Sequence[str] = ()) -> Suite:
     table = settings.decode(text, where)
     for change in changes:
         settings.change(table, change, ("tasks", "conditions"))
+    for condition in table.get("conditions", ()):
+        if isinstance(condition, dict) and condition.get("actions") == "weighed":
+            condition["actions"] = "scored"  # its name until 0.1
     suite = settings.convert(table, Suite, where)
     problem = next(_problems(suite), None)
     if problem:

@@ -15,8 +15,7 @@ from edgexp.engine import engine as engines
 from edgexp.engine.model import Model
 from edgexp.errors import EdgexpError
 from edgexp.export.reference import Reference
-from edgexp.prompt.render import Renderer
-from edgexp.prompt.template import learn
+from edgexp.prompt.render import Renderer, learn_template
 
 Numbers = NDArray[np.float64]
 
@@ -122,9 +121,8 @@ def check_ids(reference: Reference, model: Model) -> tuple[int, str]:
     vocabulary, origin = model.vocabulary, reference.origin
     if not origin.samples:
         return 0, ""
-    bos, eos = (vocabulary.decode([token]) if token >= 0 else "" for token in (vocabulary.bos, vocabulary.eos))
     try:
-        template = learn(origin.template or model.template or "chatml", vocabulary, bos, eos)
+        template = learn_template(vocabulary, origin.template or model.template)
     except EdgexpError as error:
         return 0, str(error)
     for number, (sample, ids) in enumerate(zip(origin.samples, reference.ids, strict=True)):

@@ -5,29 +5,30 @@ from collections.abc import Callable, Iterable, Sequence
 
 from edgexp.bank import Bank
 from edgexp.bank.records import Filters
-from edgexp.engine.engine import Engine
 from edgexp.environments.base import Environment
-from edgexp.play.episode import Episode, Policy, play
-from edgexp.play.mistakes import SlippingExpert
-from edgexp.play.policies import ExpertPolicy
-from edgexp.play.rollout import run
-from edgexp.trajectory import Source, Task, Trajectory
-
-Play = Callable[[Task], Episode]
-
-
-def expert_play(environment: Environment, max_steps: int | None = None, slips: float = 0.0, seed: int = 0) -> Play:
-    """Episodes of the environment's scripted expert, who slips at that share of its turns."""
-    def start(task: Task) -> Episode:
-        policy = SlippingExpert(environment, slips, seed) if slips else ExpertPolicy(environment)
-        return play(environment, task, policy, max_steps=max_steps)
-
-    return start
+from edgexp.errors import EdgexpError
+from edgexp.play.episode import Episode, play
+from edgexp.play.fleet import Environments
+from edgexp.play.mistakes import ErringExpert
+from edgexp.play.rollout import Finished, run_many
+from edgexp.play.scripted import ExpertPolicy
+from edgexp.trajectory import Played, Source, Task
 
 
-def agent_play(environment: Environment, policy: Policy, max_steps: int | None = None) -> Play:
-    """Episodes of a policy that is used again and again."""
-    return lambda task: play(environment, task, policy, max_steps=max_steps)
+def expert_episode(environment: Environment, task: Task, steps: int | None = None, mistakes: float = 0.0, seed: int = 0) -> Episode:
+    """An episode of the environment's scripted expert, who makes a mistake at that share of its turns."""
+    policy = ErringExpert(environment, mistakes, seed) if mistakes else ExpertPolicy(environment)
+    return play(environment, task, policy, max_steps=steps)
+
+
+def expert_episodes(environments: Environments, name: str, tasks: Iterable[Task], *, steps: int | None = None, mistakes: float = 0.0,
+                    seed: int = 0, parallel: int = 1) -> Iterable[Finished]:
+    """Episodes of an environment's expert, one a task, at so many places."""
+
+    def start(task: Task) -> Callable[[int], Episode]:
+        return lambda place: expert_episode(environments.at(name, place), task, steps, mistakes, seed)
+
+    return run_many(map(start, tasks), parallel)
 
 
 def left_to_play(bank: Bank, tasks: Iterable[Task], source: Source) -> list[Task]:
@@ -36,27 +37,37 @@ def left_to_play(bank: Bank, tasks: Iterable[Task], source: Source) -> list[Task
     return [task for task in tasks if task.id not in known]
 
 
-def collect(bank: Bank, tasks: Iterable[Task], play: Play, done: Callable[[Trajectory], None] = lambda _: None,
-            engine: Engine | None = None, batch: int = 1) -> int:
-    """Play tasks one after the other and keep every episode, won or lost. Returns how many were won.
+def collect(bank: Bank, episodes: Iterable[Finished], done: Callable[[Played], None] = lambda _: None,
+            failed: Callable[[EdgexpError], None] | None = None, batch: int = 1) -> int:
+    """Keep every episode, won or lost. Returns how many were won.
 
-    Episodes are stored in batches of `batch`, each batch in one transaction. Stopping at any moment loses the episode being played and
-    at most `batch` - 1 finished ones; with the default of 1, none.
+    `failed` is told of each that could not be played, and the others go on; without it the error is raised. Episodes are stored in batches
+    of `batch`, each batch in one transaction. Stopping at any moment loses the episodes being played and at most `batch` - 1 finished
+    ones; with the default of 1, none.
     """
     won, held = 0, []
     try:
-        for task in tasks:
-            trajectory = run(play(task), engine)
-            held.append(trajectory)
-            won += trajectory.success
+        for finished in episodes:
+            if finished.played is None:
+                _tell(finished, failed)
+                continue
+            held.append(finished.played.trajectory)
+            won += finished.played.trajectory.success
             if len(held) >= batch:
                 bank.add(held)
                 held = []
-            done(trajectory)
+            done(finished.played)
     finally:
         if held:
             bank.add(held)
     return won
+
+
+def _tell(finished: Finished, failed: Callable[[EdgexpError], None] | None) -> None:
+    error = finished.error or EdgexpError("the episode was over without an end")
+    if failed is None:
+        raise error
+    failed(error)
 
 
 def spread(tasks: Sequence[Task], count: int, seed: int = 0, keep: Callable[[Task], bool] = lambda _: True) -> list[Task]:

@@ -1,7 +1,9 @@
-"""One episode: reset, recall, then until it is over decide, act, record. Knows no SQL, no llama.cpp calls and no rendering rules.
+"""One episode: reset, recall, then until it is over decide, act, record. Knows no SQL, no llama.cpp and no rendering rules.
 
-`play` is a generator: it yields what its policy needs evaluated and returns the trajectory, so that one driver can run it alone and
-another can run many over one engine (`rollout.py`). What happens on the way is told to a watcher, event by event.
+`play` is a generator: it yields what it needs from elsewhere and returns the record of the episode, so that one driver can run it alone
+and another can run many at once (`rollout.py`). It yields two kinds of things: a `Request`, which an engine in this process answers, and
+`Elsewhere`, work that another process does (an environment or a model server). A policy that asks a server therefore needs no engine. What
+happens on the way is told to a watcher, event by event.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -10,45 +12,82 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
-from edgexp.engine.decide import Decision, Request
-from edgexp.engine.engine import ContextFull
 from edgexp.environments.base import Environment, Outcome, Start
 from edgexp.errors import EdgexpError
 from edgexp.retrieval import Memory
-from edgexp.trajectory import Provenance, Step, Task, Trajectory
+from edgexp.trajectory import Decision, Played, Provenance, Recall, Remembered, Seconds, Step, Task, Tokens, Trajectory
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Work of an environment that lives in another process: whoever drives the episode does it on a thread, and lets others go on."""
+    """Work that waits for another process: whoever drives the episode does it on a thread, and lets other episodes go on meanwhile."""
 
     work: Callable[[], Any]
+    limit: float | None = None
+    """Seconds after which the episode is told TimeoutError; the work's own end is not waited for any more. None: it has its own limit."""
 
 
-Asked = Request | Elsewhere
-"""What an episode yields."""
-Episode = Generator[Asked, Any, Trajectory]
+Asking = Generator[Any, Any, Answer]
+"""A generator that yields what an episode may yield (a `Request` of `edgexp.engine.decide`, or `Elsewhere`), and returns an answer."""
+Episode = Asking[Played]
 
 
 class EnvironmentFailed(EdgexpError):
     """The environment died, hung or raised while it was asked for something; that ends the episode and nothing else."""
 
 
-@dataclass
-class Stats:
-    """What an episode cost. Tokens count once for every decision; `reused` is what a server without a cache would have run again."""
+class PolicyFailed(EdgexpError):
+    """What the policy asks could not answer, or could not in time; that ends the episode and nothing else."""
 
-    prompt: int = 0
-    """Tokens up to where the first action begins, memory included."""
-    evaluated: int = 0
-    generated: int = 0
-    reused: int = 0
-    first_action_seconds: float = 0.0
-    deciding_seconds: float = 0.0
-    retrieval_seconds: float = 0.0
-    environment_seconds: float = 0.0
+
+class CannotGoOn(EdgexpError):
+    """The policy has no way to go on. `end` is how the episode ends, as in `Trajectory.end`."""
+
+    def __init__(self, end: str):
+        super().__init__(end)
+        self.end = end
+
+
+@dataclass
+class Playing:
+    """An episode being played: what a policy may look at, and what it notes about itself."""
+
+    environment: Environment
+    task: Task
+    start: Start
+    watch: "Watcher"
+    steps: list[Step] = field(default_factory=list)
+    outcome: Outcome = field(default_factory=lambda: Outcome(""))
+    decisions: list[Decision] = field(default_factory=list)
+    tokens: Tokens = field(default_factory=Tokens)
+    """The policy counts these."""
+    seconds: Seconds = field(default_factory=Seconds)
+    """The policy adds `retrieval`; the rest is measured here."""
+    recalls: list[Recall] = field(default_factory=list)
+    memories: dict[str, Trajectory] = field(default_factory=dict)
+    began: float = field(default_factory=perf_counter)
+
+    @property
+    def observation(self) -> str:
+        """The latest one."""
+        return self.steps[-1].observation if self.steps else self.start.observation
+
+    def remember(self, memory: Memory) -> None:
+        """Take note of what was recalled, and tell the watcher."""
+        self.memories |= {t.id: t for t in (*(r.trajectory for r in memory.recalled), *(d.trajectory for d in memory.dropped))}
+        self.recalls.append(recall_of(len(self.steps), memory))
+        self.watch(Recalled(len(self.steps), memory))
+
+    def played(self, end: str, provenance: Provenance) -> Played:
+        """The record of what happened so far, as that of a finished episode."""
+        self.seconds.wall = perf_counter() - self.began
+        outcome, start = self.outcome, self.start
+        trajectory = Trajectory(
+            self.task, start.goal, start.observation, tuple(self.steps), outcome.success, outcome.score, end, provenance
+        )
+        return Played(trajectory, tuple(self.recalls), tuple(self.decisions), self.tokens, self.seconds, tuple(self.memories.values()))
 
 
 @dataclass(frozen=True)
@@ -74,16 +113,13 @@ class Acted:
     number: int
     decision: Decision
     outcome: Outcome
-    seconds: float
-    """Time to decide."""
 
 
 @dataclass(frozen=True)
 class Ended:
     """The episode is over."""
 
-    trajectory: Trajectory
-    stats: Stats
+    played: Played
 
 
 Event = Began | Recalled | Acted | Ended
@@ -91,36 +127,33 @@ Watcher = Callable[[Event], None]
 
 
 class Policy(Protocol):
-    """Whatever chooses actions: a model with memory, a scripted expert, a list of actions in a test."""
+    """Whatever chooses actions: a model with memory, a scripted expert, a program that asks a server."""
 
-    stats: Stats
+    def begin(self, episode: Playing) -> None:
+        """A new episode; nothing is decided yet."""
 
-    def begin(self, task: Task, start: Start, watch: Watcher) -> None:
-        """A new episode."""
-
-    def decide(self, steps: Sequence[Step], environment: Environment) -> Generator[Asked, Any, Decision | None]:
+    def decide(self, episode: Playing) -> Asking[Decision | None]:
         """The next action, given the episode so far; None to give up."""
 
     def provenance(self, environment: Environment) -> Provenance:
         """Who acted, for the trajectory's record."""
 
 
-@dataclass
-class Record:
-    """An episode being played."""
+def elsewhere(work: Callable[[], Answer], limit: float | None = None, who: str = "the policy") -> Asking[Answer]:
+    """What another process answers: a policy writes `answer = yield from elsewhere(partial(ask, server))`.
 
-    task: Task
-    start: Start
-    steps: list[Step] = field(default_factory=list)
-    outcome: Outcome = field(default_factory=lambda: Outcome(""))
+    Raises PolicyFailed in place of whatever the work raises, and after `limit` seconds.
+    """
+    try:
+        answer: Answer = yield Elsewhere(work, limit)
+        return answer
+    except CannotGoOn:
+        raise
+    except Exception as error:  # the other side may fail in any way; the run goes on
+        raise PolicyFailed(f"{who}: {_reason(error, limit)}") from error
 
-    def trajectory(self, end: str, provenance: Provenance) -> Trajectory:
-        """What happened so far, as a finished trajectory."""
-        success, score = self.outcome.success, self.outcome.score
-        return Trajectory(self.task, self.start.goal, self.start.observation, tuple(self.steps), success, score, end, provenance)
 
-
-def ask(environment: Environment, work: Callable[[], Answer]) -> Generator[Asked, Any, Answer]:
+def ask(environment: Environment, work: Callable[[], Answer]) -> Asking[Answer]:
     """What the environment answers. Raises EnvironmentFailed in place of whatever it raises.
 
     An environment with a true `remote` attribute lives in another process: other episodes go on while it works.
@@ -131,52 +164,86 @@ def ask(environment: Environment, work: Callable[[], Answer]) -> Generator[Asked
             return answer
         return work()
     except Exception as error:  # a plug-in, or the server behind it, may die in any way; the run goes on
-        raise EnvironmentFailed(str(error) if isinstance(error, EdgexpError) else f"{type(error).__name__}: {error}") from error
+        raise EnvironmentFailed(_reason(error)) from error
 
 
 def play(environment: Environment, task: Task, policy: Policy, *, max_steps: int | None = None, watch: Watcher = lambda _: None) -> Episode:
-    """Play one episode and return its trajectory. Raises EdgexpError when the task cannot be reset.
+    """Play one episode and return its record. Raises EdgexpError when the task cannot be begun.
 
-    An environment that fails on the way ends the episode with `error: …`; a context that is full ends it with `context_full`.
+    Where the environment or the policy fails on the way, the episode ends with `error: …`.
     """
     try:
-        record = Record(task, (yield from ask(environment, partial(environment.reset, task))))
+        start = yield from ask(environment, partial(environment.reset, task))
     except EnvironmentFailed as error:
         if isinstance(error.__cause__, EdgexpError):
             raise error.__cause__ from None
         raise EdgexpError(f"{task.id}: {environment.name} cannot begin it: {error}") from error
-    policy.stats = Stats()
-    watch(Began(task, record.start))
-    policy.begin(task, record.start, watch)
-    end = "max_steps"
-    while len(record.steps) < (max_steps or environment.max_steps):
-        started = perf_counter()
+    episode = Playing(environment, task, start, watch)
+    watch(Began(task, start))
+    policy.begin(episode)
+    played = episode.played((yield from _until_over(episode, policy, max_steps or environment.max_steps)), policy.provenance(environment))
+    watch(Ended(played))
+    return played
+
+
+def _until_over(episode: Playing, policy: Policy, max_steps: int) -> Asking[str]:
+    """Decide and act until the episode is over; how it ended."""
+    while len(episode.steps) < max_steps:
         try:
-            decision = yield from policy.decide(record.steps, environment)
-            seconds = perf_counter() - started
+            decision = yield from _decide(episode, policy)
             if decision is None:
-                end = "gave_up"
-                break
-            _clock(policy.stats, seconds, first=not record.steps)
-            record.outcome = yield from ask(environment, partial(environment.step, decision.text))
-        except ContextFull:
-            end = "context_full"
-            break
-        except EnvironmentFailed as error:
-            end = f"error: {error}"
-            break
-        policy.stats.environment_seconds += perf_counter() - started - seconds
-        record.steps.append(Step(decision.text, record.outcome.observation, record.outcome.reward, decision.slip))
-        watch(Acted(len(record.steps), decision, record.outcome, seconds))
-        if record.outcome.done:
-            end = "done"
-            break
-    trajectory = record.trajectory(end, policy.provenance(environment))
-    watch(Ended(trajectory, policy.stats))
-    return trajectory
+                return "gave_up"
+            yield from _act(episode, decision)
+        except CannotGoOn as error:
+            return error.end
+        except (EnvironmentFailed, PolicyFailed) as error:
+            return f"error: {error}"
+        if episode.outcome.done:
+            return "done"
+    return "max_steps"
 
 
-def _clock(stats: Stats, seconds: float, *, first: bool) -> None:
-    stats.deciding_seconds += seconds
-    if first:
-        stats.first_action_seconds = seconds + stats.retrieval_seconds
+def _decide(episode: Playing, policy: Policy) -> Asking[Decision | None]:
+    """The policy's decision, with the time it took."""
+    started, seconds = perf_counter(), episode.seconds
+    decision = yield from policy.decide(episode)
+    took = perf_counter() - started
+    if decision is None:
+        return None
+    seconds.deciding += took
+    if not episode.steps:
+        seconds.first_action = took + seconds.retrieval
+    return Decision(decision.text, decision.generated, decision.probability, decision.alternatives, decision.stop, decision.mistake, took)
+
+
+def _act(episode: Playing, decision: Decision) -> Asking[None]:
+    """Take the action, and record what it led to."""
+    started = perf_counter()
+    outcome = episode.outcome = yield from ask(episode.environment, partial(episode.environment.step, decision.text))
+    episode.seconds.environment += perf_counter() - started
+    episode.steps.append(Step(decision.text, outcome.observation, outcome.reward, decision.mistake))
+    episode.decisions.append(decision)
+    episode.watch(Acted(len(episode.steps), decision, outcome))
+
+
+def recall_of(step: int, memory: Memory) -> Recall:
+    """What was recalled before action number `step` + 1, as it is kept."""
+    used = tuple(_remembered(r.trajectory, r.score) for r in memory.recalled)
+    dropped = tuple(_remembered(d.trajectory, d.score, d.reason, d.tokens) for d in memory.dropped)
+    return Recall(step, memory.query, memory.seconds, used, dropped)
+
+
+def _remembered(t: Trajectory, score: float, reason: str = "", tokens: int = 0) -> Remembered:
+    return Remembered(t.id, score, t.task.id, t.task.type, t.success, reason, tokens)
+
+
+def _reason(error: Exception, limit: float | None = None) -> str:
+    """An error in one line."""
+    if isinstance(error, TimeoutError) and limit is not None:
+        return f"no answer within {limit:g} seconds"
+    return str(error) if isinstance(error, EdgexpError) else f"{type(error).__name__}: {error}"
+
+
+def last_observations(first: str, steps: Sequence[Step]) -> list[str]:
+    """What was to be seen before each step, and what is to be seen now: one more than there are steps."""
+    return [first, *(step.observation for step in steps)]

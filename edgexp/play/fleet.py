@@ -1,140 +1,130 @@
-"""Players that are language models: engines side by side, one sequence and one environment a place. Plays nothing by itself."""
+"""Places to play at: engines side by side over one model with a sequence for each place, and an environment for each place. Plays nothing.
 
-from collections.abc import Sequence
+Prompts of one environment begin with the same instructions: where there are several places, those are evaluated and stored once an engine.
+"""
+
+from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 
 from edgexp.engine import tuning
 from edgexp.engine.engine import Engine, TokenSequence
 from edgexp.engine.model import Model
-from edgexp.evaluation import experience
-from edgexp.evaluation.field import Field
-from edgexp.evaluation.playing import Job
-from edgexp.evaluation.results import Setup
-from edgexp.models import Ready
-from edgexp.play.episode import Episode, Watcher, play
-from edgexp.play.policies import ModelPolicy
-from edgexp.play.session import Say, renderer_for
-from edgexp.prompt.render import Renderer
-from edgexp.retrieval import Retriever
-from edgexp.trajectory import Trajectory
+from edgexp.environments.base import Environment
+from edgexp.environments.registry import make
+
+Say = Callable[[str], None]
+
+LONGEST = 8192
+"""Tokens of room where nobody asks for a number: what a model was made for, and no more than this."""
 
 _FORKS = 32
-"""Sequences beyond the places', for weighing many actions at once."""
+"""Sequences beyond the places', for scoring many actions at once."""
 _SPARE = 512
 """Cells beyond the episodes' rooms, for what those forks hold."""
-
 _CELLS = 256
 """llama.cpp hands cells out in multiples of this."""
 
 
-class ModelPlayers:
-    """One model at a number of places. Close it, or use it as a context manager."""
+class Fleet:
+    """One model at a number of places. Knows tokens, and no tasks, banks or environments. Close it, or use it as a context manager.
 
-    def __init__(self, field: Field, ready: Ready, places: int, *, weighed: bool = False, gpu_layers: int = 0, say: Say = lambda _: None):
+    Place p is of engine p % len(engines), as `rollout.run_many` shares them out.
+    """
+
+    def __init__(self, path: Path, places: int = 1, *, context: int = 0, trees: bool = False, gpu_layers: int = 0,
+                 say: Say = lambda _: None):
         """An engine gets as many cells as all its places can need at once, so that none is ever short of room because of another.
 
-        Each place has its own cells, unless actions are `weighed`: that takes forks, for which all cells have to be in one pool. Where one
-        token is generated fastest on some cores only, there are engines enough for all cores, over one copy of the weights.
+        `context` is the room of an episode in tokens; 0 takes what the model was made for, at most `LONGEST`. `trees` says that trees of
+        continuations will be evaluated: that takes forks, for which all cells have to be in one pool; otherwise each of several places has
+        its own. Where one token is generated fastest on some cores only, there are engines enough for all cores, over one copy of the
+        weights.
         """
         self.places = places
-        self._field, self._ready, self._room = field, ready, field.room(ready)
         self._stack = ExitStack()
         try:
-            tuned = tuning.for_model(ready.path, say)
-            self._model = self._stack.enter_context(Model(ready.path, tuned, gpu_layers))
+            tuned = tuning.for_model(path, say)
+            self.model = self._stack.enter_context(Model(path, tuned, gpu_layers))
+            self.room = context or min(self.model.trained_context, LONGEST)
             side_by_side = engines_for(places, tuning.cores(), tuned.threads) if gpu_layers == 0 else 1
-            self.engines = [self._stack.enter_context(self._make_engine(weighed, number, side_by_side)) for number in range(side_by_side)]
+            self.engines = [self._stack.enter_context(self._make_engine(trees, number, side_by_side)) for number in range(side_by_side)]
         except BaseException:
             self._stack.close()
             raise
-        self._renderers: dict[str, Renderer] = {}
-        self._retrievers: dict[tuple[str, str, str], Retriever | None] = {}
         self._sequences: dict[int, TokenSequence] = {}
         self._prefixes: dict[int, TokenSequence] = {}
 
-    def __enter__(self) -> "ModelPlayers":
+    def __enter__(self) -> "Fleet":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
 
-    def setup(self, job: Job) -> Setup:
-        """See `Field.setup`."""
-        return self._field.setup(job)
-
-    def read(self, job: Job, ids: Sequence[str]) -> Sequence[Trajectory]:
-        """See `Field.read`."""
-        return self._field.read(job, ids)
-
-    def check(self, job: Job) -> None:
-        """See `Field.check`."""
-        self._field.check(job)
-
-    def episode(self, place: int, job: Job, watch: Watcher) -> Episode:
-        """The job's episode, with the place's environment and on its sequence, which keeps what two prompts have in common."""
-        environment = self._field.environment(job.tasks.environment, place)
-        renderer = self._renderer(job)
-        policy = ModelPolicy(
-            self._sequence(place, renderer),
-            renderer,
-            self._retriever(job),
-            mode=job.condition.actions,
-            context=self._room,
-            reserve=min(self._room // 2, 40 * self._field.steps(job.tasks)),
-            repeats=job.condition.repeats,
-            model=self._ready.name,
-            model_sha256=self._ready.sha256,
-        )
-        return play(environment, job.task, policy, max_steps=job.tasks.steps or None, watch=watch)
-
-    def _make_engine(self, weighed: bool, number: int, of: int) -> Engine:
-        """Engine `number` of `of`, which answers the places that `run_many` gives it."""
-        places = len(range(number, self.places, of))
-        threads = max(1, tuning.cores() // of) if of > 1 else None
-        if weighed or self.places == 1:
-            cells = places * self._room + (_SPARE if self.places > 1 else 0)
-            return Engine(self._model, cells, slots=places + 1 + _FORKS, threads=threads)
-        slots = places + 1  # one for the instructions
-        room = -(-self._room // _CELLS) * _CELLS
-        return Engine(self._model, slots * room, slots=slots, threads=threads, apart=True)
-
-    def _renderer(self, job: Job) -> Renderer:
-        name = job.tasks.environment
-        if name not in self._renderers:
-            self._renderers[name] = renderer_for(self._model, self._field.environment(name))
-        return self._renderers[name]
-
-    def _retriever(self, job: Job) -> Retriever | None:
-        """What a condition remembers by, for tasks of one group: it keeps the vectors of the queries it has seen."""
-        key = job.condition.name, job.tasks.environment, job.task.group
-        if key not in self._retrievers:
-            self._retrievers[key] = self._make_retriever(job)
-        return self._retrievers[key]
-
-    def _make_retriever(self, job: Job) -> Retriever | None:
-        bank, condition = self._field.bank(job), job.condition
-        if bank is None:
-            return None
-        found = experience.filters(condition, job.tasks, job.task)
-        return Retriever(bank, k=condition.k, mode=condition.memory, every=condition.every, filters=found, diversity=condition.diversity)
-
-    def _sequence(self, place: int, renderer: Renderer) -> TokenSequence:
-        """The place's sequence. All of an engine begin with the same instructions, which it evaluates and stores once."""
+    def sequence(self, place: int, prefix: list[int]) -> TokenSequence:
+        """The place's sequence, kept from episode to episode. All of an engine begin with the same `prefix`, stored once."""
         if place not in self._sequences:
             number = place % len(self.engines)
             engine = self.engines[number]
-            self._sequences[place] = engine.fork(self._instructions(number, renderer)) if self.places > 1 else engine.new()
+            self._sequences[place] = engine.fork(self._beginning(number, prefix)) if self.places > 1 else engine.new()
         return self._sequences[place]
 
-    def _instructions(self, number: int, renderer: Renderer) -> TokenSequence:
+    def _beginning(self, number: int, prefix: list[int]) -> TokenSequence:
         if number not in self._prefixes:
-            prefix = self._prefixes[number] = self.engines[number].new()
-            prefix.append([*renderer.template.before, *renderer.tokenizer.encode(renderer.instructions)])
-            self.engines[number].evaluate([prefix])
+            beginning = self._prefixes[number] = self.engines[number].new()
+            beginning.append(prefix)
+            self.engines[number].evaluate([beginning])
         return self._prefixes[number]
+
+    def _make_engine(self, trees: bool, number: int, of: int) -> Engine:
+        """Engine `number` of `of`, which answers the places that `run_many` gives it."""
+        places = len(range(number, self.places, of))
+        threads = max(1, tuning.cores() // of) if of > 1 else None
+        if trees or self.places == 1:
+            cells = places * self.room + (_SPARE if self.places > 1 else 0)
+            return Engine(self.model, cells, slots=places + 1 + (_FORKS if trees else 0), threads=threads)
+        slots = places + 1  # one for the instructions
+        room = -(-self.room // _CELLS) * _CELLS
+        return Engine(self.model, slots * room, slots=slots, threads=threads, own_cells=True)
 
 
 def engines_for(places: int, cores: int, threads: int) -> int:
     """How many engines of `threads` threads keep `cores` cores busy with the episodes of some places."""
     return max(1, min(places, cores // threads))
+
+
+class Environments:
+    """Environments by name and place, made when they are first asked for. Close it, or use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._made: dict[tuple[str, int], Environment] = {}
+        self._limits: dict[str, int] = {}
+
+    def __enter__(self) -> "Environments":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    def at(self, name: str, place: int = 0) -> Environment:
+        """A place's environment; each place has its own."""
+        if (name, place) not in self._made:
+            made = self._made[name, place] = make(name)
+            self._limits.setdefault(name, made.max_steps)
+            self._stack.callback(made.close)
+        return self._made[name, place]
+
+    def limit(self, name: str) -> int:
+        """The most actions an episode may take where nobody names another number. A task may have a lower limit of its own."""
+        self.at(name)
+        return self._limits[name]
+
+    def restarts(self) -> dict[str, int]:
+        """Environment → how often the server behind it died or hung and was started anew; those without are not in it."""
+        found: Counter[str] = Counter()
+        for (name, _), environment in self._made.items():
+            found[name] += getattr(environment, "restarts", 0)
+        return dict(+found)

@@ -3,21 +3,25 @@
 One at a time, or many at once: then what all episodes of an engine wait for is evaluated in one batch, which costs less than the same
 tokens one sequence after the other, and engines work side by side, each on a thread of its own, while the environments' work of the
 other episodes is done between them. Each episode stays the same but for the last bits of its logits, which depend on what else is in a
-batch. Environments in processes of their own are waited for on threads, so that one that is slow, or hangs, holds up its own episode only.
+batch. What other processes do (environments, model servers) is waited for on threads, so that one that is slow, or hangs, holds up its own
+episode only; where a time limit is set, the episode is told when it has passed.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+import math
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from types import TracebackType
 from typing import Any, Protocol
 
-from edgexp.engine.decide import Tree
+from edgexp.engine.decide import Request, Tree
 from edgexp.engine.engine import ContextFull, Logits, TokenSequence
 from edgexp.errors import EdgexpError
-from edgexp.play.episode import Asked, Elsewhere, Episode
-from edgexp.trajectory import Trajectory
+from edgexp.play.episode import Asking, Elsewhere, Episode
+from edgexp.trajectory import Played
 
 
 class Evaluator(Protocol):
@@ -30,10 +34,10 @@ class Evaluator(Protocol):
         """Logits after each node of a tree of continuations."""
 
 
-Course = Generator[Asked, Any, Trajectory | None]
+Episodes = Asking[Played | None]
 """An episode, or several one after the other, of which the last is told."""
 
-Start = Callable[[int], Course]
+Start = Callable[[int], Episodes]
 """Makes an episode for a place, given by its number: whoever calls keeps an environment, a policy and a sequence for each place."""
 
 
@@ -43,9 +47,9 @@ class Finished:
 
     number: int
     """Its position among the starts, from 0."""
-    trajectory: Trajectory | None
+    played: Played | None
     error: EdgexpError | None = None
-    """Why there is no trajectory."""
+    """Why there is no record."""
 
 
 MOST_THREADS = 256
@@ -57,17 +61,17 @@ class _Live:
     """An episode that waits for an answer."""
 
     number: int
-    episode: Course
-    request: Asked
+    episode: Episodes
+    request: Request | Elsewhere
 
 
-def run(episode: Episode, engine: Evaluator | None = None) -> Trajectory:
-    """Play one episode to its end. An episode whose policy never asks for a model needs no engine."""
+def run(episode: Episode, engine: Evaluator | None = None) -> Played:
+    """Play one episode to its end; its record. An episode whose policy never asks for a model needs no engine."""
     [finished] = run_many([lambda _: episode], 1, [engine] if engine else [])
     if finished.error:
         raise finished.error
-    assert finished.trajectory is not None
-    return finished.trajectory
+    assert finished.played is not None
+    return finished.played
 
 
 def run_many(starts: Iterable[Start], places: int, engines: Sequence[Evaluator] = ()) -> Iterator[Finished]:
@@ -97,7 +101,7 @@ def _answers(live: Mapping[int, _Live], engines: Sequence[Evaluator], elsewhere:
     deciding: dict[int, dict[int, _Live]] = {}
     for place, held in live.items():
         if isinstance(held.request, Elsewhere):
-            elsewhere.begin(place, held.request.work)
+            elsewhere.begin(place, held.request.work, held.request.limit)
         elif not engines:
             raise EdgexpError("this policy needs a model, and the episode was started without one")
         else:
@@ -106,7 +110,7 @@ def _answers(live: Mapping[int, _Live], engines: Sequence[Evaluator], elsewhere:
         return elsewhere.done() | _round(deciding[0], engines[0])
     for number, places in deciding.items():
         rounds.begin(number, partial(_round, places, engines[number]))
-    wait([*elsewhere.doing, *rounds.doing], return_when=FIRST_COMPLETED)
+    wait([*elsewhere.doing, *rounds.doing], elsewhere.patience, FIRST_COMPLETED)
     answers = elsewhere.done()
     for answered in rounds.done().values():
         if isinstance(answered, BaseException):
@@ -122,34 +126,62 @@ class _Threads:
         self._finish = finish
         self._pool: ThreadPoolExecutor | None = None
         self._doing: dict[int, Future[Any]] = {}
+        self._until: dict[int, float] = {}
 
     def __enter__(self) -> "_Threads":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._pool is not None:
-            # An engine must not be closed under a thread that is in it. A server that hangs is not waited for: it has a time limit of its
-            # own, and closing its environment ends it at once.
-            self._pool.shutdown(wait=self._finish, cancel_futures=True)
+        if self._pool is not None:  # an engine must not be closed under a thread that is in it
+            self._pool.shutdown(wait=True, cancel_futures=True)
 
     @property
     def doing(self) -> Iterable[Future[Any]]:
         """What is begun and was not told of yet."""
         return self._doing.values()
 
-    def begin(self, key: int, work: Callable[[], Any]) -> None:
-        """Begin a key's work, unless its last is still going on."""
-        if key not in self._doing:
-            self._pool = self._pool or ThreadPoolExecutor(MOST_THREADS)
-            self._doing[key] = self._pool.submit(work)
+    @property
+    def patience(self) -> float | None:
+        """Seconds to the next time limit; None where there is none."""
+        return max(0.0, min(self._until.values()) - monotonic()) if self._until else None
+
+    def begin(self, key: int, work: Callable[[], Any], limit: float | None = None) -> None:
+        """Begin a key's work, unless its last is still going on; after `limit` seconds it is given up."""
+        if key in self._doing:
+            return
+        self._doing[key] = self._submit(work)
+        if limit is not None:
+            self._until[key] = monotonic() + limit
 
     def done(self) -> dict[int, Any]:
-        """What came of the work that is over, by key, told once. Errors are results."""
-        over = [key for key, future in self._doing.items() if future.done()]
-        return {key: future.exception() or future.result() for key in over for future in [self._doing.pop(key)]}
+        """What came of the work that is over or given up, by key, told once. Errors are results."""
+        now = monotonic()
+        over = [key for key, future in self._doing.items() if future.done() or now >= self._until.get(key, math.inf)]
+        return {key: self._result(key) for key in over}
+
+    def _result(self, key: int) -> Any:
+        future = self._doing.pop(key)
+        self._until.pop(key, None)
+        return (future.exception() or future.result()) if future.done() else TimeoutError()
+
+    def _submit(self, work: Callable[[], Any]) -> Future[Any]:
+        if self._finish:
+            self._pool = self._pool or ThreadPoolExecutor(MOST_THREADS)
+            return self._pool.submit(work)
+        # A thread that a hanging server holds must not hold the whole program at its end, as those of a pool do.
+        future: Future[Any] = Future()
+        threading.Thread(target=_fulfil, args=(future, work), daemon=True).start()
+        return future
 
 
-def _advance(live: dict[int, _Live], place: int, number: int, episode: Course, answer: Any) -> Iterator[Finished]:
+def _fulfil(future: "Future[Any]", work: Callable[[], Any]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as error:
+        future.set_exception(error)
+
+
+def _advance(live: dict[int, _Live], place: int, number: int, episode: Episodes, answer: Any) -> Iterator[Finished]:
     """Let an episode go on to its next request, which makes it live, or to its end."""
     try:
         live[place] = _Live(number, episode, episode.throw(answer) if isinstance(answer, BaseException) else episode.send(answer))
@@ -191,6 +223,6 @@ def _evaluate(engine: Evaluator, sequences: list[TokenSequence]) -> dict[int, Co
     return {}
 
 
-def _sequence(request: Asked) -> TokenSequence:
+def _sequence(request: Request | Elsewhere) -> TokenSequence:
     assert not isinstance(request, Elsewhere)
     return request.sequence if isinstance(request, Tree) else request

@@ -1,74 +1,114 @@
-"""What playing needs, opened together from plain names: environment, model, engine, encoder, bank, retriever, policy.
+"""Everything that playing needs, opened together from settings: environments, a model or another policy, bank, encoder, retriever.
 
-The command line, evaluation and tests all come in by this door, so that a name means the same everywhere.
+`edgexp run`, `edgexp collect`, evaluations and the choice of checkpoints all play by a `Session`, so that a name means the same everywhere.
 """
 
-from collections.abc import Callable, Iterator
+import importlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
-from edgexp.bank import Bank
+from msgspec import Meta
+
+from edgexp.bank import Bank, Filters, default_path
 from edgexp.embedding import Encoder
-from edgexp.engine import decide, tuning
-from edgexp.engine.engine import Engine
-from edgexp.engine.model import Model
 from edgexp.environments.base import Environment
-from edgexp.environments.registry import make
-from edgexp.home import home
+from edgexp.errors import EdgexpError, UsageError
 from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, resolve
-from edgexp.play.policies import Mode, ModelPolicy
-from edgexp.prompt.render import Renderer
-from edgexp.prompt.template import learn
-from edgexp.retrieval import Filters, Retriever
+from edgexp.play.episode import Episode, Policy, Watcher, play
+from edgexp.play.fleet import Environments, Fleet, Say
+from edgexp.play.local import Acting, LocalPolicy
+from edgexp.play.rollout import Evaluator, Finished, run_many
+from edgexp.prompt.render import Renderer, make_renderer
+from edgexp.retrieval import Retriever, retriever_for
+from edgexp.trajectory import Task
 
-Say = Callable[[str], None]
+PolicyMaker = Callable[[Environment, Retriever | None, Acting], Policy]
+"""What `--policy module:attribute` names: makes whoever acts in an environment, with what recalls for it (None without memory)."""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(Acting, frozen=True, kw_only=True):
     """How to play. The defaults are those of `edgexp run`."""
 
     environment: str = "household"
     model: str = DEFAULT_POLICY
+    policy: str = ""
+    """`module:attribute` of a `PolicyMaker` that acts in place of a model; empty for the model."""
     encoder: str = DEFAULT_EMBEDDER
     bank: Path | None = None
     """None: the default bank of the home folder."""
-    k: int = 2
-    memory: Literal["static", "dynamic", "off"] = "static"
-    every: int = 1
-    diversity: float | None = None
-    mode: Mode = "admissible"
-    context: int = 0
+    context: Annotated[int, Meta(ge=0)] = 0
     """Tokens; 0 takes what the model was made for, at most 8192."""
-    repeats: int = 1
-    """Times an action may be taken when the same is to be seen, where it is chosen among the valid ones; 0 for any number."""
-    temperature: float = 0.0
-    seed: int = 0
     template: str | None = None
     """A built-in chat template's name, or Jinja text, instead of the model's own."""
     gpu_layers: int = 0
+    parallel: Annotated[int, Meta(ge=1)] = 1
+    """Episodes at once."""
 
 
-@dataclass(frozen=True)
-class Stack:
-    """Everything opened."""
+class Session:
+    """Places at which episodes are played by one model, or by a policy of somebody's own."""
+
+    def __init__(self, environments: Environments, places: int, fleet: Fleet | None = None, ready: Ready | None = None, *,
+                 template: str | None = None, policy: PolicyMaker | None = None):
+        self.environments, self.places, self.fleet, self.ready = environments, places, fleet, ready
+        self._template, self._policy = template, policy
+        self._renderers: dict[str, Renderer] = {}
+
+    @property
+    def engines(self) -> list[Evaluator]:
+        """What answers the episodes; none where no model of this process acts."""
+        return list(self.fleet.engines) if self.fleet else []
+
+    def episode(self, place: int, task: Task, retriever: Retriever | None, acting: Acting, *, steps: int | None = None,
+                watch: Watcher = lambda _: None, environment: str = "") -> Episode:
+        """An episode to be played at a place, with the place's environment (the task's, unless it is found by another name)."""
+        name = environment or task.environment
+        policy = self._make_policy(place, name, retriever, acting, steps)
+        return play(self.environments.at(name, place), task, policy, max_steps=steps, watch=watch)
+
+    def renderer(self, environment: str) -> Renderer:
+        """The renderer for an environment. Raises EdgexpError for a template that cannot be used."""
+        assert self.fleet is not None
+        if environment not in self._renderers:
+            model, instructions = self.fleet.model, self.environments.at(environment).instructions()
+            self._renderers[environment] = make_renderer(model.vocabulary, self._template or model.template, instructions)
+        return self._renderers[environment]
+
+    def _make_policy(self, place: int, name: str, retriever: Retriever | None, acting: Acting, steps: int | None) -> Policy:
+        if self._policy is not None:
+            return self._policy(self.environments.at(name, place), retriever, acting)
+        assert self.fleet is not None and self.ready is not None
+        renderer, room = self.renderer(name), self.fleet.room
+        return LocalPolicy(
+            self.fleet.sequence(place, renderer.prefix()), renderer, retriever, acting,
+            context=room, reserve=min(room // 2, 40 * (steps or self.environments.limit(name))),
+            model=self.ready.name, model_sha256=self.ready.sha256,
+        )  # fmt: skip
+
+
+class OpenSession(Session):
+    """A session with the environment, bank and memory that its settings name."""
 
     settings: Settings
     environment: Environment
-    ready: Ready
-    model: Model
-    engine: Engine
-    renderer: Renderer
+    """That of the first place."""
     bank: Bank | None
+    """None where nothing is remembered and no bank was asked for."""
     retriever: Retriever | None
-    policy: ModelPolicy
 
+    def play(self, tasks: Iterable[Task], *, steps: int | None = None,
+             watch: Callable[[Task], Watcher] | None = None) -> Iterator[Finished]:
+        """Play tasks at the session's places, and tell of each when it is over. `watch` makes an episode's watcher."""
+        watching = watch or (lambda _: lambda _: None)
 
-def default_bank() -> Path:
-    """The bank that is used when none is named."""
-    return home() / "banks" / "default"
+        def start(task: Task) -> Callable[[int], Episode]:
+            return lambda place: self.episode(
+                place, task, self.retriever, self.settings, steps=steps, watch=watching(task), environment=self.settings.environment
+            )
+
+        return run_many(map(start, tasks), self.places, self.engines)
 
 
 def open_encoder(name: str = DEFAULT_EMBEDDER, say: Say = lambda _: None) -> Encoder:
@@ -80,49 +120,49 @@ def open_encoder(name: str = DEFAULT_EMBEDDER, say: Say = lambda _: None) -> Enc
 @contextmanager
 def open_bank(path: Path | None = None, encoder: str = DEFAULT_EMBEDDER, say: Say = lambda _: None) -> Iterator[Bank]:
     """A bank with its encoder, made if it is not there."""
-    with Bank.open(path or default_bank(), open_encoder(encoder, say)) as bank:
+    with Bank.open(path or default_path(), open_encoder(encoder, say)) as bank:
         yield bank
 
 
 @contextmanager
-def open_stack(settings: Settings, say: Say = lambda _: None) -> Iterator[Stack]:
-    """Open everything; all of it is closed at the end, also after an error. `say` is told what takes time or needs knowing."""
+def open_session(settings: Settings, say: Say = lambda _: None, *, keep: bool = False) -> Iterator[OpenSession]:
+    """Open everything; all of it is closed at the end, also after an error. `say` is told what takes time or needs knowing.
+
+    A bank is opened where something is remembered, or where `keep` says that episodes will be kept.
+    """
     with ExitStack() as stack:
-        environment = make(settings.environment)
-        stack.callback(environment.close)
-        ready = resolve(settings.model, role="policy", say=say)
-        model = stack.enter_context(Model(ready.path, tuning.for_model(ready.path, say), settings.gpu_layers))
-        engine = stack.enter_context(Engine(model, _context(settings, model)))
-        renderer = renderer_for(model, environment, settings.template)
-        bank = retriever = None
-        if settings.memory != "off" and settings.k > 0:
-            bank = stack.enter_context(open_bank(settings.bank, settings.encoder, say))
-            filters = Filters(environment=environment.name)
-            mode, k = settings.memory, settings.k
-            retriever = Retriever(bank, k=k, mode=mode, every=settings.every, filters=filters, diversity=settings.diversity)
-        policy = ModelPolicy(
-            engine.new(),
-            renderer,
-            retriever,
-            mode=settings.mode,
-            context=engine.context,
-            reserve=min(engine.context // 2, 40 * environment.max_steps),
-            choose=decide.sampler(settings.temperature, settings.seed) if settings.temperature > 0 else decide.greedy,
-            repeats=settings.repeats,
-            model=ready.name,
-            model_sha256=ready.sha256,
-            seed=settings.seed,
-        )
-        yield Stack(settings, environment, ready, model, engine, renderer, bank, retriever, policy)
+        environments = stack.enter_context(Environments())
+        environment = environments.at(settings.environment)
+        if settings.policy:
+            session = OpenSession(environments, settings.parallel, policy=load_policy(settings.policy))
+        else:
+            ready = resolve(settings.model, role="policy", say=say)
+            fleet = stack.enter_context(open_fleet(ready, settings, say))
+            session = OpenSession(environments, settings.parallel, fleet, ready, template=settings.template)
+            session.renderer(settings.environment)  # a template that cannot be used is told before anything is played
+        session.settings, session.environment = settings, environment
+        session.bank = stack.enter_context(open_bank(settings.bank, settings.encoder, say)) if settings.remembers or keep else None
+        session.retriever = retriever_for(session.bank, settings, Filters(environment=environment.name))
+        yield session
 
 
-def renderer_for(model: Model, environment: Environment, template: str | None = None) -> Renderer:
-    """The renderer of a model and an environment. Raises EdgexpError for a template that cannot be used."""
-    vocabulary = model.vocabulary
-    bos, eos = (vocabulary.piece(i).decode("utf-8", "replace") if i >= 0 else "" for i in (vocabulary.bos, vocabulary.eos))
-    learned = learn(template or model.template or "chatml", vocabulary, bos=bos, eos=eos)
-    return Renderer(vocabulary, learned, environment.instructions())
+def open_fleet(ready: Ready, settings: Settings, say: Say) -> Fleet:
+    """The places that settings ask for."""
+    return Fleet(ready.path, settings.parallel, context=settings.context, trees=settings.actions == "scored",
+                 gpu_layers=settings.gpu_layers, say=say)  # fmt: skip
 
 
-def _context(settings: Settings, model: Model) -> int:
-    return settings.context or min(model.trained_context, 8192)
+def load_policy(name: str) -> PolicyMaker:
+    """The policy maker at `module:attribute`. Raises UsageError where there is none."""
+    module, separator, attribute = name.partition(":")
+    if not separator:
+        raise UsageError(f"--policy {name}: write it as module:attribute, for example my_agent:make")
+    try:
+        maker: PolicyMaker = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--policy {name}: {error}; is the module installed, or in the current folder?") from error
+    except AttributeError as error:
+        raise UsageError(f"--policy {name}: {error}") from error
+    except Exception as error:  # somebody's own module may raise anything while it is imported
+        raise EdgexpError(f"--policy {name}: it cannot be imported: {type(error).__name__}: {error}") from error
+    return maker

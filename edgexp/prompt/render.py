@@ -1,4 +1,4 @@
-"""The only renderer: a goal, observations, actions and retrieved trajectories become token ids and label spans.
+"""The only renderer: a prompt in words becomes token ids and label spans.
 
 Running and training call the same functions, so an episode's ids and those of its training sample are equal. Control tokens are added
 as ids; every other text is tokenised with special tokens off, so no text can forge a turn. Knows nothing of where memory came from.
@@ -6,13 +6,25 @@ as ids; every other text is tokenised with special tokens off, so no text can fo
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from edgexp.engine.tokenizer import Tokenizer
-from edgexp.prompt.template import Template
+from edgexp.prompt import messages as words
+from edgexp.prompt.messages import Message
+from edgexp.prompt.template import Template, learn
 from edgexp.trajectory import Step, Trajectory
 
-SUCCEEDED = "\n\nPast episodes that succeeded:"
-FAILED = "\n\nPast episodes that failed:"
+
+class Vocabulary(Tokenizer, Protocol):
+    """A tokenizer that a renderer can be made for."""
+
+    @property
+    def bos(self) -> int:
+        """Id of the token that begins a text; negative where there is none."""
+
+    @property
+    def eos(self) -> int:
+        """Id of the token that ends a text; negative where there is none."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +38,7 @@ class Part:
 
 @dataclass
 class Rendered:
-    """Token ids, the half-open spans of them that the model is to say (actions and their end of turn; no slips), and named parts."""
+    """Token ids, the half-open spans of them that the model is to say (actions and their end of turn; no mistakes), and named parts."""
 
     ids: list[int] = field(default_factory=list)
     labels: list[tuple[int, int]] = field(default_factory=list)
@@ -50,22 +62,40 @@ class Renderer:
         self._actions: dict[str, list[int]] = {}
         self._items: dict[str, list[int]] = {}
 
-    def opening(self, goal: str, observation: str, memory: Sequence[Trajectory] = ()) -> Rendered:
-        """Everything up to where the first action begins. `memory` has the most relevant trajectory first."""
+    def render(self, messages: Sequence[Message]) -> Rendered:
+        """Messages as ids; where the last one is a user's, up to where the model's answer begins."""
         out = Rendered()
         out.add(self.template.before, "template")
-        out.add(self.tokenizer.encode(self.instructions), "instructions")
-        # The most relevant stand last, nearest to the task: small models read what is near best.
-        for header, succeeded in ((FAILED, False), (SUCCEEDED, True)):
-            group = [t for t in reversed(memory) if t.success is succeeded]
-            if group:
-                out.add(self.tokenizer.encode(header), "memory header")
-                for trajectory in group:
-                    out.add(self._item(trajectory), f"memory {trajectory.id}")
-        out.add(self.template.after_system, "template")
-        out.add(self.tokenizer.encode(first_turn(goal, observation)), "task")
-        out.add(self.template.after_user, "template")
+        role = "system"
+        for message in messages:
+            if message.role == "system":
+                out.add(self._item(message), message.part)
+            elif message.role == "assistant":
+                out.add(self.action(message.text), message.part, label=message.label)
+            elif role == "system":
+                out.add(self.template.after_system, "template")
+                out.add(self.tokenizer.encode(message.text), message.part)
+                out.add(self.template.after_user, "template")
+            else:
+                out.add(self.reply(message.text), message.part)
+            role = message.role
         return out
+
+    def opening(self, goal: str, observation: str, memory: Sequence[Trajectory] = ()) -> Rendered:
+        """Everything up to where the first action begins. `memory` has the most relevant trajectory first."""
+        return self.render(words.opening(self.instructions, goal, observation, memory))
+
+    def history(self, goal: str, observation: str, steps: Sequence[Step], memory: Sequence[Trajectory] = ()) -> Rendered:
+        """An episode so far, up to where the next action begins."""
+        return self.render(words.history(self.instructions, goal, observation, steps, memory))
+
+    def trajectory(self, trajectory: Trajectory, memory: Sequence[Trajectory] = ()) -> Rendered:
+        """A whole episode, up to the end of its last action: what the engine holds when the episode is over, and a training sample."""
+        return self.render(words.whole(self.instructions, trajectory, memory))
+
+    def prefix(self) -> list[int]:
+        """The ids that every prompt of this environment begins with."""
+        return [*self.template.before, *self.tokenizer.encode(self.instructions)]
 
     def action(self, text: str) -> list[int]:
         """Ids of an action with its end of turn. Remembered, since the same actions come up again and again."""
@@ -80,51 +110,34 @@ class Renderer:
         """Ids from the end of one action to where the next one begins."""
         return [*self.template.after_action, *self.tokenizer.encode(observation), *self.template.after_user]
 
-    def course(self, goal: str, observation: str, steps: Sequence[Step], memory: Sequence[Trajectory] = ()) -> Rendered:
-        """An episode so far, up to where the next action begins."""
-        out = self.opening(goal, observation, memory)
-        for number, step in enumerate(steps, 1):
-            out.add(self.action(step.action), f"action {number}", label=not step.slip)
-            out.add(self.reply(step.observation), f"observation {number}")
-        return out
-
-    def trajectory(self, trajectory: Trajectory, memory: Sequence[Trajectory] = ()) -> Rendered:
-        """A whole episode, up to the end of its last action: what the engine holds when the episode is over, and a training sample."""
-        t = trajectory
-        out = self.course(t.goal, t.observation, t.steps[:-1], memory)
-        if t.steps:
-            out.add(self.action(t.steps[-1].action), f"action {len(t.steps)}", label=not t.steps[-1].slip)
-        return out
-
     def cost(self, trajectory: Trajectory) -> int:
         """Tokens that a trajectory takes as memory."""
-        return len(self._item(trajectory))
+        return len(self._item(Message("system", words.memory_text(trajectory), "memory")))
 
     @property
     def headers_cost(self) -> int:
         """Tokens that the memory's own headings can take at most."""
-        return len(self.tokenizer.encode(SUCCEEDED)) + len(self.tokenizer.encode(FAILED))
+        return len(self.tokenizer.encode(words.SUCCEEDED)) + len(self.tokenizer.encode(words.FAILED))
 
-    def _item(self, trajectory: Trajectory) -> list[int]:
-        ids = self._items.get(trajectory.id)
+    def _item(self, message: Message) -> list[int]:
+        """Ids of a stretch of the system turn. Remembered: the same past episodes come up again and again."""
+        ids = self._items.get(message.text)
         if ids is None:
             if len(self._items) > 2_000:
                 self._items.clear()
-            ids = self._items[trajectory.id] = self.tokenizer.encode(memory_text(trajectory))
+            ids = self._items[message.text] = self.tokenizer.encode(message.text)
         return ids
 
 
-def first_turn(goal: str, observation: str) -> str:
-    """The first observation with the goal, as the first user turn says it."""
-    return f"{observation}\n\nYour task is to: {goal}"
+def learn_template(vocabulary: Vocabulary, template: str | None) -> Template:
+    """The template of a model by its Jinja text, or by the name of a built-in one; ChatML where the model has none.
 
-
-def memory_text(trajectory: Trajectory) -> str:
-    """A past trajectory as plain text, in the words in which episodes are played.
-
-    An action follows `>` without a space, so that its tokens are the very ones the model would say at the start of a turn.
+    Raises EdgexpError for a template that cannot be used.
     """
-    lines = ["", "", first_turn(trajectory.goal, trajectory.observation).replace("\n\n", "\n")]
-    for step in trajectory.steps:
-        lines += [f">{step.action}", step.observation]
-    return "\n".join(lines)
+    bos, eos = (vocabulary.decode([token]) if token >= 0 else "" for token in (vocabulary.bos, vocabulary.eos))
+    return learn(template or "chatml", vocabulary, bos=bos, eos=eos)
+
+
+def make_renderer(vocabulary: Vocabulary, template: str | None, instructions: str) -> Renderer:
+    """The renderer of a model, by its vocabulary and template (see `learn_template`), for an environment, by its instructions."""
+    return Renderer(vocabulary, learn_template(vocabulary, template), instructions)

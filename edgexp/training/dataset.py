@@ -116,7 +116,7 @@ class _Maker:
 
     def can(self, kind: Kind) -> bool:
         """Whether there can be memory of that kind."""
-        return kind == "absent" or (self.recipe.memory.k > 0 and (kind != "mismatched" or self.memories.has_strangers))
+        return kind == "absent" or (self.recipe.memory.remembers and (kind != "mismatched" or self.memories.has_strangers))
 
     def room(self, trajectory: Trajectory) -> int:
         """Tokens left beside a trajectory without memory; negative where it is too long by itself."""
@@ -164,7 +164,7 @@ def _train_on(built: Built, maker: _Maker, source: Source, found: Sequence[Traje
         if maker.too_long(built, trajectory):
             continue
         for variant in variants:
-            kind = kinds[variant][number] if memory.k else "absent"
+            kind = kinds[variant][number] if memory.remembers else "absent"
             rendered = maker.add(built, "train", trajectory, kind, maker.memory(trajectory, kind, variant))
             if len(built.shown) < SHOWN:
                 built.shown.append(pieces(rendered, maker.renderer))
@@ -254,7 +254,7 @@ def problems(rendered: Rendered, trajectory: Trajectory, renderer: Renderer) -> 
 
 def _labels(rendered: Rendered, trajectory: Trajectory, renderer: Renderer) -> Iterator[str]:
     tokenizer, labels = renderer.tokenizer, rendered.labels
-    steps = [step for step in trajectory.steps if not step.slip]
+    steps = [step for step in trajectory.steps if not step.mistake]
     if not labels or len(labels) != len(steps):
         yield f"it has {len(labels)} labels for {len(steps)} actions"
         return

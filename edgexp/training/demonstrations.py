@@ -24,7 +24,7 @@ import msgspec
 from edgexp.bank import Bank, Embedder, Entry, Filters, task_text
 from edgexp.errors import EdgexpError
 from edgexp.prompt.render import Renderer
-from edgexp.retrieval import Memory, Recalled, Retriever
+from edgexp.retrieval import Memory, Recalled, VectorRetriever
 from edgexp.training.recipe import Data, Mix, Recipe
 from edgexp.training.recipe import Memory as Settings
 from edgexp.trajectory import Trajectory
@@ -202,12 +202,12 @@ class Memories:
 
     def __init__(self, settings: Settings, bank: Bank, environment: str, seed: int, kept_out: frozenset[str] = frozenset()):
         self._bank, self._environment, self._seed = bank, environment, seed
-        # As `stack.open_stack` filters at run time; what is held out is left out besides.
+        # As `session.open_session` filters at run time; what is held out is left out besides.
         self._filters = Filters(environment=environment)
         if kept_out:
             tasks = {entry.task_id for entry in bank.entries(self._filters, "accepted")}
             self._filters = Filters(environment=environment, exclude_task_ids=tuple(sorted(t for t in tasks if kin(t) in kept_out)))
-        self._retriever = Retriever(bank, k=settings.k, filters=self._filters, diversity=settings.diversity) if settings.k else None
+        self._retriever = VectorRetriever(bank, settings, self._filters) if settings.remembers else None
         self._latest: tuple[str, Memory] = ("", Memory())
 
     def find(self, trajectory: Trajectory, kind: Kind, variant: int | None = None) -> Memory:
@@ -216,7 +216,7 @@ class Memories:
         `variant` numbers the samples made of one trajectory. None draws nothing: mismatched memory is then the nearest there is. Raises
         EdgexpError where mismatched memory is asked for and the bank has nothing of other tasks.
         """
-        if self._retriever is None or kind == "absent":
+        if self._retriever is None or kind == "absent" or not self._retriever.due(0):
             return Memory()
         found = self._matched(trajectory)
         if kind == "matched" or not found.recalled:

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from edgexp import settings
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.retrieval import Retrieval
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
@@ -54,13 +55,9 @@ class Mix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
             raise ValueError(f"the four shares must add up to 1, they add up to {total:g}")
 
 
-class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=False):
-    """What is retrieved into the prompt. Static only: one sample is one prompt."""
+class Memory(Retrieval, frozen=True):
+    """What is recalled into the prompt, at the beginning of an episode: one sample is one prompt."""
 
-    k: Annotated[int, Meta(ge=0, le=16)] = 2
-    """Trajectories; 0 is no memory at all."""
-    diversity: Share | None = None
-    """MMR's lambda; none leaves MMR out."""
     encoder: Text = "all-minilm-l6-v2"
     """The embedding model that the banks were made with."""
     budget: Whole = 0
@@ -217,5 +214,5 @@ def _problems(recipe: Recipe) -> Iterator[str]:
     if all(data.use == "held_out" for data in recipe.data):
         yield "data: no source is there to train on"
     for number, data in enumerate(recipe.data):
-        if (data.mix or recipe.memory.mix).mismatched and not recipe.memory.k:
+        if (data.mix or recipe.memory.mix).mismatched and not recipe.memory.remembers:
             yield f"data[{number}].mix: mismatched memory needs memory.k above 0"

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 import edgexp
-from edgexp.bank import Bank
+from edgexp.bank import Bank, default_path
 from edgexp.engine.tokenizer import GGUFTokenizer
 from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError, UsageError
@@ -27,9 +27,8 @@ from edgexp.export.manifest import open_base
 from edgexp.gguf.reader import open_gguf
 from edgexp.home import home, write_atomic
 from edgexp.models import manifest
-from edgexp.play.session import default_bank, open_encoder
-from edgexp.prompt.render import Renderer
-from edgexp.prompt.template import learn
+from edgexp.play.session import open_encoder
+from edgexp.prompt.render import Renderer, learn_template
 from edgexp.training import checkpoint, events, prepared
 from edgexp.training.dataset import Built, Progress, build
 from edgexp.training.demonstrations import Source
@@ -81,13 +80,12 @@ def open_sources(recipe: Recipe, base: Base, say: Say = lambda _: None) -> Itera
     with ExitStack() as stack:
         tokenizer = GGUFTokenizer(Path(base.gguf))
         stack.callback(tokenizer.close)
-        bos, eos = (tokenizer.decode([token]) if token >= 0 else "" for token in (tokenizer.bos, tokenizer.eos))
-        template = learn(tokenizer.template() or "chatml", tokenizer, bos=bos, eos=eos)
-        encoder = open_encoder(recipe.memory.encoder, say) if recipe.memory.k else None
+        template = learn_template(tokenizer, tokenizer.template())
+        encoder = open_encoder(recipe.memory.encoder, say) if recipe.memory.remembers else None
         banks: dict[Path, Bank] = {}
         sources = []
         for data in recipe.data:
-            path = Path(data.bank).expanduser() if data.bank else default_bank()
+            path = Path(data.bank).expanduser() if data.bank else default_path()
             if path not in banks:
                 banks[path] = stack.enter_context(Bank.open(path, encoder, readonly=True))
             environment = make(data.environment)

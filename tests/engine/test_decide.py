@@ -53,7 +53,7 @@ def test_admissible_always_gives_a_valid_action(sequences):
 @given(actions)
 def test_weighed_gives_the_product_of_the_branches(sequences):
     named = {" ".join(map(str, s)): [*s, END] for s in sequences}
-    decision, _ = drive(decide.weighed(TokenSequence(0, [1]), named), made_up)
+    decision, _ = drive(decide.scored(TokenSequence(0, [1]), named), made_up)
     slow = {}
     for text, ids in named.items():
         probability, prefix = 1.0, [1]

@@ -103,7 +103,7 @@ def test_several_sequences_in_one_batch_are_as_alone(engine, prompt):
 def test_sequences_with_cells_of_their_own_run_together_where_they_are_equally_long(model, engine, prompt):
     """One batch for each length that is pending; the logits are those of a sequence alone."""
     extras = ([10, 11, 12], [20], [30, 31, 32], [40, 41, 42, 43], [50])
-    with Engine(model, context=6 * 256, slots=6, apart=True) as apart:
+    with Engine(model, context=6 * 256, slots=6, own_cells=True) as apart:
         first = apart.new()
         first.append(prompt)
         apart.evaluate([first])
@@ -122,7 +122,7 @@ def test_sequences_with_cells_of_their_own_run_together_where_they_are_equally_l
 
 
 def test_who_has_no_cells_left_does_not_keep_the_others_from_theirs(model, prompt):
-    with Engine(model, context=2 * 256, slots=2, apart=True) as apart:
+    with Engine(model, context=2 * 256, slots=2, own_cells=True) as apart:
         fits, full = apart.new(), apart.new()
         fits.append(prompt)
         full.append(prompt)

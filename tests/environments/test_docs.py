@@ -9,8 +9,8 @@ from pathlib import Path
 from edgexp.environments.base import Environment
 from edgexp.environments.registry import make
 from edgexp.play.episode import play
-from edgexp.play.policies import Scripted
 from edgexp.play.rollout import run
+from edgexp.play.scripted import Scripted
 
 PAGE = Path(__file__).parents[2] / "docs" / "environments.md"
 
@@ -23,7 +23,7 @@ def test_the_documented_environment_plays(tmp_path, monkeypatch):
     world = make("doors:Doors")
     assert isinstance(world, Environment)
     task = world.task("doors/test/4")
-    trajectory = run(play(world, task, Scripted(["open door 1", "read sign", "open door 2"])))
+    trajectory = run(play(world, task, Scripted(["open door 1", "read sign", "open door 2"]))).trajectory
     assert trajectory.success and trajectory.steps[1].observation.endswith("door 2.")
 
 

@@ -15,8 +15,8 @@ from edgexp.environments.java.scienceworld import INSTRUCTIONS, SPLITS, TYPES, S
 from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.episode import play
-from edgexp.play.policies import ExpertPolicy, Scripted
 from edgexp.play.rollout import run
+from edgexp.play.scripted import ExpertPolicy, Scripted
 from edgexp.trajectory import Task
 
 KNOWN_EASY = {"boil", "melt", "freeze", "find-plant", "find-animal"}
@@ -161,7 +161,7 @@ def test_gold_paths_win(world: ScienceWorld, name: str) -> None:
     for task in (chosen[0], chosen[-1]) if os.environ.get(ALL) else chosen[:1]:
         path = world.freeze(task)
         assert path.success and path.score == 1.0, path.problem
-        trajectory = run(play(world, task, ExpertPolicy(world), max_steps=400))
+        trajectory = run(play(world, task, ExpertPolicy(world), max_steps=400)).trajectory
         assert trajectory.success and trajectory.score == 1.0 and trajectory.end == "done"
         assert [step.action for step in trajectory.steps] == list(path.actions[: len(trajectory.steps)])
 
@@ -175,9 +175,9 @@ def test_a_jvm_killed_in_an_episode_costs_that_episode(world: ScienceWorld) -> N
                 os.kill(environment._server.pid, signal.SIGKILL)
             return super().decide(steps, environment)
 
-    trajectory = run(play(world, task, Killer(["look around"] * 5)))
+    trajectory = run(play(world, task, Killer(["look around"] * 5))).trajectory
     assert trajectory.end.startswith("error: Java") and len(trajectory.steps) == 2 and not trajectory.success
-    assert run(play(world, task, Scripted(["look around"] * 3))).end == "gave_up"
+    assert run(play(world, task, Scripted(["look around"] * 3))).trajectory.end == "gave_up"
     assert world.restarts == before + 1
 
 

@@ -12,8 +12,8 @@ from edgexp.environments.java.gold import GoldPath
 from edgexp.environments.java.served import ServedEnvironment, freeze_all, missing
 from edgexp.errors import EdgexpError
 from edgexp.play.episode import play
-from edgexp.play.policies import ExpertPolicy, Scripted
 from edgexp.play.rollout import run
+from edgexp.play.scripted import ExpertPolicy, Scripted
 from edgexp.trajectory import Task
 
 
@@ -131,7 +131,7 @@ def test_text_of_any_kind_is_an_action(gold: Path) -> None:
 def test_a_death_fails_its_episode_and_the_next_one_plays(gold: Path) -> None:
     toy = Toy(gold, deaths=["step"])
     task = toy.task("toy/train/2")
-    ends = [run(play(toy, task, Scripted(["add one"] * 2))) for _ in range(2)]
+    ends = [run(play(toy, task, Scripted(["add one"] * 2))).trajectory for _ in range(2)]
     assert ends[0].end == "error: Java died in step" and not ends[0].success
     assert ends[1].end == "done" and ends[1].success
     assert toy.started == 2 and toy.restarts == 1
@@ -174,7 +174,7 @@ def test_the_expert_solves_once_and_plays_what_was_kept(gold: Path) -> None:
     for toy in (Toy(gold), Toy(gold)):
         policy = ExpertPolicy(toy)
         for _ in range(2):
-            assert run(play(toy, toy.task("toy/train/3"), policy)).success
+            assert run(play(toy, toy.task("toy/train/3"), policy)).trajectory.success
         assert len(toy.gold) == 1
     assert toy.solved == []  # the second one found the path in the file
 
@@ -191,7 +191,7 @@ def test_a_task_without_a_path_is_remembered_but_a_death_is_not(gold: Path) -> N
     assert toy.freeze(toy.task("toy/train/4")).problem == "toy/train/4: the solver found no path"
     toy.freeze(toy.task("toy/train/4"))
     assert toy.solved == ["toy/train/4"]
-    assert run(play(toy, toy.task("toy/train/4"), ExpertPolicy(toy))).end == "gave_up"
+    assert run(play(toy, toy.task("toy/train/4"), ExpertPolicy(toy))).trajectory.end == "gave_up"
     toy.deaths.append("solve")
     path = toy.freeze(toy.task("toy/train/5"))
     assert path.problem == "Java died in solve" and toy.gold.get("toy/train/5") is None

@@ -13,8 +13,8 @@ from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.collecting import spread
 from edgexp.play.episode import play
-from edgexp.play.policies import ExpertPolicy
 from edgexp.play.rollout import run
+from edgexp.play.scripted import ExpertPolicy
 
 
 def test_tasks_are_balanced_and_numbered_by_seed() -> None:
@@ -72,7 +72,7 @@ def test_seeds_are_those_of_the_server(world: TextWorldExpress) -> None:
 def test_gold_paths_win_within_the_limit(world: TextWorldExpress, game: str) -> None:
     policy = ExpertPolicy(world)
     for task in spread(world.tasks("train"), 3, seed=1, keep=lambda task: task.type == game):
-        trajectory = run(play(world, task, policy))
+        trajectory = run(play(world, task, policy)).trajectory
         assert trajectory.success and trajectory.score == 1.0 and trajectory.end == "done", trajectory.end
         assert abs(sum(step.reward for step in trajectory.steps) - 1.0) < 0.01
 
@@ -101,7 +101,7 @@ def test_the_same_actions_give_the_same_texts_after_another_start_of_java(world:
     for turn in range(2):
         other = TextWorldExpress(gold=tmp_path / "gold.jsonl")
         tasks = spread(other.tasks("test"), 8, seed=3)
-        episodes = {task.id: run(play(other, task, ExpertPolicy(other))) for task in (tasks if turn else reversed(tasks))}
+        episodes = {task.id: run(play(other, task, ExpertPolicy(other))).trajectory for task in (tasks if turn else reversed(tasks))}
         told.append({name: (t.goal, t.observation, t.steps) for name, t in episodes.items()})
         other.close()
     assert told[0] == told[1]

@@ -13,7 +13,7 @@ from edgexp.environments.household.household import SIZES, Household
 from edgexp.environments.household.scene import Way
 from edgexp.environments.treatments import APPLIANCES, SPLITS, Treatments, home
 from edgexp.errors import EdgexpError
-from edgexp.play.collecting import expert_play
+from edgexp.play.collecting import expert_episode
 from edgexp.play.rollout import run
 from edgexp.trajectory import Task, Trajectory
 
@@ -31,7 +31,7 @@ def way_of(task: Task) -> Way:
 
 def taught(task: Task) -> Trajectory:
     """The expert's episode of a task."""
-    return run(expert_play(Treatments(), 200)(task))
+    return run(expert_episode(Treatments(), task, 200)).trajectory
 
 
 def test_is_registered_and_keeps_the_contract() -> None:

@@ -11,7 +11,7 @@ from edgexp.environments.base import Environment, HasAdmissible, HasExpert, Outc
 from edgexp.environments.worlds.invented import RECIPES, SHAPES
 from edgexp.environments.worlds.worlds import SPLITS, Worlds
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.play.collecting import expert_play
+from edgexp.play.collecting import expert_episode
 from edgexp.play.rollout import run
 from edgexp.trajectory import Task, Trajectory
 
@@ -27,7 +27,7 @@ def worlds() -> Worlds:
 
 def taught(task: Task) -> Trajectory:
     """The expert's episode of a task."""
-    return run(expert_play(Worlds())(task))
+    return run(expert_episode(Worlds(), task)).trajectory
 
 
 def test_is_registered_and_keeps_the_contract() -> None:

@@ -14,7 +14,7 @@ from edgexp.environments.worlds import invented
 from edgexp.environments.worlds.invented import RECIPES, SLOTS, WORLDS, Recipe, RecipeStep, World, scene, world
 from edgexp.environments.worlds.players import expert, guesser, imitator, read_ways
 from edgexp.environments.worlds.worlds import Game, Worlds
-from edgexp.play.collecting import expert_play
+from edgexp.play.collecting import expert_episode
 from edgexp.play.rollout import run
 from edgexp.trajectory import Task, Trajectory
 
@@ -309,7 +309,7 @@ def _lessons() -> dict[tuple[str, str], list[Trajectory]]:
     """(world, shape) → the expert's episodes, for the first hundred worlds of the bank of dev."""
     environment, lessons = Worlds(), defaultdict(list)
     for task in environment.tasks("dev-bank")[:900]:
-        lessons[task.id.split("/")[2], task.type].append(run(expert_play(environment)(task)))
+        lessons[task.id.split("/")[2], task.type].append(run(expert_episode(environment, task)).trajectory)
     return lessons
 
 
@@ -321,8 +321,8 @@ def _of_other_recipes(lessons: dict[tuple[str, str], list[Trajectory]], task: Ta
 def test_a_lost_or_empty_episode_teaches_nothing() -> None:
     environment = Worlds()
     task = environment.tasks("dev-bank")[0]
-    past = run(expert_play(environment)(task))
-    lost = run(expert_play(environment, 3)(task))
+    past = run(expert_episode(environment, task)).trajectory
+    lost = run(expert_episode(environment, task, 3)).trajectory
     assert read_ways(past, past.goal) is not None
     assert read_ways(lost, past.goal) is None
     assert read_ways(past, "put a clean plate in shelf.") is None and read_ways(past, "") is None
@@ -331,7 +331,7 @@ def test_a_lost_or_empty_episode_teaches_nothing() -> None:
 def test_episodes_of_another_environment_teach_nothing() -> None:
     household = Household()
     for task in household.tasks("dev")[:12]:
-        past = run(expert_play(household)(task))
+        past = run(expert_episode(household, task)).trajectory
         assert read_ways(past, past.goal) is None
         assert read_ways(msgspec.structs.replace(past, steps=()), past.goal) is None
 

@@ -6,7 +6,10 @@ import msgspec
 
 from edgexp.evaluation.results import Action, Header, Recall, Remembered, Row, Seconds, Setup, Tokens
 
-SETUP = Setup("plain", "counting", "1", 10, "toy", "0" * 64, "admissible", 4096, 0, "off", 1, None, "", "", "", "0", "0")
+SETUP = Setup(
+    condition="plain", environment="counting", environment_version="1", steps=10, model="toy", model_sha256="0" * 64, actions="admissible",
+    context=4096, k=0, memory="off", bank="", bank_fingerprint="", encoder="", code="0", engine="0", repeats=0,
+)
 
 
 def a_row(condition: str = "plain", number: int = 0, setup: str = SETUP.key, **changes: Any) -> Row:

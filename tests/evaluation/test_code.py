@@ -6,15 +6,18 @@ from pathlib import Path
 import pytest
 
 import edgexp
-from edgexp.evaluation.code import DECIDING, code
+from edgexp.evaluation.playing import ROOMS, code, sources
+
+FOLDER = Path(edgexp.__file__).parent
+SOURCES = {name: path.relative_to(FOLDER) for name, path in sources(FOLDER).items()}
 
 
 @pytest.fixture
 def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The sources in a folder of their own, which is then taken for edgexp's."""
-    for name in DECIDING:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(Path(edgexp.__file__).parent / name, tmp_path / name)
+    for name in SOURCES.values():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        shutil.copy(FOLDER / name, tmp_path / name)
     monkeypatch.setattr(edgexp, "__file__", str(tmp_path / "__init__.py"))
     return tmp_path
 
@@ -24,17 +27,34 @@ def test_it_names_the_version_and_twelve_digits() -> None:
     assert version == edgexp.__version__ and len(digest) == 12 and int(digest, 16) >= 0
 
 
-@pytest.mark.parametrize("name", DECIDING)
-def test_every_source_counts(copied: Path, name: str) -> None:
+@pytest.mark.parametrize("name", SOURCES.values(), ids=str)
+def test_every_source_counts(copied: Path, name: Path) -> None:
     before = code.__wrapped__()
     with (copied / name).open("ab") as file:
         file.write(b"\n# changed\n")
     assert code.__wrapped__() != before
 
 
+def test_what_playing_imports_is_found() -> None:
+    """One source of each room that decides, those that are only imported inside functions too; nothing of what decides nothing."""
+    assert {name.split(".")[1] for name in SOURCES} == set(ROOMS)
+    assert {"edgexp.play.session", "edgexp.play.local", "edgexp.play.fleet", "edgexp.prompt.messages", "edgexp.engine.decide"} <= SOURCES.keys()
+    assert not any(name.startswith(("edgexp.environments", "edgexp.models", "edgexp.cli", "edgexp.training")) for name in SOURCES)
+
+
+def test_a_new_import_counts(copied: Path) -> None:
+    before = code.__wrapped__()
+    (copied / "play" / "luck.py").write_text("LUCK = 7\n")
+    with (copied / "play" / "local.py").open("a") as file:
+        file.write("\n\ndef luck():\n    from edgexp.play.luck import LUCK\n    return LUCK\n")
+    changed = code.__wrapped__()
+    (copied / "play" / "luck.py").write_text("LUCK = 8\n")
+    assert len({before, changed, code.__wrapped__()}) == 3
+
+
 def test_line_ends_do_not_count(copied: Path) -> None:
     before = code.__wrapped__()
-    for name in DECIDING:
+    for name in SOURCES.values():
         text = (copied / name).read_bytes()
         (copied / name).write_bytes(text.replace(b"\n", b"\r\n"))
     assert code.__wrapped__() == before == code()

@@ -197,7 +197,7 @@ def test_names_that_are_not_in_the_suite(tmp_path, wishes, said):
 
 def test_without_any_model_nothing_can_be_played(tmp_path):
     said = []
-    suite = Suite((Condition("trained", model="not-there-yet"),))
+    suite = Suite((Condition(name="trained", model="not-there-yet"),))
     with pytest.raises(EdgexpError, match="no condition can be played: no model is called not-there-yet"):
         evaluate("toy", suite, tmp_path, None, Watch(said.append))
     assert said == ["trained is left out: no model is called not-there-yet; it can be added later, with the same command"]

@@ -18,17 +18,17 @@ class Varying(Counting):
 
 def test_the_limit_is_not_that_of_the_task_that_was_played_last():
     tasks = Tasks("test_field:Varying")
-    with Field("toy", Suite((Condition("c"),), tasks=(tasks,)), {}, print) as field:
-        environment = field.environment(tasks.environment)
+    with Field("toy", Suite((Condition(name="c"),), tasks=(tasks,)), {}, print) as field:
+        environment = field.environments.at(tasks.environment)
         environment.reset(environment.tasks("train")[0])
         assert environment.max_steps == 2 and field.steps(tasks) == 10
         assert field.steps(Tasks("test_field:Varying", steps=5)) == 5
 
 
 def test_servers_that_were_started_anew_are_counted_over_all_places():
-    with Field("toy", Suite((Condition("c"),)), {}, print) as field:
-        field.environment("household")
+    with Field("toy", Suite((Condition(name="c"),)), {}, print) as field:
+        field.environments.at("household")
         assert field.restarts() == {}
         for place in range(2):
-            field.environment("test_field:Varying", place)
+            field.environments.at("test_field:Varying", place)
         assert field.restarts() == {"test_field:Varying": 4}

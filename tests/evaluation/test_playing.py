@@ -6,25 +6,26 @@ from toys import Counting
 
 from edgexp.engine import tuning
 from edgexp.errors import EdgexpError
+from edgexp.evaluation import field
 from edgexp.evaluation.evaluate import Watch, Wishes, evaluate
 from edgexp.evaluation.playing import Job, in_turns, play_all
 from edgexp.evaluation.results import Header, Writer, read
 from edgexp.evaluation.suite import Condition, Suite, Tasks
 from edgexp.play import fleet
 from edgexp.play.episode import play
-from edgexp.play.policies import Scripted
+from edgexp.play.scripted import Scripted
 from edgexp.trajectory import Task
 
 CONDITIONS = (
-    Condition("plain"),
-    Condition("two", k=2),
-    Condition("two, dynamic", k=2, memory="dynamic"),
-    Condition("four", k=4),
-    Condition("foreign", k=2, bank="mismatched"),
-    Condition("two, valid", k=2, actions="admissible"),
-    Condition("nothing found", k=2, bank="empty"),
-    Condition("off", k=2, memory="off", actions="admissible"),
-    Condition("spread", k=2, diversity=0.5),
+    Condition(name="plain"),
+    Condition(name="two", k=2),
+    Condition(name="two, dynamic", k=2, memory="dynamic"),
+    Condition(name="four", k=4),
+    Condition(name="foreign", k=2, bank="mismatched"),
+    Condition(name="two, valid", k=2, actions="admissible"),
+    Condition(name="nothing found", k=2, bank="empty"),
+    Condition(name="off", k=2, memory="off", actions="admissible"),
+    Condition(name="spread", k=2, diversity=0.5),
 )
 
 
@@ -52,18 +53,18 @@ def suite(*conditions):
     return Suite(conditions, context=2048, tasks=(tasks,))
 
 
-PLAIN = (Condition("free"), Condition("valid", actions="admissible"), Condition("other", actions="admissible", repeats=1))
+PLAIN = (Condition(name="free"), Condition(name="valid", actions="admissible"), Condition(name="other", actions="admissible", repeats=1))
 
 
 def played(folder, parallel, monkeypatch, cores):
     monkeypatch.setattr(tuning, "cores", lambda: cores)
-    made, plain = [], fleet.ModelPlayers.__init__
+    made, plain = [], field.FieldPlayers.__init__
 
     def opened(self, *args, **kwargs):
         plain(self, *args, **kwargs)
         made.append(self)
 
-    monkeypatch.setattr(fleet.ModelPlayers, "__init__", opened)
+    monkeypatch.setattr(field.FieldPlayers, "__init__", opened)
     evaluate("toy", suite(*PLAIN), folder, Wishes(parallel), Watch())
     monkeypatch.undo()
     return {row.key: row for row in read(folder).rows}, made[0].engines
@@ -98,13 +99,10 @@ class Toys:
     def __init__(self, unborn=(), spoilt=()):
         self.unborn, self.spoilt = unborn, spoilt
 
-    def episode(self, place, job, watch):
+    def episode(self, place, job):
         if job.condition.name in self.unborn:
             raise EdgexpError("cannot begin")
-        return play(Counting(), job.task, Scripted(["add one"]), watch=watch)
-
-    def read(self, job, ids):
-        return []
+        return play(Counting(), job.task, Scripted(["add one"]))
 
     def setup(self, job):
         return SETUP

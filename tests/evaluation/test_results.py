@@ -64,7 +64,7 @@ def test_a_setup_key_changes_with_every_field():
     keys = {SETUP.key}
     for field in msgspec.structs.fields(SETUP):
         value = getattr(SETUP, field.name)
-        changed = 0.5 if value is None else value + (1 if isinstance(value, int) else "x")
+        changed = 0.5 if value is None else value + ("x" if isinstance(value, str) else 1)
         keys.add(msgspec.structs.replace(SETUP, **{field.name: changed}).key)
     assert len(keys) == len(msgspec.structs.fields(SETUP)) + 1
 

@@ -12,7 +12,7 @@ from edgexp.bank import Bank, Filters
 from edgexp.environments.household.household import Household
 from edgexp.errors import EdgexpError
 from edgexp.evaluation.retrieval_quality import TYPE, aspects_of, measure
-from edgexp.retrieval import Retriever
+from edgexp.retrieval import Retrieval, VectorRetriever
 from edgexp.trajectory import Task
 
 
@@ -34,7 +34,7 @@ def test_static_and_chance_are_what_counting_by_hand_gives(bank: Bank) -> None:
     static, chance, goals = [], [], [(t.task.type, t.goal) for t in bank.each()]
     for task in tasks:
         start = household.reset(task)
-        found = Retriever(bank, k=2).recall(task, start.goal, start.observation).recalled
+        found = VectorRetriever(bank, Retrieval(k=2)).recall(task, start.goal, start.observation).recalled
         static.append(sum(r.trajectory.task.type == task.type for r in found) / 2)
         chance.append(sum(kind == task.type for kind, _ in goals) / len(goals))
     ways = {way.name: way for way in quality.ways}
@@ -55,7 +55,8 @@ def test_a_matched_bank_is_measured_among_the_tasks_own_group(bank: Bank) -> Non
     for task in tasks:
         start = household.reset(task)
         own = [t.task for t in bank.each(Filters(group=task.group))]
-        recalled = Retriever(bank, k=2, filters=Filters(group=task.group)).recall(task, start.goal, start.observation).recalled
+        retriever = VectorRetriever(bank, Retrieval(k=2), filters=Filters(group=task.group))
+        recalled = retriever.recall(task, start.goal, start.observation).recalled
         found.append(sum(r.trajectory.task.type == task.type for r in recalled) / 2)
         chance.append(sum(other.type == task.type for other in own) / len(own))
     assert ways["static, own group"].shares[TYPE].mean == pytest.approx(sum(found) / 6)

@@ -61,7 +61,7 @@ def test_the_gpu_is_used_where_it_is_asked_for(checkpoint: Path, monkeypatch: py
         asked.append(settings)
         raise EdgexpError("enough")
 
-    monkeypatch.setattr(selection, "open_stack", opened)
+    monkeypatch.setattr(selection, "open_session", opened)
     plain = recipe.parse("", "test", ["memory.k=0"])
     for layers in (0, 99):
         with pytest.raises(EdgexpError, match="enough"):

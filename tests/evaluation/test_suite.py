@@ -84,7 +84,7 @@ def test_tasks_that_do_not_exist(tasks, said):
 
 
 def memory_of(bank, task, **settings):
-    condition = Condition("c", k=2, bank=bank)
+    condition = Condition(name="c", k=2, bank=bank)
     return experience.filters(condition, Tasks(experience=Experience(**settings)), task)
 
 
@@ -96,8 +96,8 @@ def test_what_a_task_may_remember_by_the_kind_of_bank():
     assert memory_of("all", hard) == Filters(environment="household", split="train")
     assert memory_of("empty", hard) is None
     assert memory_of("/a/folder", hard) == Filters(environment="household")
-    assert experience.filters(Condition("c", k=0), Tasks(), hard) is None
-    assert experience.filters(Condition("c", k=2, memory="off"), Tasks(), hard) is None
+    assert experience.filters(Condition(name="c", k=0), Tasks(), hard) is None
+    assert experience.filters(Condition(name="c", k=2, memory="off"), Tasks(), hard) is None
 
 
 def test_tasks_without_groups_are_misled_by_another_split():
@@ -133,6 +133,6 @@ def test_what_decides_what_the_own_bank_holds_is_in_its_name():
 
 def test_where_the_bank_lies(tmp_path):
     assert experience.folder("mine", Tasks(experience=Experience(bank=str(tmp_path)))) == tmp_path
-    named = Condition("c", k=1, bank=str(tmp_path / "other"))
+    named = Condition(name="c", k=1, bank=str(tmp_path / "other"))
     assert experience.banks("mine", named, Tasks()) == tmp_path / "other"
     assert experience.banks("mine", msgspec.structs.replace(named, k=0), Tasks()) is None

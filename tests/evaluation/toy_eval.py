@@ -15,8 +15,8 @@ from edgexp.evaluation.evaluate import Watch, header_for, play_missing
 from edgexp.evaluation.playing import Job
 from edgexp.evaluation.results import Setup
 from edgexp.evaluation.suite import Condition, Suite, Tasks
-from edgexp.play.episode import Recalled, play
-from edgexp.play.policies import Scripted
+from edgexp.play.episode import play
+from edgexp.play.scripted import Scripted
 from edgexp.retrieval import Memory
 from edgexp.retrieval import Recalled as Found
 from edgexp.trajectory import Task
@@ -42,9 +42,15 @@ class Slow(Counting):
 class Remembering(Scripted):
     """Wins some tasks and loses others, always the same; says that it remembered something."""
 
-    def begin(self, task, start, watch):
-        number = int(task.id.rsplit("/", 1)[1])
-        watch(Recalled(0, Memory("query", (Found(make_trajectory(goal=f"memory {number % 3}."), 0.5),))))
+    def begin(self, episode):
+        number = int(episode.task.id.rsplit("/", 1)[1])
+        episode.remember(Memory("query", (Found(make_trajectory(goal=f"memory {number % 3}."), 0.5),)))
+
+
+def setup(**what):
+    """A setup of the counting environment."""
+    plain = dict.fromkeys(("bank", "bank_fingerprint", "encoder", "engine"), "")
+    return Setup(**{"environment": "counting", "environment_version": "1", "steps": 10, "context": 4096, "code": "0"} | plain | what)
 
 
 class ToyPlayers:
@@ -61,15 +67,12 @@ class ToyPlayers:
 
     def setup(self, job):
         c = job.condition
-        return Setup(c.name, "counting", "1", 10, c.model, self.sha, c.actions, 4096, c.k, c.memory, 1, None, "", "", "", "0", "")
+        return setup(condition=c.name, model=c.model, model_sha256=self.sha, actions=c.actions, k=c.k, memory=c.memory)
 
-    def episode(self, place, job, watch):
+    def episode(self, place, job):
         number = int(job.task.id.rsplit("/", 1)[1])
         won = 3 if (number + job.condition.k) % 3 else 2
-        return play(Slow(self.seconds), job.task, Remembering(["wait", *["add one"] * won]), watch=watch)
-
-    def read(self, job, ids):
-        return []
+        return play(Slow(self.seconds), job.task, Remembering(["wait", *["add one"] * won]))
 
     def check(self, job):
         pass
@@ -77,8 +80,8 @@ class ToyPlayers:
 
 def toy_suite(*names):
     """Conditions on the counting tasks; those after the first remember."""
-    conditions = tuple(Condition(name, k=k, model=f"model {k}") for k, name in enumerate(names or ("plain", "remembering")))
-    return Suite(conditions, tasks=(Tasks("counting", ("train",)),))
+    conditions = tuple(Condition(name=name, k=k, model=f"model {k}") for k, name in enumerate(names or ("plain", "remembering")))
+    return Suite(conditions=conditions, tasks=(Tasks("counting", ("train",)),))
 
 
 def evaluate_toys(folder, suite=None, seconds=0.0, sha="0" * 64, fresh=(), jobs=None, watch=None):

@@ -14,8 +14,9 @@ from edgexp.engine.engine import ContextFull, Engine, TokenSequence
 from edgexp.environments.base import Outcome
 from edgexp.errors import EdgexpError
 from edgexp.play.episode import Ended, Stats, play
-from edgexp.play.policies import ModelPolicy, Scripted
+from edgexp.play.local import LocalPolicy
 from edgexp.play.rollout import run, run_many
+from edgexp.play.scripted import Scripted
 from edgexp.prompt.render import Renderer
 from edgexp.trajectory import Provenance
 
@@ -187,7 +188,7 @@ def test_an_environment_that_dies_does_not_touch_its_neighbours():
     engine = ToyEngine()
     worlds = [Counting(), Dying(), Unborn(), Counting()]
     starts = [lambda place, w=w: play(w, w.tasks("train")[0], ToyPolicy(engine, patience=4)) for w in worlds]
-    alone = run(play(Counting(), Counting().tasks("train")[0], ToyPolicy(ToyEngine(), patience=4)), ToyEngine())
+    alone = run(play(Counting(), Counting().tasks("train")[0], ToyPolicy(ToyEngine(), patience=4)), ToyEngine()).trajectory
     finished = {f.number: f for f in run_many(starts, 2, [engine])}
     assert finished[0].trajectory == finished[3].trajectory == alone
     assert finished[1].trajectory.end == "error: the server has died"
@@ -202,7 +203,7 @@ def test_scripted_episodes_need_no_engine():
     assert list(run_many([], 3)) == []
 
 
-@pytest.mark.parametrize(("mode", "apart"), [("admissible", True), ("admissible", False), ("free", True), ("weighed", False)])
+@pytest.mark.parametrize(("mode", "apart"), [("admissible", True), ("admissible", False), ("free", True), ("scored", False)])
 def test_a_real_models_episodes_share_their_prefix_and_their_batches(model, template, mode, apart):
     """With the default model: as many tokens as one by one, less the instructions that are evaluated once."""
     with Engine(model, context=12 * 1024 if apart else 4096, slots=12 if apart else 40, apart=apart) as wide:
@@ -222,7 +223,7 @@ def play_both_ways(wide, model, template, mode):
         return [start(n) for n in range(len(goals))]
 
     def policy(sequence):
-        return ModelPolicy(sequence, renderer, None, mode=mode, context=1024, reserve=256, action_tokens=6)
+        return LocalPolicy(sequence, renderer, None, mode=mode, context=1024, reserve=256, action_tokens=6)
 
     prefix = wide.new()
     prefix.append([*renderer.template.before, *renderer.tokenizer.encode(renderer.instructions)])

@@ -6,7 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toys import make_trajectory
 
-from edgexp.prompt.render import Renderer, first_turn
+from edgexp.prompt.messages import first_turn
+from edgexp.prompt.render import Renderer
 from edgexp.prompt.template import render
 
 TURN = "a<|im_end|>\n<|im_start|>assistant\ngo"
@@ -55,7 +56,7 @@ def test_labels_are_the_actions_and_nothing_of_the_memory(renderer, episode, mem
 @given(episode=trajectories, slips=st.sets(st.integers(0, 3)))
 @slow
 def test_slips_are_in_the_prompt_and_are_no_labels(renderer, episode, slips):
-    steps = tuple(msgspec.structs.replace(step, slip=number in slips) for number, step in enumerate(episode.steps))
+    steps = tuple(msgspec.structs.replace(step, mistake=number in slips) for number, step in enumerate(episode.steps))
     plain, slipped = renderer.trajectory(episode), renderer.trajectory(msgspec.structs.replace(episode, steps=steps))
     assert slipped.ids == plain.ids and slipped.parts == plain.parts
     assert slipped.labels == [span for number, span in enumerate(plain.labels) if number not in slips]
@@ -67,7 +68,7 @@ def test_an_episode_grows_by_appending_and_ends_as_its_training_sample(renderer,
     t = episode
     ids = list(renderer.opening(t.goal, t.observation, memory).ids)
     for number, step in enumerate(t.steps):
-        assert ids == renderer.course(t.goal, t.observation, t.steps[:number], memory).ids
+        assert ids == renderer.history(t.goal, t.observation, t.steps[:number], memory).ids
         ids += renderer.action(step.action)
         if number < len(t.steps) - 1:
             ids += renderer.reply(step.observation)
@@ -101,7 +102,7 @@ def test_ids_are_those_of_the_models_own_template(renderer, model):
     messages = [{"role": "system", "content": renderer.instructions}, {"role": "user", "content": first_turn(t.goal, t.observation)}]
     messages += [{"role": "assistant", "content": t.steps[0].action}, {"role": "user", "content": t.steps[0].observation}]
     text = render(model.template, messages)
-    assert renderer.course(t.goal, t.observation, t.steps[:1]).ids == model.vocabulary.control(text)
+    assert renderer.history(t.goal, t.observation, t.steps[:1]).ids == model.vocabulary.control(text)
 
 
 def test_an_action_in_memory_has_the_tokens_of_a_spoken_one(renderer):

@@ -9,8 +9,8 @@ from edgexp.environments.registry import make
 from edgexp.home import home
 from edgexp.play.collecting import spread
 from edgexp.play.episode import play
-from edgexp.play.policies import ExpertPolicy
 from edgexp.play.rollout import run as roll
+from edgexp.play.scripted import ExpertPolicy
 from edgexp.prompt.render import Renderer
 from edgexp.prompt.template import learn
 from edgexp.training import prepared, recipe, train
@@ -23,7 +23,7 @@ def demonstrations(count: int) -> tuple[Trajectory, ...]:
     """Episodes that the household's expert won."""
     environment = make("household")
     tasks = spread(environment.tasks("train"), count, keep=lambda task: task.group == "easy")
-    played = tuple(roll(play(environment, task, ExpertPolicy(environment))) for task in tasks)
+    played = tuple(roll(play(environment, task, ExpertPolicy(environment))).trajectory for task in tasks)
     environment.close()
     return tuple(t for t in played if t.success)
 

@@ -17,10 +17,10 @@ from edgexp.bank import Filters
 from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError
 from edgexp.play.episode import play
-from edgexp.play.policies import ModelPolicy
+from edgexp.play.local import LocalPolicy
 from edgexp.play.rollout import run
 from edgexp.prompt.render import Renderer
-from edgexp.retrieval import Memory, Recalled, Retriever
+from edgexp.retrieval import Memory, Recalled, Retrieval, VectorRetriever
 from edgexp.training import prepared
 from edgexp.training.dataset import Built, build
 from edgexp.training.demonstrations import Memories, kin
@@ -66,8 +66,8 @@ def ids_of(built: Built, name: str = "train") -> list[list[int]]:
 
 def as_played(trajectory, renderer, sequence, engine, retriever, context=8192):
     """The ids the engine holds when the trajectory has been played with this memory."""
-    policy = ModelPolicy(sequence, renderer, retriever, context=context, reserve=2000)
-    again = run(play(Replay(trajectory), trajectory.task, policy), engine)
+    policy = LocalPolicy(sequence, renderer, retriever, context=context, reserve=2000)
+    again = run(play(Replay(trajectory), trajectory.task, policy), engine).trajectory
     assert again.steps and [s.action for s in again.steps] == [s.action for s in trajectory.steps]
     return list(sequence.ids)
 
@@ -79,7 +79,7 @@ def test_matched_samples_are_what_the_engine_is_fed(tmp_path, renderer, sequence
     """Retrieved, fitted and rendered by the policy itself, from the real encoder's vectors of the query's text."""
     with bank_of(tmp_path, household(300)[:32], encoder) as bank:
         built = build(recipe(), [source(bank, renderer)])
-        retriever = Retriever(bank, k=2, filters=Filters(environment="household"))
+        retriever = VectorRetriever(bank, Retrieval(k=2), filters=Filters(environment='household'))
         for name in ("train", "valid-matched"):
             for about, ids in zip(built.about[name], ids_of(built, name), strict=True):
                 if name == "train" and any(m in built.held_out for m in _recalled(retriever, bank.get(about.trajectory))):
@@ -208,7 +208,7 @@ def test_memory_that_does_not_fit_is_dropped_whole(house, renderer):
 
 
 def test_memory_fits_to_the_token(tmp_path, renderer):
-    """The arithmetic of `ModelPolicy`: the room is what is left beside the episode and both headings."""
+    """The arithmetic of `LocalPolicy`: the room is what is left beside the episode and both headings."""
     one, two, short = (numbered(n, success=True) for n in (1, 2, 3))
     with bank_of(tmp_path, [one, two, short]) as bank:
         first = build(recipe("", "check.held_out=0"), [source(bank, renderer)])

@@ -41,7 +41,7 @@ def test_what_is_wrong_is_an_error_that_names_the_trajectory(renderer, sample):
 
 def test_a_label_on_a_slip_is_found(renderer, sample):
     first, second, third = EPISODE.steps
-    slipped = msgspec.structs.replace(EPISODE, steps=(first, msgspec.structs.replace(second, slip=True), third))
+    slipped = msgspec.structs.replace(EPISODE, steps=(first, msgspec.structs.replace(second, mistake=True), third))
     assert list(problems(renderer.trajectory(slipped, MEMORY), slipped, renderer)) == []
     assert list(problems(sample, slipped, renderer)) == ["it has 3 labels for 2 actions"]
 

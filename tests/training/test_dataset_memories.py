@@ -7,7 +7,7 @@ from dataset_samples import bank_of, household, worlds
 
 from edgexp.bank import Bank, Filters, task_text
 from edgexp.errors import EdgexpError
-from edgexp.retrieval import Retriever
+from edgexp.retrieval import Retrieval, VectorRetriever
 from edgexp.training.demonstrations import Memories, asks_as_it_stores, kin
 from edgexp.training.recipe import Memory as Settings
 
@@ -32,7 +32,7 @@ def of(memory):
 @pytest.mark.parametrize("settings", [Settings(), Settings(k=5), Settings(k=3, diversity=0.6)])
 def test_matched_is_what_running_retrieves(bank, settings):
     memories = Memories(settings, bank, "household", 0)
-    retriever = Retriever(bank, k=settings.k, diversity=settings.diversity, filters=Filters(environment="household"))
+    retriever = VectorRetriever(bank, Retrieval(k=settings.k, diversity=settings.diversity), filters=Filters(environment='household'))
     for t in bank.each(Filters(environment="household")):
         assert of(memories.find(t, "matched", 0)) == of(retriever.recall(t.task, t.goal, t.observation))
 
@@ -40,7 +40,7 @@ def test_matched_is_what_running_retrieves(bank, settings):
 def test_matched_is_what_running_retrieves_with_the_real_encoder(tmp_path, encoder):
     """Stored vectors are rounded to half precision; here that changes nothing."""
     with bank_of(tmp_path, household(300)[:60], encoder) as bank:
-        memories, retriever = Memories(Settings(), bank, "household", 0), Retriever(bank, filters=Filters(environment="household"))
+        memories, retriever = Memories(Settings(), bank, "household", 0), VectorRetriever(bank, filters=Filters(environment='household'))
         for t in bank.each():
             assert of(memories.find(t, "matched")) == of(retriever.recall(t.task, t.goal, t.observation))
 
@@ -58,7 +58,7 @@ def test_a_stored_vector_is_not_made_again(bank):
 def test_an_encoder_with_a_prefix_for_queries_is_asked(tmp_path):
     assert asks_as_it_stores(WordEncoder()) and not asks_as_it_stores(Prefixed())
     with bank_of(tmp_path, trajectories(60), Prefixed()) as bank:
-        memories, retriever = Memories(Settings(), bank, "household", 0), Retriever(bank, filters=Filters(environment="household"))
+        memories, retriever = Memories(Settings(), bank, "household", 0), VectorRetriever(bank, filters=Filters(environment='household'))
         differ = 0
         for t in bank.each():
             found = of(memories.find(t, "matched"))
@@ -84,7 +84,7 @@ def test_mismatched_without_chance_is_what_a_bank_without_the_type_would_give(ba
     others = {kind: [t for t in bank.each(Filters(environment="household")) if t.task.type != kind] for kind in ("place", "heat", "cool")}
     for kind, held in others.items():
         with bank_of(tmp_path / kind, held) as poor:
-            retriever = Retriever(poor)
+            retriever = VectorRetriever(poor)
             for t in list(bank.each(Filters(environment="household", task_type=kind)))[:20]:
                 assert of(memories.find(t, "mismatched")) == of(retriever.recall(t.task, t.goal, t.observation))
 

@@ -356,7 +356,7 @@ def about(line: Line) -> str:
 
 def acting(setup: Setup) -> str:
     """How a condition acts, where not in its own words: `, valid actions, no circles`."""
-    chosen = {"free": "", "admissible": ", valid actions", "weighed": ", valid actions weighed"}[setup.actions]
+    chosen = {"free": "", "admissible": ", valid actions"}.get(setup.actions, ", valid actions scored")
     return chosen + (", no circles" if chosen and setup.repeats else "")
 
 

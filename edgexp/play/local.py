@@ -1,0 +1,152 @@
+"""The policy that is a language model in this process: a growing prompt with memory at its front, and actions chosen by an engine."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from edgexp.engine import decide
+from edgexp.engine.decide import Chooser
+from edgexp.engine.engine import ContextFull, TokenSequence
+from edgexp.environments.base import Environment, HasAdmissible
+from edgexp.errors import EdgexpError, UsageError
+from edgexp.play.episode import Asking, CannotGoOn, Playing, ask, last_observations
+from edgexp.play.scripted import now
+from edgexp.prompt.render import Renderer
+from edgexp.retrieval import Memory, Retrieval, Retriever, fit
+from edgexp.trajectory import Decision, Provenance, Step, Trajectory
+
+Actions = Literal["admissible", "scored", "free"]
+"""How a model acts: a walk through the valid actions, the same with every one scored, or text until the end of turn."""
+
+ACTION_TOKENS = 64
+"""The most that an action may have."""
+
+
+class Acting(Retrieval, frozen=True):
+    """How an agent remembers and chooses its actions. Settings that say it inherit these fields."""
+
+    actions: Actions = "admissible"
+    repeats: Annotated[int, Meta(ge=0)] = 1
+    """Where actions are chosen among the valid ones: times one may be taken when the same is to be seen, and twice that in all; 0 for any
+    number. Small models go in circles."""
+    temperature: Annotated[float, Meta(ge=0)] = 0.0
+    """0 always takes the likeliest action."""
+    seed: int = 0
+    """Chance has this seed and the task's id, so that a task is played the same whatever is played beside it."""
+
+
+class LocalPolicy:
+    """A language model that acts on a growing prompt, with recalled trajectories at its front.
+
+    `sequence` is reused from episode to episode: what two prompts have in common at the front is not evaluated again. `context` is the
+    room in tokens. Of it `reserve` is kept for the episode itself; memory that does not fit the rest is dropped, trajectory by trajectory,
+    and the `Memory` says so.
+    """
+
+    def __init__(self, sequence: TokenSequence, renderer: Renderer, retriever: Retriever | None, acting: Acting | None = None, *,
+                 context: int = 8192, reserve: int = 2048, action_tokens: int = ACTION_TOKENS, model: str = "", model_sha256: str = ""):
+        self.memory = Memory()
+        self._sequence, self._renderer, self._retriever, self._acting = sequence, renderer, retriever, acting or Acting()
+        self._context, self._reserve, self._limit = context, reserve, action_tokens
+        self._model, self._sha256 = model, model_sha256
+        self._choose: Chooser = decide.greedy
+        self._seen = 0
+        """Steps of the episode whose observations are in the prompt."""
+
+    def begin(self, episode: Playing) -> None:
+        """Recall what is relevant and set the prompt. Raises EdgexpError when not even the bare prompt fits the context."""
+        self.memory, self._seen, self._choose = Memory(), 0, _chooser(self._acting, episode.task.id)
+        if self._retriever is not None and self._retriever.due(0):
+            self._recall(episode, self._retriever)
+        self._set_prompt(episode)
+        prompt = episode.tokens.prompt = len(self._sequence.ids)
+        if prompt + self._limit > self._context:
+            need = f"{prompt} tokens of prompt and {self._limit} for an action"
+            raise EdgexpError(f"{episode.task.id}: {need} do not fit a context of {self._context}; ask for more with: --context")
+
+    def decide(self, episode: Playing) -> Asking[Decision | None]:
+        """The model's next action. Raises CannotGoOn when the episode outgrows the context."""
+        self._observe(episode)
+        if len(self._sequence.ids) + self._limit > self._context:
+            raise CannotGoOn("context_full")
+        episode.tokens.reused += min(self._sequence.evaluated, len(self._sequence.ids) - 1)
+        ran = self._sequence.ran
+        try:
+            decision = yield from self._choosing(episode)
+        except ContextFull as error:
+            raise CannotGoOn("context_full") from error
+        episode.tokens.evaluated += self._sequence.ran - ran
+        episode.tokens.generated += decision.generated
+        return decision
+
+    def provenance(self, environment: Environment) -> Provenance:
+        """The model, by name and digest."""
+        return Provenance("agent", environment.version, self._acting.seed, self._model, self._sha256, now())
+
+    def _choosing(self, episode: Playing) -> Asking[Decision]:
+        environment, renderer = episode.environment, self._renderer
+        if self._acting.actions == "free":
+            return (yield from decide.free(self._sequence, renderer.tokenizer, renderer.template.end, self._choose, self._limit))
+        if not isinstance(environment, HasAdmissible):
+            raise UsageError(f"the environment {environment.name} does not list valid actions; play it with: --actions free")
+        valid = yield from ask(environment, environment.admissible)
+        offered = drop_repeated_actions(valid, episode.steps, episode.start.observation, self._acting.repeats)
+        actions: Mapping[str, list[int]] = {action: renderer.action(action) for action in offered}
+        walk: Any = decide.scored if self._acting.actions == "scored" else decide.admissible
+        decision: Decision = yield from walk(self._sequence, actions, self._choose)
+        return decision
+
+    def _observe(self, episode: Playing) -> None:
+        """Append the observations since the last decision; recall again where the retriever says that it is time."""
+        steps, retriever = episode.steps, self._retriever
+        if not steps:
+            return
+        if retriever is not None and retriever.due(len(steps)) and self._recall(episode, retriever):
+            self._set_prompt(episode)
+        else:
+            for step in steps[self._seen :]:
+                self._sequence.append(self._renderer.reply(step.observation))
+        self._seen = len(steps)
+
+    def _recall(self, episode: Playing, retriever: Retriever) -> bool:
+        """Retrieve and fit memory into its room. Returns whether it is other than before."""
+        started, before, start = perf_counter(), _ids(self.memory.recalled), episode.start
+        memory = retriever.recall(episode.task, start.goal, start.observation, tuple(episode.steps))
+        bare = self._renderer.history(start.goal, start.observation, episode.steps)
+        room = self._context - self._reserve - len(bare.ids) - self._renderer.headers_cost
+        self.memory = fit(memory, self._renderer.cost, max(0, room))
+        episode.seconds.retrieval += perf_counter() - started
+        episode.remember(self.memory)
+        return _ids(self.memory.recalled) != before
+
+    def _set_prompt(self, episode: Playing) -> None:
+        remembered: list[Trajectory] = [r.trajectory for r in self.memory.recalled]
+        start = episode.start
+        self._sequence.replace(self._renderer.history(start.goal, start.observation, episode.steps, remembered).ids)
+
+
+def drop_repeated_actions(actions: Sequence[str], steps: Sequence[Step], first: str, repeats: int) -> list[str]:
+    """The actions taken fewer than `repeats` times when the same was to be seen as now, and fewer than twice that in the whole episode.
+
+    All of them where none is left, or `repeats` is 0. `first` is the observation before the first step. Of 600 household episodes the
+    expert took no action more than twice, and none twice when the same was to be seen.
+    """
+    seen = last_observations(first, steps)
+    now_taken = Counter(step.action for before, step in zip(seen, steps, strict=False) if before == seen[-1])
+    ever_taken = Counter(step.action for step in steps)
+    return [action for action in actions if now_taken[action] < repeats and ever_taken[action] < 2 * repeats] or list(actions)
+
+
+def _chooser(acting: Acting, task_id: str) -> Chooser:
+    if acting.temperature == 0:
+        return decide.greedy
+    seed = int.from_bytes(hashlib.sha256(f"{acting.seed}/{task_id}".encode()).digest()[:8], "big")
+    return decide.sampler(acting.temperature, seed)
+
+
+def _ids(recalled: Sequence[Any]) -> list[str]:
+    return [r.trajectory.id for r in recalled]
