@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from edgexp.engine import decide
 from edgexp.engine.decide import Chooser
-from edgexp.engine.engine import ContextFull, TokenSequence
+from edgexp.engine.engine import TokenSequence
 from edgexp.environments.base import Environment, HasAdmissible
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.episode import Asking, CannotGoOn, Playing, ask, last_observations
@@ -75,10 +75,7 @@ class LocalPolicy:
             raise CannotGoOn("context_full")
         episode.tokens.reused += min(self._sequence.evaluated, len(self._sequence.ids) - 1)
         ran = self._sequence.ran
-        try:
-            decision = yield from self._choosing(episode)
-        except ContextFull as error:
-            raise CannotGoOn("context_full") from error
+        decision = yield from self._choosing(episode)
         episode.tokens.evaluated += self._sequence.ran - ran
         episode.tokens.generated += decision.generated
         return decision

@@ -20,8 +20,8 @@ from typing import Any, Protocol
 from edgexp.engine.decide import Request, Tree
 from edgexp.engine.engine import ContextFull, Logits, TokenSequence
 from edgexp.errors import EdgexpError
-from edgexp.play.episode import Asking, Elsewhere, Episode
-from edgexp.trajectory import Played
+from edgexp.play.episode import Asking, CannotGoOn, Elsewhere, Episode
+from edgexp.trajectory import Played, Trajectory
 
 
 class Evaluator(Protocol):
@@ -50,6 +50,11 @@ class Finished:
     played: Played | None
     error: EdgexpError | None = None
     """Why there is no record."""
+
+    @property
+    def trajectory(self) -> Trajectory | None:
+        """What happened; None where there is no record."""
+        return self.played.trajectory if self.played else None
 
 
 MOST_THREADS = 256
@@ -207,7 +212,7 @@ def _round(live: dict[int, _Live], engine: Evaluator) -> dict[int, Any]:
             answers[place] = None
     if not answers:
         place, held = next(iter(live.items()))
-        answers[place] = full[id(_sequence(held.request))]
+        answers[place] = CannotGoOn("context_full")
     return answers
 
 

@@ -38,7 +38,8 @@ def test_every_source_counts(copied: Path, name: Path) -> None:
 def test_what_playing_imports_is_found() -> None:
     """One source of each room that decides, those that are only imported inside functions too; nothing of what decides nothing."""
     assert {name.split(".")[1] for name in SOURCES} == set(ROOMS)
-    assert {"edgexp.play.session", "edgexp.play.local", "edgexp.play.fleet", "edgexp.prompt.messages", "edgexp.engine.decide"} <= SOURCES.keys()
+    decisive = ("play.session", "play.local", "play.fleet", "prompt.messages", "engine.decide")
+    assert {f"edgexp.{name}" for name in decisive} <= SOURCES.keys()
     assert not any(name.startswith(("edgexp.environments", "edgexp.models", "edgexp.cli", "edgexp.training")) for name in SOURCES)
 
 

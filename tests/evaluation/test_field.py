@@ -28,7 +28,7 @@ def test_the_limit_is_not_that_of_the_task_that_was_played_last():
 def test_servers_that_were_started_anew_are_counted_over_all_places():
     with Field("toy", Suite((Condition(name="c"),)), {}, print) as field:
         field.environments.at("household")
-        assert field.restarts() == {}
+        assert field.environments.restarts() == {}
         for place in range(2):
             field.environments.at("test_field:Varying", place)
-        assert field.restarts() == {"test_field:Varying": 4}
+        assert field.environments.restarts() == {"test_field:Varying": 4}

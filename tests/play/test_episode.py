@@ -113,7 +113,7 @@ def test_the_ids_of_an_episode_are_those_of_its_rendered_trajectory(acting, sequ
 def test_tokens_are_evaluated_once(acting, engine, sequence, mode):
     """Prompt once, and what was appended since; the rest of the last action is never needed."""
     before = engine.counters.evaluated
-    trajectory, policy, _ = acting(retriever=Fixed(make_trajectory()), actions=mode, action_tokens=12)
+    trajectory, *_ = acting(retriever=Fixed(make_trajectory()), actions=mode, action_tokens=12)
     evaluated = engine.counters.evaluated - before
     rewound = evaluated - sequence.evaluated
     assert len(trajectory.steps) > 1
@@ -129,7 +129,7 @@ def test_the_next_episode_reuses_the_common_beginning(acting, engine, sequence):
     """The same task again: of its prompt only the last token runs a second time, for its logits."""
     first, *_ = acting()
     before, ids = engine.counters.evaluated, list(sequence.ids)
-    second, policy, _ = acting()
+    second, *_ = acting()
     assert [s.action for s in second.steps] == [s.action for s in first.steps] and sequence.ids == ids
     assert engine.counters.evaluated - before == sequence.evaluated - acting.played.tokens.prompt + 1
 

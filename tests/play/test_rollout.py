@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 from toys import Counting
 
-from edgexp.engine import decide
 from edgexp.engine.decide import Tree
 from edgexp.engine.engine import ContextFull, Engine, TokenSequence
 from edgexp.environments.base import Outcome
 from edgexp.errors import EdgexpError
-from edgexp.play.episode import Ended, Stats, play
-from edgexp.play.local import LocalPolicy
+from edgexp.play.episode import Ended, play
+from edgexp.play.local import Acting, LocalPolicy
 from edgexp.play.rollout import run, run_many
 from edgexp.play.scripted import Scripted
 from edgexp.prompt.render import Renderer
-from edgexp.trajectory import Provenance
+from edgexp.trajectory import Decision, Provenance
 
 WORDS = ("add one", "take one", "wait")
 
@@ -56,16 +55,16 @@ class ToyPolicy:
     """Writes every text as its bytes and takes the word that scores highest after all that was written; gives up after `patience`."""
 
     def __init__(self, engine, tree=False, patience=99):
-        self.stats, self.tree, self.patience, self.engine = Stats(), tree, patience, engine
+        self.tree, self.patience, self.engine = tree, patience, engine
 
-    def begin(self, task, start, watch):
-        self.sequence = TokenSequence(0, list(f"{task.id} {start.goal}".encode()))
+    def begin(self, episode):
+        self.sequence = TokenSequence(0, list(f"{episode.task.id} {episode.start.goal}".encode()))
 
-    def decide(self, steps, environment):
-        if len(steps) >= self.patience:
+    def decide(self, episode):
+        if len(episode.steps) >= self.patience:
             return None
-        if steps:
-            self.sequence.append(steps[-1].observation.encode())
+        if episode.steps:
+            self.sequence.append(episode.observation.encode())
         if self.tree:
             after = yield Tree(self.sequence, [-1, -1, -1], [1, 2, 3])
             word = WORDS[int(np.argmax(after.sum(1)))]
@@ -73,7 +72,7 @@ class ToyPolicy:
             yield self.sequence
             word = WORDS[int(np.argmax(self.sequence.logits[:3]))]
         self.sequence.append(word.encode())
-        return decide.Decision(word, 1)
+        return Decision(word, 1)
 
     def provenance(self, environment):
         return Provenance("agent", created="then")
@@ -206,7 +205,7 @@ def test_scripted_episodes_need_no_engine():
 @pytest.mark.parametrize(("mode", "apart"), [("admissible", True), ("admissible", False), ("free", True), ("scored", False)])
 def test_a_real_models_episodes_share_their_prefix_and_their_batches(model, template, mode, apart):
     """With the default model: as many tokens as one by one, less the instructions that are evaluated once."""
-    with Engine(model, context=12 * 1024 if apart else 4096, slots=12 if apart else 40, apart=apart) as wide:
+    with Engine(model, context=12 * 1024 if apart else 4096, slots=12 if apart else 40, own_cells=apart) as wide:
         play_both_ways(wide, model, template, mode)
 
 
@@ -223,7 +222,7 @@ def play_both_ways(wide, model, template, mode):
         return [start(n) for n in range(len(goals))]
 
     def policy(sequence):
-        return LocalPolicy(sequence, renderer, None, mode=mode, context=1024, reserve=256, action_tokens=6)
+        return LocalPolicy(sequence, renderer, None, Acting(actions=mode, repeats=0), context=1024, reserve=256, action_tokens=6)
 
     prefix = wide.new()
     prefix.append([*renderer.template.before, *renderer.tokenizer.encode(renderer.instructions)])
@@ -369,11 +368,11 @@ def test_several_episodes_can_follow_one_another_at_a_place():
     engine, seen = ToyEngine(), []
 
     def turns(numbers):
-        def course(place):
+        def episodes(place):
             for number in numbers:
-                seen.append((yield from toy_episodes(engine, 9)[number](place)))
+                seen.append((yield from toy_episodes(engine, 9)[number](place)).trajectory)
 
-        return course
+        return episodes
 
     finished = list(run_many([turns([0, 1, 2]), turns([3]), turns([]), turns([4, 5])], 2, [engine]))
     assert sorted(f.number for f in finished) == [0, 1, 2, 3] and not any(f.error for f in finished)
