@@ -34,7 +34,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "bank": COMMON | {"trajectory"},
     "models": COMMON | {"gguf"},
     "embedding": COMMON | {"models"},
-    "engine": COMMON | {"gguf"},
+    "engine": COMMON | {"trajectory", "gguf"},
     "prompt": COMMON | {"trajectory", "engine"},
     "retrieval": COMMON | {"trajectory", "bank", "embedding"},
     "play": COMMON | _ACTING,
