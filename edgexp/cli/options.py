@@ -1,7 +1,4 @@
-"""Options that several commands share, and the small helpers of printing.
-
-What the commands of `edgexp bank` share: options, opening a bank and its encoder, progress, JSON.
-"""
+"""What several commands share: options, opening a bank and its encoder, progress, JSON. Knows no command."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,8 +17,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-bank_option = click.option("--bank", type=click.Path(path_type=Path), help="Bank folder.  [default: the one in edgexp's home]")
-json_option = click.option("--json", "as_json", is_flag=True, help="JSON lines on standard output, for scripts.")
+bank_option = click.option("--bank", type=click.Path(path_type=Path), help="The bank's folder.  [default: the one in edgexp's home]")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines to standard output, for scripts.")
 
 
 def say(message: str) -> None:
@@ -34,11 +31,13 @@ def task_options(split: str) -> Callable[[F], F]:
 
     def add(command: F) -> F:
         for option in reversed([
-            click.option("--split", default=split, show_default=True, help="Split of the environment to draw tasks from."),
-            click.option("--task", "task_ids", multiple=True, metavar="ID", help="Play this task (may be given again)."),
-            click.option("--type", "types", multiple=True, metavar="TYPE", help="Only tasks of this type (may be given again)."),
-            click.option("--group", type=click.Choice(["easy", "hard"]), help="Only task types of this side of the paper's split."),
-            click.option("--seed", default=0, show_default=True, help="Which tasks are drawn, and how actions are sampled."),
+            click.option("--split", default=split, show_default=True, help="Take tasks from this split of the environment."),
+            click.option("--task", "task_ids", multiple=True, metavar="ID", help="Take this task. May be given more than once."),
+            click.option("--type", "types", multiple=True, metavar="TYPE",
+                         help="Take only tasks of this type. May be given more than once."),
+            click.option("--group", type=click.Choice(["easy", "hard"]),
+                         help="Take only easy or only hard types of task, as the paper has them."),
+            click.option("--seed", default=0, show_default=True, help="Decides which tasks are drawn and how actions are sampled."),
         ]):
             command = option(command)
         return command
@@ -51,25 +50,28 @@ def wanted(types: tuple[str, ...], group: str | None) -> Callable[[Task], bool]:
     return lambda task: (not types or task.type in types) and (group is None or task.group == group)
 
 
-encoder_option = click.option("--encoder", metavar="NAME", help="Encoder by name or folder.  [default: the one the bank was made with]")
+encoder_option = click.option("--encoder", metavar="NAME", help="Encoder, by name or folder.  [default: the one that made the bank]")
 
 
 def filter_options(command: F) -> F:
     """`--env`, `--won/--lost`, `--source`, `--split`, `--type`, `--group`; they arrive as one dictionary of keywords for Filters."""
     for option in reversed([
-        click.option("--env", "environment", metavar="NAME", help="Only this environment."),
-        click.option("--won/--lost", "success", default=None, help="Only successful episodes, or only the others."),
-        click.option("--source", type=click.Choice(["expert", "agent", "import", "person"]), help="Only episodes played by these."),
-        click.option("--split", help="Only tasks of this split."),
-        click.option("--type", "task_type", metavar="TYPE", help="Only tasks of this type."),
-        click.option("--group", type=click.Choice(["easy", "hard"]), help="Only task types of this side of the paper's split."),
+        click.option("--env", "environment", metavar="NAME", help="Only episodes of this environment."),
+        click.option("--won/--lost", "success", default=None, help="Only episodes that succeeded, or only those that failed."),
+        click.option("--source", type=click.Choice(["expert", "agent", "import", "person"]),
+                     help="Only episodes from this kind of player."),
+        click.option("--split", help="Only episodes of tasks of this split."),
+        click.option("--type", "task_type", metavar="TYPE", help="Only episodes of tasks of this type."),
+        click.option("--group", type=click.Choice(["easy", "hard"]),
+                     help="Only episodes of easy or of hard types of task, as the paper has them."),
     ]):
         command = option(command)
     return command
 
 
 status_option = click.option(
-    "--status", type=click.Choice(["accepted", "quarantined", "all"]), default="all", show_default=True, help="Only accepted ones, or not."
+    "--status", type=click.Choice(["accepted", "quarantined", "all"]), default="all", show_default=True,
+    help="Only what episodes may remember, only what waits in quarantine, or all."
 )
 
 

@@ -21,39 +21,49 @@ STARTER = 120
 @click.command()
 @click.argument("environment", default="household")
 @click.option("-n", "--number", default=3, show_default=True, help="Episodes to play.")
-@click.option("--model", default=None, help="Name from `edgexp models ls`, or the path of a GGUF.  [default: edgexp's own]")
+@click.option("--model", default=None, help="A name from `edgexp models ls`, or the path of a GGUF.  [default: edgexp's own]")
 @bank_option
-@click.option("-k", default=2, show_default=True, help="Trajectories to retrieve; 0 plays without memory.")
+@click.option("-k", default=2, show_default=True, help="Past episodes to put into the prompt; 0 for none.")
 @click.option("--memory", type=click.Choice(["static", "dynamic", "off"]), default="static", show_default=True,
-              help="Retrieve once, for the task; or again for the episode so far; or not at all.")
-@click.option("--every", default=1, show_default=True, help="With dynamic memory: retrieve again after this many actions.")
-@click.option("--diversity", type=click.FloatRange(0, 1), default=None, help="Prefer unlike memories (MMR; 1: relevance alone).")
+              help="static: recall once, for the task. dynamic: recall again as the episode goes on. off: no memory.")
+@click.option("--every", default=1, show_default=True, help="With dynamic memory: recall again after this many actions.")
+@click.option("--diversity", type=click.FloatRange(0, 1), default=None,
+              help="Prefer past episodes that differ (MMR). 1 looks at relevance only, 0 at difference only.")
 @click.option("--actions", type=click.Choice(["admissible", "weighed", "free"]), default="admissible", show_default=True,
-              help="Choose among the valid actions; the same with exact probabilities; or let the model write.")
+              help="The first chooses among the valid actions. The second also computes every action's exact probability. "
+                   "free: the model writes what it likes.")
 @click.option("--repeats", type=click.IntRange(0), default=1, show_default=True,
-              help="Times an action may be chosen when the same is to be seen, and twice that in all, against circles; 0: any number.")
+              help="How often the model may choose the same action where it sees the same thing; in all, twice as often. "
+                   "This keeps it from walking in circles. 0: no limit.")
 @task_options("dev")
-@click.option("--steps", type=click.IntRange(1), default=None, help="Actions an episode may take.  [default: the environment's]")
-@click.option("--context", type=click.IntRange(256), default=None, help="Tokens of context.  [default: the model's, at most 8192]")
-@click.option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True, help="0 always takes the likeliest action.")
-@click.option("--template", default=None, help="Chat template to use instead of the model's own: chatml, llama-3, or a file of Jinja.")
-@click.option("--gpu-layers", default=0, show_default=True, help="Layers to put on a GPU, where llama-cpp-python was built for one.")
-@click.option("--learn", is_flag=True, help="Put successful episodes into the bank.")
+@click.option("--steps", type=click.IntRange(1), default=None, help="Most actions in an episode.  [default: the environment's]")
+@click.option("--context", type=click.IntRange(256), default=None,
+              help="Room for the prompt and the episode, in tokens.  [default: the model's, at most 8192]")
+@click.option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True,
+              help="How much chance decides. 0: always the likeliest action.")
+@click.option("--template", default=None, help="Chat template in place of the model's own: chatml, llama-3, or a file of Jinja.")
+@click.option("--gpu-layers", default=0, show_default=True,
+              help="Layers of the model to put on a GPU, if llama-cpp-python was built for one.")
+@click.option("--learn", is_flag=True, help="Put episodes that succeed into the bank.")
 @click.option("--record", type=click.Path(path_type=Path, dir_okay=False), default=None,
-              help="Also write the episodes to FILE: JSON lines, or a picture of the screen where FILE ends in .svg.")
+              help="Write the episodes to FILE too: as JSON lines, or as a picture of the screen if FILE ends in .svg.")
 @json_option
 def run(environment: str, number: int, task_ids: tuple[str, ...], types: tuple[str, ...], group: str | None, split: str, learn: bool,
         record: Path | None, as_json: bool, steps: int | None, **options: Any) -> None:
-    """Play episodes of ENVIRONMENT live: the goal, what was retrieved, each action and what it led to.
+    """Let a model play episodes of ENVIRONMENT, and watch it.
+
+    You see the goal, the past episodes in the prompt, each action and what it led to. Without ENVIRONMENT the model plays household
+    tasks. If the bank holds no episode of ENVIRONMENT, an expert plays some first.
 
     \b
     Examples:
-      edgexp run                                  three household tasks
-      edgexp run --memory off --actions free      the same model without experience, in its own words
-      edgexp run --group hard -n 10 --learn       keep what works in the bank
-      edgexp run alfworld --split valid_seen      ALFWorld's own games, under ALFWORLD_DATA
-      edgexp run --model ./my-model.gguf          any GGUF with a chat template
-      edgexp run --record run.svg                 a picture of the run
+      edgexp run                               three household tasks
+      edgexp run --memory off                  the same model without memory
+      edgexp run --actions free                the model writes its own actions
+      edgexp run --group hard -n 10 --learn    keep what succeeds in the bank
+      edgexp run alfworld --split valid_seen   ALFWorld's games, in ALFWORLD_DATA
+      edgexp run --model ./my-model.gguf       any GGUF with a chat template
+      edgexp run --record run.svg              a picture of the run
     """
     from rich.console import Console
 
