@@ -16,16 +16,16 @@ from edgexp import __version__
 from edgexp.errors import EdgexpError
 
 COMMANDS = {
-    "run": "Play episodes live with a small language model and its experience.",
-    "collect": "Fill a bank with episodes of an expert or an agent.",
-    "bank": "Look into experience banks and keep them in order.",
-    "train": "Fine-tune a model on prompts that hold retrieved experience.",
-    "export": "Turn an adapter into a GGUF file, proven equal to the trained model.",
-    "eval": "Play a suite of conditions on the same tasks: does experience help?",
-    "report": "Make a page of evaluation results.",
-    "models": "List, fetch and verify model weights.",
-    "envs": "List environments and install what they need.",
-    "doctor": "Report this machine, its library, models and banks, and what is wrong with each.",
+    "run": "Watch a small language model play, with past episodes in its prompt.",
+    "collect": "Fill a bank with episodes that an expert or the model plays.",
+    "bank": "Look into banks of past episodes and keep them in order.",
+    "train": "Fine-tune a model on prompts that hold past episodes.",
+    "export": "Turn an adapter into a GGUF file and check that it says what the trained model said.",
+    "eval": "Measure whether experience helps: play the same tasks in several ways.",
+    "report": "Make a page of what an evaluation found.",
+    "models": "List, fetch and check model weights.",
+    "envs": "List environments, and prepare those that run in Java.",
+    "doctor": "Check this machine, its libraries, models and banks.",
 }
 """Name → the line that `edgexp --help` shows; kept here so that showing it imports no command."""
 
@@ -50,16 +50,16 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, "-V", "--version")
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option("--debug", is_flag=True, help="Show Python's traceback when something fails.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:
     """Teach a small language model to act, and to learn from experience, on your own machine.
 
     \b
     Start here:
-      edgexp run            watch an agent play, with an expert's experience in its prompt
-      edgexp bank ls        what it can remember
-      edgexp doctor         if anything is wrong
+      edgexp run            watch a model play, with past episodes in its prompt
+      edgexp bank ls        see what it can remember
+      edgexp doctor         find out what is wrong, if anything is
     """
     ctx.obj = {"debug": debug}
 

@@ -1,9 +1,4 @@
-"""`edgexp bank stats|ls|search|show|why`: the commands that only read.
-
-`edgexp bank add|export|accept|forget|verify|rebuild`: the commands that bring in, take out and keep in order.
-
-`edgexp bank`: the group; its commands are in `bank_look` (they read) and `bank_keep` (they change and check).
-"""
+"""`edgexp bank`: look into a bank, bring episodes in, take them out, keep it in order. Knows neither SQL nor the index."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -38,7 +33,13 @@ if TYPE_CHECKING:
 @bank_option
 @json_option
 def stats(bank: Path | None, as_json: bool) -> None:
-    """How much is in the bank, of what, and how large it is."""
+    """Show how much is in the bank, of what, and how large it is.
+
+    \b
+    Examples:
+      edgexp bank stats
+      edgexp bank stats --bank banks/mine --json
+    """
     from edgexp.cli import screens
 
     with reading(bank) as opened:
@@ -50,15 +51,15 @@ def stats(bank: Path | None, as_json: bool) -> None:
 @bank_option
 @filter_options
 @status_option
-@click.option("-n", "--number", default=20, show_default=True, help="At most so many, the newest; 0 for all.")
+@click.option("-n", "--number", default=20, show_default=True, help="Show at most this many. 0: all.")
 @json_option
 def ls(bank: Path | None, status: str, number: int, as_json: bool, **filters: Any) -> None:
-    """List trajectories, the newest first.
+    """List episodes, the newest first.
 
     \b
     Examples:
-      edgexp bank ls --lost                 what went wrong lately
-      edgexp bank ls --status quarantined   what was imported and waits for: edgexp bank accept
+      edgexp bank ls --lost                 what failed lately
+      edgexp bank ls --status quarantined   what waits for: edgexp bank accept
     """
     from edgexp.cli import screens
 
@@ -74,18 +75,20 @@ def ls(bank: Path | None, status: str, number: int, as_json: bool, **filters: An
 @click.argument("text")
 @bank_option
 @click.option("--by", type=click.Choice(["task", "course"]), default="task", show_default=True,
-              help="Compare with goal and first observation, or with goal and actions.")
-@click.option("-k", default=5, show_default=True, type=click.IntRange(1), help="How many to find.")
+              help="Compare TEXT with goal and first observation, or with goal and actions.")
+@click.option("-k", default=5, show_default=True, type=click.IntRange(1), help="Episodes to find.")
 @filter_options
 @encoder_option
 @json_option
 def search(text: str, bank: Path | None, by: str, k: int, encoder: str | None, as_json: bool, **filters: Any) -> None:
-    """Find the accepted trajectories most like TEXT, as an episode would; the score is a cosine.
+    """Find the past episodes that are most like TEXT.
+
+    A new episode searches in the same way. The score is a cosine: 1 means the same. Episodes in quarantine are not found.
 
     \b
     Examples:
       edgexp bank search "put a hot egg on the table"
-      edgexp bank search --by course "clean the mug. go to sinkbasin 1" --won
+      edgexp bank search --by course "clean the mug. go to sinkbasin 1"
     """
     from edgexp.cli import screens
 
@@ -105,7 +108,15 @@ def search(text: str, bank: Path | None, by: str, k: int, encoder: str | None, a
 @bank_option
 @json_option
 def show(identity: str, bank: Path | None, as_json: bool) -> None:
-    """Show one trajectory whole: where it comes from, its goal, every action and observation."""
+    """Show one episode whole.
+
+    You see who played it, its goal, every action and every observation. ID is the start of an id that `edgexp bank ls` shows.
+
+    \b
+    Examples:
+      edgexp bank show t1c9
+      edgexp bank show t1c9 --json
+    """
     from edgexp.cli import screens
     from edgexp.trajectory import encode
 
@@ -120,9 +131,10 @@ def show(identity: str, bank: Path | None, as_json: bool) -> None:
 @bank_option
 @json_option
 def why(episode: str | None, step: int | None, bank: Path | None, as_json: bool) -> None:
-    """Why an episode had the memory it had: what was retrieved when, with which score, and what was left out.
+    """Show what an episode remembered, and why.
 
-    Without EPISODE, the latest played episodes. STEP is how many actions had been taken: 0 is the beginning.
+    You see each past episode with its score, and what was left out for which reason. Without EPISODE the command lists the latest episodes.
+    STEP is the number of actions taken before: 0 is the beginning.
 
     \b
     Examples:
@@ -151,13 +163,14 @@ def why(episode: str | None, step: int | None, bank: Path | None, as_json: bool)
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @bank_option
-@click.option("--accept", is_flag=True, help="Trust them: no quarantine.")
+@click.option("--accept", is_flag=True, help="Trust them: skip quarantine.")
 @encoder_option
 @json_option
 def add(file: Path, bank: Path | None, accept: bool, encoder: str | None, as_json: bool) -> None:
-    """Add trajectories from JSON lines, `-` for standard input. They wait in quarantine, unseen by any episode, until accepted.
+    """Add episodes from a file.
 
-    Every line is checked before the first is added. What the bank holds already is passed over, so doing it again does no harm.
+    FILE has one trajectory in JSON on each line. It may be - for standard input. The bank checks every line before it adds the first, and
+    skips what it holds already. New episodes wait in quarantine, where no prompt sees them, until you accept them.
 
     \b
     Examples:
@@ -197,11 +210,14 @@ def add(file: Path, bank: Path | None, accept: bool, encoder: str | None, as_jso
 @filter_options
 @status_option
 def export(file: Path, bank: Path | None, status: str, **filters: Any) -> None:
-    """Write trajectories as JSON lines to FILE, or to standard output. The file appears when it is complete.
+    """Write episodes to a file.
+
+    Each line is one trajectory in JSON. Without FILE they go to standard output. FILE appears when it is complete.
 
     \b
-    Example:
+    Examples:
       edgexp bank export won.jsonl --won --env household
+      edgexp bank export | gzip > bank.jsonl.gz
     """
     with reading(bank) as opened:
         lines = opened.export(filters_of(filters), status_of(status))
@@ -215,9 +231,15 @@ def export(file: Path, bank: Path | None, status: str, **filters: Any) -> None:
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @bank_option
-@click.option("--all", "everything", is_flag=True, help="All that are in quarantine.")
+@click.option("--all", "everything", is_flag=True, help="Accept everything in quarantine.")
 def accept(ids: tuple[str, ...], bank: Path | None, everything: bool) -> None:
-    """Release trajectories from quarantine, so that episodes can retrieve them."""
+    """Release episodes from quarantine, so that prompts can hold them.
+
+    \b
+    Examples:
+      edgexp bank accept t1c9 t2f0
+      edgexp bank accept --all
+    """
     _some(ids, everything, "--all")
     with writing(bank) as opened:
         chosen = _chosen(opened, ids, everything)
@@ -227,10 +249,18 @@ def accept(ids: tuple[str, ...], bank: Path | None, everything: bool) -> None:
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @bank_option
-@click.option("--quarantined", is_flag=True, help="All that are in quarantine.")
+@click.option("--quarantined", is_flag=True, help="Remove everything in quarantine.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def forget(ids: tuple[str, ...], bank: Path | None, quarantined: bool, yes: bool) -> None:
-    """Remove trajectories for good, from the database and from every index file. The log keeps the ids that were retrieved."""
+    """Remove episodes for good.
+
+    They leave the database and every index file. The log keeps the ids that other episodes remembered.
+
+    \b
+    Examples:
+      edgexp bank forget t1c9
+      edgexp bank forget --quarantined --yes
+    """
     _some(ids, quarantined, "--quarantined")
     with writing(bank) as opened:
         chosen = _chosen(opened, ids, quarantined)
@@ -243,7 +273,16 @@ def forget(ids: tuple[str, ...], bank: Path | None, quarantined: bool, yes: bool
 @bank_option
 @json_option
 def verify(bank: Path | None, as_json: bool) -> None:
-    """Check everything: derive every id anew, read every vector, compare the index with the database. Exit status 1 if one is wrong."""
+    """Check the whole bank.
+
+    The command computes every id again, reads every vector, and compares the index with the database. The exit status is 1 if anything is
+    wrong.
+
+    \b
+    Examples:
+      edgexp bank verify
+      edgexp bank verify --bank banks/mine --json
+    """
     with reading(bank) as opened, progress_bar("verifying", quiet=as_json) as progress:
         problems, held = opened.verify(progress), opened.count(status=None)
     if as_json:
@@ -259,14 +298,16 @@ def verify(bank: Path | None, as_json: bool) -> None:
 
 @click.command()
 @bank_option
-@click.option("--encoder", metavar="NAME", help="Embed everything anew with this encoder, and use it from now on.")
+@click.option("--encoder", metavar="NAME", help="Compute every vector again with this encoder, and use it from now on.")
 def rebuild(bank: Path | None, encoder: str | None) -> None:
-    """Make the index files anew from the database; compute vectors that are missing or damaged; change the encoder.
+    """Build the index again, or change the encoder.
 
-    It can be interrupted and started again: vectors that are done are not computed twice, and the old ones serve until all are there.
+    The index files are made from the database. The command computes vectors that are missing or damaged. You can interrupt it and start it
+    again: it computes no vector twice, and the old vectors serve until all new ones are there.
 
     \b
-    Example:
+    Examples:
+      edgexp bank rebuild
       edgexp bank rebuild --encoder qwen3-embedding-0.6b
     """
     with writing(bank) as opened, progress_bar("rebuilding") as progress:
@@ -304,9 +345,15 @@ def _write_whole(path: Path, lines: Iterable[bytes]) -> int:
 
 @click.group()
 def bank() -> None:
-    """Look into experience banks and keep them in order.
+    """Look into banks of past episodes and keep them in order.
 
-    A bank is a folder; --bank names it, without it the default bank is meant. Ids may be shortened to any unique beginning.
+    A bank is a folder. --bank names it; the default is the one in edgexp's home. For an id, its first characters are enough.
+
+    \b
+    Examples:
+      edgexp bank ls
+      edgexp bank search "put a hot egg on the table"
+      edgexp bank why
     """
 
 

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 @click.argument("environment", default="household")
 @click.option("--policy", default="expert", show_default=True, metavar="WHO",
               help="Who plays: expert, agent (the model), or module:attribute of a policy of your own.")
-@click.option("-n", "--number", default=120, show_default=True, help="Tasks to play; those played before for this bank are passed over.")
-@click.option("--steps", type=click.IntRange(1), default=None, help="Actions an episode may take.  [default: the environment's]")
+@click.option("-n", "--number", default=120, show_default=True, help="Tasks to play. Those that the bank has already are skipped.")
+@click.option("--steps", type=click.IntRange(1), default=None, help="Most actions in an episode.  [default: the environment's]")
 @click.option("--mistakes", "--slips", "mistakes", type=click.FloatRange(0, 0.5), default=0.0, show_default=True, metavar="SHARE",
-              help="With --policy expert: the share of turns at which it makes a mistake first, to show how to go on after one.")
+              help="With --policy expert: the share of turns at which it first makes a mistake. Episodes then show how to go on "
+                   "after one; nothing is trained on the mistake itself.")
 @bank_option
 @task_options("train")
 @acting_options
@@ -29,17 +30,17 @@ if TYPE_CHECKING:
 @json_option
 def collect(policy: str, number: int, steps: int | None, mistakes: float, split: str, task_ids: tuple[str, ...], types: tuple[str, ...],
             group: str | None, as_json: bool, **options: Any) -> None:
-    """Let an expert or an agent play tasks of ENVIRONMENT and keep every episode, won or lost, in the bank.
+    """Fill a bank with episodes of ENVIRONMENT that an expert or the model plays.
 
-    Interrupt it at any moment and start it again: tasks already played by that policy are not played twice.
+    The bank keeps every episode, won or lost. You can interrupt the command and start it again: no player plays a task twice.
 
     \b
     Examples:
-      edgexp collect                              120 household tasks by the expert
-      edgexp collect -n 2000 --group easy         what the easy half of the paper's split trains on
-      edgexp collect -n 2000 --mistakes 0.15      the same with mistakes, which are never trained on, and recoveries
-      edgexp collect alfworld -n 500              ALFWorld's own training games
-      edgexp collect --policy agent -n 50         the agent's own attempts
+      edgexp collect                           the expert plays 120 household tasks
+      edgexp collect -n 2000 --group easy      the paper's easy types of task
+      edgexp collect -n 2000 --mistakes 0.15   with mistakes that it puts right
+      edgexp collect alfworld -n 500           ALFWorld's own training games
+      edgexp collect --policy agent -n 50      the model plays
     """
     import json
     from contextlib import ExitStack

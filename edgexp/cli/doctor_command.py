@@ -6,14 +6,14 @@ from edgexp.cli.options import bank_option, json_option
 
 
 @click.command()
-@click.option("--model", default=None, help="Model to probe.  [default: edgexp's own]")
-@click.option("--fresh", is_flag=True, help="Measure this machine again instead of using what is remembered.")
+@click.option("--model", default=None, help="Model to check, by name or path.  [default: edgexp's own]")
+@click.option("--fresh", is_flag=True, help="Measure this machine again, although it was measured before.")
 @bank_option
 @json_option
 def doctor(model: str | None, fresh: bool, bank: object, as_json: bool) -> None:
-    """Report machine, native library, threads, models, environments and bank, with what is wrong and what to do.
+    """Check this machine, llama.cpp, threads, models, environments and the bank.
 
-    Exits with 1 when something that `edgexp run` needs is wrong.
+    For everything that is wrong, the command says what to do. The exit status is 1 if `edgexp run` cannot work.
 
     \b
     Examples:

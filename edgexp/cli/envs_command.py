@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 @click.group()
 def envs() -> None:
-    """List environments: built in, from installed packages, or your own; find the gold paths that experts play.
+    """List environments, and prepare those that run in Java.
+
+    Your own environment is a class. It has the members of Environment in edgexp/environments/base.py. Every command that takes an
+    environment takes its name as module:Class. A package can also register it, as an entry point of the group edgexp.environments.
 
     \b
-    Your own environment is a class with the members of edgexp.environments.base.Environment. Name it as
-    module:attribute wherever a command takes an environment, or register it under the entry point group
-    edgexp.environments:
+    Examples:
+      edgexp envs ls
       edgexp run mypackage.garden:Garden
     """
 
@@ -28,11 +30,14 @@ def envs() -> None:
 @envs.command()
 @json_option
 def ls(as_json: bool) -> None:
-    """Every environment by name, with its splits, or the reason why it cannot be used.
+    """Show every environment and its tasks.
+
+    If an environment cannot be used here, the list says why.
 
     \b
-    Example:
+    Examples:
       edgexp envs ls
+      edgexp envs ls --json
     """
     from rich.console import Console
     from rich.markup import escape
@@ -55,21 +60,23 @@ def ls(as_json: bool) -> None:
 
 @envs.command()
 @click.argument("environment")
-@click.option("-n", "--number", type=click.IntRange(1), default=None, help="Tasks, drawn with their types in turn.  [default: all]")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Java servers side by side, half a gigabyte each.")
+@click.option("-n", "--number", type=click.IntRange(1), default=None, help="Tasks to solve, of each type in turn.  [default: all]")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True,
+              help="Java servers side by side. Each takes half a gigabyte.")
 @task_options("train")
 @json_option
 def gold(environment: str, number: int | None, workers: int, split: str, task_ids: tuple[str, ...], types: tuple[str, ...],
          group: str | None, seed: int, as_json: bool) -> None:
-    """Find the gold paths of ENVIRONMENT's tasks, prove them by replay, and keep them for its expert.
+    """Solve tasks in advance for an expert to play.
 
-    For environments that run in Java, whose solvers need seconds a task. Interrupt it at any moment and start it again: what was found
-    is kept, in the folder gold of edgexp's home. A task whose path is missing is solved when its expert first plays it.
+    This is for ENVIRONMENTs that run in Java: their own solvers take seconds for a task. The command plays each solution (a "gold path")
+    once to prove it, and keeps it in the folder gold of edgexp's home. You can interrupt it and start it again. A task that was not
+    solved in advance is solved when the expert first plays it.
 
     \b
     Examples:
-      edgexp envs gold scienceworld -n 300               a taste of every task type
-      edgexp envs gold scienceworld --group easy         all that the paper's easy side trains on
+      edgexp envs gold scienceworld -n 300         some tasks of every type
+      edgexp envs gold scienceworld --group easy   all of the paper's easy types
       edgexp envs gold textworld-express --workers 4
     """
     from contextlib import ExitStack

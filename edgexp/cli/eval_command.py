@@ -14,27 +14,43 @@ if TYPE_CHECKING:
 
 @click.command("eval")
 @click.argument("suite")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results.  [default: results/SUITE in edgexp's home]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results.  [default: results/SUITE in edgexp's home]")
 @click.option("--parallel", type=click.IntRange(1, 64), default=1, show_default=True,
-              help="Episodes to play at once; a number of the order of the cores is a good one.")
-@click.option("-n", "--number", type=click.IntRange(1), default=None, help="Tasks of each split and group, in place of the suite's.")
-@click.option("--only", multiple=True, metavar="CONDITION", help="Play only this condition (may be given again).")
-@click.option("--model", "models", multiple=True, metavar="NAME=FILE", help="The GGUF, or another name, of a model that the suite names.")
-@click.option("--fresh", multiple=True, metavar="CONDITION", help="Throw away a condition's earlier results (may be given again).")
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting, as in context=2048 (may be given again).")
-@click.option("--gpu-layers", default=0, show_default=True, help="Layers to put on a GPU, where llama-cpp-python was built for one.")
+              help="Episodes at once. About as many as the machine has cores is a good number.")
+@click.option("-n", "--number", type=click.IntRange(1), default=None, help="Tasks of each split and group, in place of the suite's number.")
+@click.option("--only", multiple=True, metavar="CONDITION", help="Play only this condition. May be given more than once.")
+@click.option("--model", "models", multiple=True, metavar="NAME=FILE",
+              help="For the model NAME of the suite, take this GGUF or this other name.")
+@click.option("--fresh", multiple=True, metavar="CONDITION",
+              help="Delete a condition's earlier results and play it again. May be given more than once.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
+              help="Change a setting, as in context=2048. May be given more than once.")
+@click.option("--gpu-layers", default=0, show_default=True,
+              help="Layers of the model to put on a GPU, if llama-cpp-python was built for one.")
 @click.option("--show", is_flag=True, help="Print every setting of the suite as TOML and stop.")
 @json_option
 def eval(suite: str, out: Path | None, parallel: int, number: int | None, only: tuple[str, ...], models: tuple[str, ...],
          fresh: tuple[str, ...], changes: tuple[str, ...], gpu_layers: int, show: bool, as_json: bool) -> None:
-    """Play SUITE, a name or a TOML file: every condition on the same tasks, with intervals and paired comparisons at the end.
+    """Measure whether experience helps: play the same tasks in several ways.
 
-    Every episode is kept when it is over. Interrupt it at any moment; the same command plays what is missing, and nothing twice.
+    SUITE is a TOML file, or one of the names below. It says which tasks are played, and under which conditions: with which model, and with
+    how much memory from which bank. A table with intervals and comparisons comes at the end. You can interrupt the command and start it
+    again: it keeps every finished episode and plays what is missing.
 
     \b
-    household, alfworld, scienceworld    do memory, training, or both help, on known and on new types of task?
-    treatments, worlds                   homes and houses that only their own episodes explain
-    smoke                                a handful of episodes, to see that it works
+    Suites:
+      smoke               a few episodes, to see that it works
+      household           known and new types of task, with and without memory
+      alfworld            the same on ALFWorld's own games
+      scienceworld        the same on school experiments
+      treatments, worlds  homes and houses that only memory explains
+
+    \b
+    Examples:
+      edgexp eval smoke
+      edgexp eval household --parallel 4
+      edgexp eval household --only LoRA --only ExpRAG-LoRA -n 6
+      edgexp eval household --model smollm2-135m-exprag=mine --out results/mine
     """
     from edgexp.evaluation import suite as suites
     from edgexp.evaluation.evaluate import Wishes

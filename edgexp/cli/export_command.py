@@ -16,19 +16,27 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("adapter", type=click.Path(path_type=Path))
-@click.option("--base", metavar="MODEL", help="A GGUF, or a name of edgexp models ls.  [default: what the adapter was trained on]")
-@click.option("--quant", default="q8_0", show_default=True, metavar="TYPE", help="f16, q8_0, q4_k_m or q4_0.")
-@click.option("--adapter-only", is_flag=True, help="Write only the adapter, as a GGUF that llama.cpp loads beside the base.")
-@click.option("--name", help="What --model will call it.  [default: the adapter's]")
+@click.option("--base", metavar="MODEL",
+              help="A name from `edgexp models ls`, or the path of a GGUF.  [default: what the adapter was trained on]")
+@click.option("--quant", default="q8_0", show_default=True, metavar="TYPE", help="How to store the weights: f16, q8_0, q4_k_m or q4_0.")
+@click.option("--adapter-only", is_flag=True, help="Write the adapter alone, as a GGUF that llama.cpp loads beside the base.")
+@click.option("--name", help="The name by which --model finds the result.  [default: the adapter's]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.  [default: models/NAME in edgexp's home]")
-@click.option("--no-gate", is_flag=True, help="Do not compare with the trained model; the record says so.")
-@click.option("--json", "as_json", is_flag=True, help="The export's record as JSON on standard output.")
+@click.option("--no-gate", is_flag=True, help="Leave out the comparison with the trained model. The manifest says so.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON to standard output.")
 def export(adapter: Path, base: str | None, quant: str, adapter_only: bool, name: str | None, out: Path | None, no_gate: bool,
            as_json: bool) -> None:
-    """Merge ADAPTER (a folder that edgexp train wrote, or the name of a run) into its base and quantise it.
+    """Turn ADAPTER into one GGUF file that `edgexp run --model` plays with.
 
-    The exported model is compared with what the trained one said on held-out trajectories, token by token: an export whose probabilities
-    or greedy tokens differ too much fails.
+    ADAPTER is a folder that `edgexp train` wrote, or the name of a run. The command merges it into its base model and quantises the
+    result. It then compares the result, token by token, with what the trained model said about episodes that it was not trained on. If
+    they differ too much, the export fails.
+
+    \b
+    Examples:
+      edgexp export exprag-lora-robust --name mine
+      edgexp export exprag-lora-robust --quant q4_k_m --out small
+      edgexp export runs/two/adapter --base ./my-base.gguf
     """
     from edgexp.export.job import Request
     from edgexp.export.job import export as run

@@ -16,13 +16,28 @@ if TYPE_CHECKING:
 
 @click.group()
 def models() -> None:
-    """List, fetch and verify model weights."""
+    """List, fetch and check model weights.
+
+    \b
+    Examples:
+      edgexp models ls
+      edgexp models pull
+      edgexp models verify
+    """
 
 
 @models.command("ls")
-@click.option("--json", "as_json", is_flag=True, help="One JSON array on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array to standard output.")
 def ls(as_json: bool) -> None:
-    """Show every model, whether it is ready, and where it is or would come from."""
+    """Show every model, and whether it is ready.
+
+    The list also says where each model is or would come from.
+
+    \b
+    Examples:
+      edgexp models ls
+      edgexp models ls --json
+    """
     rows = list(_rows())
     if as_json:
         return _print_json(rows)
@@ -32,10 +47,20 @@ def ls(as_json: bool) -> None:
 
 @models.command("pull")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--from", "given", type=click.Path(path_type=Path), help="Take the files from this folder or file; no network.")
-@click.option("--json", "as_json", is_flag=True, help="Say at the end what is ready, as JSON.")
+@click.option("--from", "given", type=click.Path(path_type=Path), help="Take the files from this folder or file, without a network.")
+@click.option("--json", "as_json", is_flag=True, help="At the end, print as JSON what is ready.")
 def pull(names: tuple[str, ...], given: Path | None, as_json: bool) -> None:
-    """Bring models here and make them ready: the two defaults, or those named. Goes on where it was interrupted."""
+    """Fetch models and make them ready.
+
+    Without NAME it fetches the two default models. This command uses the network. If it is interrupted, the same command goes on from
+    there.
+
+    \b
+    Examples:
+      edgexp models pull
+      edgexp models pull qwen2.5-1.5b-instruct
+      edgexp models pull qwen2.5-1.5b-instruct --from /media/stick
+    """
     from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY
     from edgexp.models.manifest import require
     from edgexp.models.pull import pull as pull_model
@@ -58,9 +83,17 @@ def pull(names: tuple[str, ...], given: Path | None, as_json: bool) -> None:
 
 @models.command("verify")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--json", "as_json", is_flag=True, help="One JSON array on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array to standard output.")
 def verify(names: tuple[str, ...], as_json: bool) -> None:
-    """Hash every file of the models that are here, or of those named, and compare. Exit status 1 when any is wrong."""
+    """Check the files of models against their SHA-256.
+
+    Without NAME it checks every model that is here. The exit status is 1 if a file is wrong.
+
+    \b
+    Examples:
+      edgexp models verify
+      edgexp models verify smollm2-135m-instruct
+    """
     from edgexp.models import pull as checking
     from edgexp.models.manifest import require
 

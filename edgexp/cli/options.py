@@ -1,7 +1,4 @@
-"""Options that several commands share, and the small helpers of printing.
-
-What the commands of `edgexp bank` share: options, opening a bank and its encoder, progress, JSON.
-"""
+"""What several commands share: options, opening a bank and its encoder, progress, JSON. Knows no command."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -21,8 +18,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-bank_option = click.option("--bank", type=click.Path(path_type=Path), help="Bank folder.  [default: the one in edgexp's home]")
-json_option = click.option("--json", "as_json", is_flag=True, help="JSON lines on standard output, for scripts.")
+bank_option = click.option("--bank", type=click.Path(path_type=Path), help="The bank's folder.  [default: the one in edgexp's home]")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines to standard output, for scripts.")
 
 
 def say(message: str) -> None:
@@ -35,11 +32,13 @@ def task_options(split: str) -> Callable[[F], F]:
 
     def add(command: F) -> F:
         for option in reversed([
-            click.option("--split", default=split, show_default=True, help="Split of the environment to draw tasks from."),
-            click.option("--task", "task_ids", multiple=True, metavar="ID", help="Play this task (may be given again)."),
-            click.option("--type", "types", multiple=True, metavar="TYPE", help="Only tasks of this type (may be given again)."),
-            click.option("--group", type=click.Choice(["easy", "hard"]), help="Only task types of this side of the paper's split."),
-            click.option("--seed", default=0, show_default=True, help="Which tasks are drawn, and how actions are sampled."),
+            click.option("--split", default=split, show_default=True, help="Take tasks from this split of the environment."),
+            click.option("--task", "task_ids", multiple=True, metavar="ID", help="Take this task. May be given more than once."),
+            click.option("--type", "types", multiple=True, metavar="TYPE",
+                         help="Take only tasks of this type. May be given more than once."),
+            click.option("--group", type=click.Choice(["easy", "hard"]),
+                         help="Take only easy or only hard types of task, as the paper has them."),
+            click.option("--seed", default=0, show_default=True, help="Decides which tasks are drawn and how actions are sampled."),
         ]):
             command = option(command)
         return command
@@ -50,11 +49,12 @@ def task_options(split: str) -> Callable[[F], F]:
 def memory_options(command: F) -> F:
     """How memory is used: the fields of `edgexp.retrieval.Retrieval`, by their names."""
     for option in reversed([
-        click.option("-k", default=2, show_default=True, help="Past episodes to recall; 0 plays without memory."),
+        click.option("-k", default=2, show_default=True, help="Past episodes to put into the prompt; 0 for none."),
         click.option("--memory", type=click.Choice(["static", "dynamic", "off"]), default="static", show_default=True,
-                     help="Recall once, for the task; or again for the episode so far; or not at all."),
+                     help="static: recall once, for the task. dynamic: recall again as the episode goes on. off: no memory."),
         click.option("--every", default=1, show_default=True, help="With dynamic memory: recall again after this many actions."),
-        click.option("--diversity", type=click.FloatRange(0, 1), default=None, help="Prefer unlike memories (MMR; 1: relevance alone)."),
+        click.option("--diversity", type=click.FloatRange(0, 1), default=None,
+                     help="Prefer past episodes that differ (MMR). 1 looks at relevance only, 0 at difference only."),
     ]):
         command = option(command)
     return command
@@ -63,19 +63,21 @@ def memory_options(command: F) -> F:
 def acting_options(command: F) -> F:
     """Who acts and how: fields of `edgexp.play.session.Settings`, by their names."""
     for option in reversed([
-        click.option("--model", default=None, help="Name from `edgexp models ls`, or the path of a GGUF.  [default: edgexp's own]"),
+        click.option("--model", default=None, help="A name from `edgexp models ls`, or the path of a GGUF.  [default: edgexp's own]"),
         click.option("--actions", type=click.Choice(["admissible", "scored", "free"]), default="admissible", show_default=True,
-                     help="Choose among the valid actions; the same with exact probabilities; or let the model write."),
+                     help="admissible: choose among the valid actions. scored: also compute every one's exact probability. "
+                          "free: the model writes what it likes."),
         click.option("--repeats", type=click.IntRange(0), default=1, show_default=True,
-                     help="Against circles: times an action may be chosen when the same is to be seen, and twice that in all; 0: any."),
+                     help="How often the model may choose the same action where it sees the same thing; in all, twice as often. "
+                          "This keeps it from walking in circles. 0: no limit."),
         click.option("--context", type=click.IntRange(256), default=None,
-                     help="Tokens of context.  [default: the model's, at most 8192]"),
+                     help="Room for the prompt and the episode, in tokens.  [default: the model's, at most 8192]"),
         click.option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True,
-                     help="0 always takes the likeliest action."),
+                     help="How much chance decides. 0: always the likeliest action."),
         click.option("--template", default=None, callback=_template,
-                     help="Chat template to use instead of the model's own: chatml, llama-3, or a file of Jinja."),
+                     help="Chat template in place of the model's own: chatml, llama-3, or a file of Jinja."),
         click.option("--gpu-layers", default=0, show_default=True,
-                     help="Layers to put on a GPU, where llama-cpp-python was built for one."),
+                     help="Layers of the model to put on a GPU, if llama-cpp-python was built for one."),
         click.option("--parallel", type=click.IntRange(1, 64), default=1, show_default=True, help="Episodes at once."),
     ]):
         command = option(command)
@@ -99,25 +101,28 @@ def wanted(types: tuple[str, ...], group: str | None) -> Callable[[Task], bool]:
     return lambda task: (not types or task.type in types) and (group is None or task.group == group)
 
 
-encoder_option = click.option("--encoder", metavar="NAME", help="Encoder by name or folder.  [default: the one the bank was made with]")
+encoder_option = click.option("--encoder", metavar="NAME", help="Encoder, by name or folder.  [default: the one that made the bank]")
 
 
 def filter_options(command: F) -> F:
     """`--env`, `--won/--lost`, `--source`, `--split`, `--type`, `--group`; they arrive as one dictionary of keywords for Filters."""
     for option in reversed([
-        click.option("--env", "environment", metavar="NAME", help="Only this environment."),
-        click.option("--won/--lost", "success", default=None, help="Only successful episodes, or only the others."),
-        click.option("--source", type=click.Choice(["expert", "agent", "import", "person"]), help="Only episodes played by these."),
-        click.option("--split", help="Only tasks of this split."),
-        click.option("--type", "task_type", metavar="TYPE", help="Only tasks of this type."),
-        click.option("--group", type=click.Choice(["easy", "hard"]), help="Only task types of this side of the paper's split."),
+        click.option("--env", "environment", metavar="NAME", help="Only episodes of this environment."),
+        click.option("--won/--lost", "success", default=None, help="Only episodes that succeeded, or only those that failed."),
+        click.option("--source", type=click.Choice(["expert", "agent", "import", "person"]),
+                     help="Only episodes from this kind of player."),
+        click.option("--split", help="Only episodes of tasks of this split."),
+        click.option("--type", "task_type", metavar="TYPE", help="Only episodes of tasks of this type."),
+        click.option("--group", type=click.Choice(["easy", "hard"]),
+                     help="Only episodes of easy or of hard types of task, as the paper has them."),
     ]):
         command = option(command)
     return command
 
 
 status_option = click.option(
-    "--status", type=click.Choice(["accepted", "quarantined", "all"]), default="all", show_default=True, help="Only accepted ones, or not."
+    "--status", type=click.Choice(["accepted", "quarantined", "all"]), default="all", show_default=True,
+    help="Only what episodes may remember, only what waits in quarantine, or all."
 )
 
 

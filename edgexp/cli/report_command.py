@@ -23,25 +23,25 @@ folder = click.Path(path_type=Path)
 @click.argument("results", nargs=-1, required=True, type=folder)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The page to write.  [default: report.html in RESULTS]")
 @click.option("--training", "trainings", multiple=True, type=folder, metavar="FOLDER",
-              help="Show the course of this training: an adapter, or a run's folder (may be given again).")
+              help="Show how this training went: an adapter, or a run's folder. May be given more than once.")
 @click.option("--retrieval", "banks", multiple=True, type=folder, metavar="BANK",
-              help="Measure how relevant what this bank gives is for the tasks of RESULTS (may be given again).")
-@click.option("-k", default=2, show_default=True, type=click.IntRange(1), help="With --retrieval: trajectories to retrieve.")
-@click.option("--no-plots", is_flag=True, help="Leave the plots out; they need the extra `report`.")
+              help="Measure how relevant the episodes are that this bank gives for the tasks. May be given more than once.")
+@click.option("-k", default=2, show_default=True, type=click.IntRange(1), help="With --retrieval: episodes to recall for a task.")
+@click.option("--no-plots", is_flag=True, help="Leave out the plots, which need the extra `report`.")
 @click.option("--plot", "drawing", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.svg",
-              help="No page: the plot of success by condition, of the first of RESULTS.")
-@click.option("--markdown", "form", flag_value="markdown", help="No page: tables for a README on standard output.")
-@click.option("--json", "form", flag_value="json", help="No page: the figures on standard output, for scripts.")
+              help="Instead of the page, draw success by condition, from the first of RESULTS.")
+@click.option("--markdown", "form", flag_value="markdown", help="Instead of the page, print tables in Markdown.")
+@click.option("--json", "form", flag_value="json", help="Instead of the page, print the figures as JSON, for scripts.")
 def report(results: tuple[Path, ...], out: Path | None, trainings: tuple[Path, ...], banks: tuple[Path, ...], k: int, no_plots: bool,
            drawing: Path | None, form: str | None) -> None:
-    """Make one self-contained page of RESULTS, folders that `edgexp eval` filled: tables with intervals, plots, every episode.
+    """Make one HTML page of RESULTS: tables with intervals, plots, and every episode.
 
-    A suite's name stands for its folder in edgexp's home.
+    RESULTS are folders that `edgexp eval` filled. The name of a suite stands for its folder in edgexp's home. The page needs no other file.
 
     \b
     Examples:
       edgexp report household
-      edgexp report household --training runs/exprag-lora --retrieval banks/default
+      edgexp report household --training runs/lora --retrieval banks/default
       edgexp report results/today results/yesterday --markdown
       edgexp report household --plot success.svg
     """

@@ -29,24 +29,28 @@ STARTER = 120
 @bank_option
 @memory_options
 @task_options("dev")
-@click.option("--steps", type=click.IntRange(1), default=None, help="Actions an episode may take.  [default: the environment's]")
-@click.option("--learn", is_flag=True, help="Put successful episodes into the bank.")
+@click.option("--steps", type=click.IntRange(1), default=None, help="Most actions in an episode.  [default: the environment's]")
+@click.option("--learn", is_flag=True, help="Put episodes that succeed into the bank.")
 @click.option("--record", type=click.Path(path_type=Path, dir_okay=False), default=None,
-              help="Also write the episodes to FILE: JSON lines, or a picture of the screen where FILE ends in .svg.")
+              help="Write the episodes to FILE too: as JSON lines, or as a picture of the screen if FILE ends in .svg.")
 @json_option
 def run(number: int, task_ids: tuple[str, ...], types: tuple[str, ...], group: str | None, split: str, learn: bool,
         record: Path | None, as_json: bool, steps: int | None, **options: Any) -> None:
-    """Play episodes of ENVIRONMENT live: the goal, what was recalled, each action and what it led to.
+    """Let a model play episodes of ENVIRONMENT, and watch it.
+
+    You see the goal, the past episodes in the prompt, each action and what it led to. Without ENVIRONMENT the model plays household
+    tasks. If the bank holds no episode of ENVIRONMENT, an expert plays some first.
 
     \b
     Examples:
-      edgexp run                                  three household tasks
-      edgexp run --memory off --actions free      the same model without experience, in its own words
-      edgexp run --group hard -n 10 --learn       keep what works in the bank
-      edgexp run -n 20 --parallel 2               two episodes at once
-      edgexp run alfworld --split valid_seen      ALFWorld's own games, under ALFWORLD_DATA
-      edgexp run --model ./my-model.gguf          any GGUF with a chat template
-      edgexp run --record run.svg                 a picture of the run
+      edgexp run                               three household tasks
+      edgexp run --memory off                  the same model without memory
+      edgexp run --actions free                the model writes its own actions
+      edgexp run --group hard -n 10 --learn    keep what succeeds in the bank
+      edgexp run -n 20 --parallel 2            two episodes at once
+      edgexp run alfworld --split valid_seen   ALFWorld's games, in ALFWORLD_DATA
+      edgexp run --model ./my-model.gguf       any GGUF with a chat template
+      edgexp run --record run.svg              a picture of the run
     """
     from rich.console import Console
 

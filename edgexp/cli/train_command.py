@@ -16,24 +16,36 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("recipe")
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/RECIPE in edgexp's home]")
-@click.option("--bank", type=click.Path(path_type=Path), help="Bank folder, in place of those the recipe names.")
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting, as in train.lr=1e-4 (may be given again).")
+@click.option("--bank", type=click.Path(path_type=Path), help="The bank's folder, in place of those that the recipe names.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
+              help="Change a setting, as in train.lr=1e-4. May be given more than once.")
 @click.option("--show", is_flag=True, help="Print every setting of the recipe as TOML and stop.")
-@click.option("--dry-run", is_flag=True, help="Build the dataset, print its figures and two samples with labels marked, and stop.")
-@click.option("--fresh", is_flag=True, help="Throw away what an earlier run of this recipe left in the folder.")
+@click.option("--dry-run", is_flag=True, help="Build the dataset, print its figures and two samples, and stop.")
+@click.option("--fresh", is_flag=True, help="Delete what an earlier run of this recipe left in the folder.")
 @click.option("--gpu-layers", default=0, show_default=True,
-              help="Layers to put on a GPU while checkpoints play, where llama-cpp-python was built for one.")
-@click.option("--json", "as_json", is_flag=True, help="JSON lines on standard output, for scripts.")
+              help="Layers to put on a GPU while checkpoints play, if llama-cpp-python was built for one.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines to standard output, for scripts.")
 def train(recipe: str, out: Path | None, bank: Path | None, changes: tuple[str, ...], show: bool, dry_run: bool, fresh: bool,
           gpu_layers: int, as_json: bool) -> None:
-    """Fine-tune a model by RECIPE, a name or a TOML file, on demonstrations from a bank.
+    """Fine-tune a model as RECIPE says, on successful episodes from a bank.
 
-    Interrupted with Ctrl-C it finishes the step and writes a checkpoint; the same command goes on from there.
+    RECIPE is a TOML file, or one of the names below. After Ctrl-C the command finishes its step and writes a checkpoint; the same command
+    goes on from there.
 
     \b
-    lora, exprag-lora, exprag-lora-robust, exprag-lora-meta    small enough for a processor
-    smoke                                                      some minutes, to see that it works
-    qwen-8gb, qwen-16gb, qwen-24gb                             by the memory of a GPU
+    Recipes:
+      smoke                            some minutes, to see that it works
+      lora                             no memory in the prompts: the baseline
+      exprag-lora                      past episodes in the prompts
+      exprag-lora-robust               the same, some of them wrong or missing
+      exprag-lora-meta                 and homes that only memory explains
+      qwen-8gb, qwen-16gb, qwen-24gb   by the memory of a GPU
+
+    \b
+    Examples:
+      edgexp train smoke
+      edgexp train exprag-lora-robust --dry-run
+      edgexp train lora --set train.epochs=2 --out runs/two
     """
     from edgexp.home import home
     from edgexp.training import recipe as recipes
