@@ -36,7 +36,7 @@ def collect(policy: str, number: int, steps: int | None, mistakes: float, split:
 
     \b
     Examples:
-      edgexp collect                           the expert plays 120 household tasks
+      edgexp collect                           an expert, 120 household tasks
       edgexp collect -n 2000 --group easy      the paper's easy types of task
       edgexp collect -n 2000 --mistakes 0.15   with mistakes that it puts right
       edgexp collect alfworld -n 500           ALFWorld's own training games

@@ -5,48 +5,10 @@ Opening checks the file's shape before llama.cpp maps it, because a truncated fi
 
 import ctypes
 from pathlib import Path
-from typing import Any
 
 from edgexp.engine import native
-from edgexp.engine.native import Tuning
+from edgexp.engine.native import Tuning, chat_template, open_native
 from edgexp.engine.tokenizer import Vocabulary
-from edgexp.errors import EdgexpError
-
-MAGIC = b"GGUF"
-
-
-def open_native(path: Path, *, vocab_only: bool = False, tuning: Tuning | None = None, gpu_layers: int = 0) -> Any:
-    """The native handle of a GGUF file. Raises EdgexpError with the file's name when it is missing, no GGUF, or cut short."""
-    check_file(path)
-    lib = native.load(tuning)
-    params = lib.llama_model_default_params()
-    params.vocab_only = vocab_only
-    params.n_gpu_layers = gpu_layers
-    params.use_extra_bufts = tuning.extra_buffers if tuning else False
-    handle = lib.llama_model_load_from_file(str(path).encode(), params)
-    if not handle:
-        reason = native.last_error() or "llama.cpp gave no reason"
-        raise EdgexpError(f"{path} cannot be loaded: {reason}; check it with: edgexp models verify")
-    return handle
-
-
-def check_file(path: Path) -> None:
-    """Raise EdgexpError unless `path` is a file that begins like a GGUF."""
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except FileNotFoundError as error:
-        raise EdgexpError(f"no model file at {path}") from error
-    except OSError as error:
-        raise EdgexpError(f"{path} cannot be read: {error.strerror or error}") from error
-    if magic != MAGIC:
-        raise EdgexpError(f"{path} is not a GGUF file (it begins with {magic!r}); edgexp runs GGUF models, see docs/models.md")
-
-
-def chat_template(handle: Any) -> str | None:
-    """The chat template inside the file, None where there is none."""
-    text = native.load().llama_model_chat_template(handle, None)
-    return text.decode("utf-8", "replace") if text else None
 
 
 class Model:

@@ -98,16 +98,12 @@ class GGUFTokenizer(Vocabulary):
     """The vocabulary of a GGUF file alone: no weights are read, so it opens in a fraction of a second and needs little memory."""
 
     def __init__(self, path: Path):
-        from edgexp.engine.model import open_native
-
-        self._model = open_native(path, vocab_only=True)
+        self._model = native.open_native(path, vocab_only=True)
         super().__init__(self._model)
 
     def template(self) -> str | None:
         """The chat template stored in the file, None where there is none."""
-        from edgexp.engine.model import chat_template
-
-        return chat_template(self._model)
+        return native.chat_template(self._model)
 
     def close(self) -> None:
         """Free the vocabulary; the tokenizer cannot be used after."""
