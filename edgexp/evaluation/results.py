@@ -128,7 +128,7 @@ class Setup(Acting, frozen=True, kw_only=True):
     bank_fingerprint: str
     encoder: str
     code: str
-    """edgexp's version and the digest of what decides an episode; see `edgexp.evaluation.code`."""
+    """edgexp's version and the digest of what decides an episode; see `edgexp.evaluation.playing`."""
     engine: str
     """The llama.cpp library's version; empty for a policy without a model."""
     bank_split: str = ""
