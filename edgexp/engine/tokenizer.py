@@ -77,6 +77,11 @@ class Vocabulary:
         return int(self._lib.llama_vocab_bos(self._vocab))
 
     @property
+    def adds_bos(self) -> bool:
+        """Whether every text is to begin with `bos`."""
+        return bool(self._lib.llama_vocab_get_add_bos(self._vocab))
+
+    @property
     def eos(self) -> int:
         """The id that ends a text, -1 where the model has none."""
         return int(self._lib.llama_vocab_eos(self._vocab))

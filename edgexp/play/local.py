@@ -87,7 +87,7 @@ class LocalPolicy:
     def _choosing(self, episode: Playing) -> Asking[Decision]:
         environment, renderer = episode.environment, self._renderer
         if self._acting.actions == "free":
-            return (yield from decide.free(self._sequence, renderer.tokenizer, renderer.template.end, self._choose, self._limit))
+            return (yield from decide.free(self._sequence, renderer.answers, renderer.template.end, self._choose, self._limit))
         if not isinstance(environment, HasAdmissible):
             raise UsageError(f"the environment {environment.name} does not list valid actions; play it with: --actions free")
         valid = yield from ask(environment, environment.admissible)
