@@ -114,7 +114,10 @@ def _rendering(compiled: Any, parts: bool, variables: Mapping[str, Any]) -> Rend
         places, roles = _PLACES[turns], _ROLES[turns]
         content: Callable[[str], Any] = (lambda text: [{"type": "text", "text": text}]) if parts else (lambda text: text)
         messages = [{"role": role, "content": content(place)} for role, place in zip(roles, places, strict=True)]
-        return _split(write(compiled, messages, **variables), places, roles)
+        pieces = _split(write(compiled, messages, **variables), places, roles)
+        if parts and any(re.search(r"""['"]text['"]: ['"]$""", piece) for piece in pieces):
+            raise Refused("writes typed parts as they are")
+        return pieces
 
     return rendering
 
@@ -130,8 +133,8 @@ def _in_order(rendering: Rendering, done: list[str]) -> Texts:
 def _moved(rendering: Rendering, done: list[str]) -> Texts:
     """The system text goes with the last user's: it is put where it stands while there is only one."""
     before, after_system, last = rendering(slice(0, 2))
-    _, *turns = rendering(slice(1, 6))
-    if last != turns[-1]:
+    alone, *turns = rendering(slice(1, 6))
+    if last != turns[-1] or not before.startswith(alone):
         raise Refused("rewrites its beginning as turns are added")
     return _texts(before, after_system, turns, [*done, "system text kept in the first user turn"])
 
@@ -160,12 +163,13 @@ def begin_answer(prompt: str, past: str) -> tuple[str, list[str]]:
     `prompt` is what the template writes where the model is to go on, `past` what it writes before an answer that was given. What a model
     says of itself before it answers (a channel, an empty thought) is taken from `past`; a thought that `prompt` opens is closed at once.
     """
-    done = ["header of an answer taken from the history"] if past != prompt and past.startswith(prompt) else []
-    start = past if past.startswith(prompt) else prompt
+    goes_on = past.startswith(prompt)
+    start = past if goes_on else prompt
+    done = ["header of an answer taken from the history"] if goes_on and past[len(prompt) :].strip() else []
     closing = _close_thought(start)
     if closing:
         start, done = start + closing, ["opened thought closed"]
-    if not past.startswith(prompt):
+    if not goes_on:
         shared = _shared(prompt, past)
         header = _CLOSED.sub("", past[len(shared) :], count=1)
         if past and header.strip() and not _CLOSED.sub("", start[len(shared) :], count=1).strip():
