@@ -88,7 +88,7 @@ def find_source() -> Path | None:
 def find_templates(source: Path) -> dict[str, str]:
     """Name → Jinja: the files, and those written out in the tests."""
     found = {file.stem: file.read_text(encoding="utf-8") for file in sorted((source / "models" / "templates").glob("*.jinja"))}
-    written = re.compile(r'\.name= \*/ "((?:[^"\\]|\\.)*)",\s*/\* \.template_str= \*/ (?:u8)?"((?:[^"\\]|\\.)*)"')
+    written = re.compile(r'\.name= \*/ "((?:[^"\\]|\\.)*)",(?:\s|//[^\n]*)*/\* \.template_str= \*/ (?:u8)?"((?:[^"\\]|\\.)*)"')
     tests = source / "tests" / "test-chat-template.cpp"
     if tests.is_file():
         for name, text in written.findall(tests.read_text(encoding="utf-8")):
@@ -185,7 +185,8 @@ def compare_text(source: str, texts: Texts, tokenizer: GGUFTokenizer) -> str:
     for _, variables in VARIABLES:
         for folded in (False, True):
             try:
-                written = write(compiled, _messages(folded, "content as typed parts" in texts.done), bos_token=bos, eos_token=eos, **variables)
+                messages = _messages(folded, "content as typed parts" in texts.done)
+                written = write(compiled, messages, bos_token=bos, eos_token=eos, **variables)
             except Refused:
                 continue
             if wanted.startswith(written.removesuffix(" ")):

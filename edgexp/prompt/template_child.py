@@ -16,7 +16,8 @@ import msgspec
 
 import edgexp
 from edgexp.home import home, write_atomic
-from edgexp.prompt.template_texts import MEMORY_BYTES, PROCESSOR_SECONDS, VERSION, Texts
+from edgexp.prompt import template_texts
+from edgexp.prompt.template_texts import MEMORY_BYTES, PROCESSOR_SECONDS, Texts
 
 SECONDS = 20.0
 """How long the process may take, a machine that is busy with other things included."""
@@ -36,8 +37,7 @@ def find_texts(source: str, bos: str, eos: str) -> Found:
     """The texts that a template writes around the turns, where `bos` and `eos` are the vocabulary's tokens as texts. Raises nothing."""
     if len(source) > LONGEST_SOURCE:
         return Found(complaint=f"has {len(source):,} characters, more than any template needs")
-    key = json.dumps([VERSION, source, bos, eos]).encode()
-    place = home() / "cache" / "templates" / f"{hashlib.sha256(key).hexdigest()}.json"
+    place = home() / "cache" / "templates" / f"{_digest(source, bos, eos)}.json"
     # A cache that cannot be read or written is done without.
     with contextlib.suppress(OSError, msgspec.MsgspecError):
         return msgspec.json.decode(place.read_bytes(), type=Found)
@@ -46,6 +46,11 @@ def find_texts(source: str, bos: str, eos: str) -> Found:
         with contextlib.suppress(OSError):
             write_atomic(place, msgspec.json.encode(answer))
     return answer
+
+
+def _digest(*given: str) -> str:
+    """What an answer depends on: what is asked, and the code that answers. More of the vocabulary than two tokens is not asked for."""
+    return hashlib.sha256(json.dumps([Path(template_texts.__file__).read_text(encoding="utf-8"), *given]).encode()).hexdigest()
 
 
 def _ask(request: dict[str, str]) -> Found:

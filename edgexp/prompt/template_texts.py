@@ -13,9 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-VERSION = 1
-"""Raised whenever the same template would give other texts: what is remembered of templates is remembered for one version."""
-
 MOST_WRITTEN = 1_000_000
 """Characters that a template may write for six turns of a word each."""
 MOST_AROUND = 100_000

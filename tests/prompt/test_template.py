@@ -169,7 +169,7 @@ INST = (
          "<|start|>system<|sep|>S<|im_end|><|start|>user<|sep|>U<|im_end|><|start|>assistant<|channel|>final<|sep|>A<|im_end|>"
          "<|start|>user<|sep|>V<|im_end|><|start|>assistant<|channel|>final<|sep|>"),
         # The same after a thought.
-        (TURN.replace("{{ m.content }}", "{{ '<|text|>' if m.role == 'assistant' }}{{ m.content }}") + PROMPT + "<|START_THINKING|>{% endif %}",
+        (TURN.replace("{{ m.c", "{{ '<|text|>' if m.role == 'assistant' }}{{ m.c") + PROMPT + "<|START_THINKING|>{% endif %}",
          "<|start|>system<|sep|>S<|im_end|><|start|>user<|sep|>U<|im_end|><|start|>assistant<|sep|><|START_THINKING|><|END_THINKING|><|text|>A"
          "<|im_end|><|start|>user<|sep|>V<|im_end|><|start|>assistant<|sep|><|START_THINKING|><|END_THINKING|><|text|>"),
         # No system role, strict alternation.
@@ -355,7 +355,7 @@ def test_a_home_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
 
 
 def test_other_tokens_are_another_template():
-    source = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    source = TURN.replace("<|im_end|>", "{{ eos_token }}") + PROMPT + "{% endif %}"
     assert learn(source, Words(), eos="<|im_end|>").end == ["<|im_end|>"] and learn(source, Words(), eos="<|eot_id|>").end == ["<|eot_id|>"]
 
 
@@ -383,7 +383,7 @@ def test_thoughts_are_closed_in_templates_by_name():
 
 @pytest.mark.parametrize("name", ["Chatml", "no-such", "./file.jinja", "", " "])
 def test_an_unknown_name_is_refused_as_such(name):
-    with pytest.raises(UsageError, match="no chat template .*chatml"):
+    with pytest.raises(UsageError, match=r"no chat template .*chatml"):
         learn(name, Words())
 
 
@@ -392,7 +392,7 @@ def test_a_template_is_chosen_by_name():
     assert choose_template("tool_use", "own", {"tool_use": "{{ 1 }}"}) == "{{ 1 }}"
     assert choose_template("llama-3", "own", {"tool_use": "{{ 1 }}"}) == "llama-3"
     assert choose_template("{{ 2 }}", "own", {}) == "{{ 2 }}"
-    with pytest.raises(UsageError, match="'rag'.*alpaca.*holds tool_use"):
+    with pytest.raises(UsageError, match=r"'rag'.*alpaca.*holds tool_use"):
         choose_template("rag", "own", {"tool_use": "{{ 1 }}"})
 
 
@@ -428,7 +428,7 @@ def test_pieces_are_spelt_as_in_the_whole_text(line):
 
 
 def test_a_space_that_the_template_writes_belongs_to_the_next_word():
-    source = "{% for m in messages %}[{{ m.role }}] {{ m.content }} <|im_end|>{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
+    source = "{% for m in messages %}[{{ m.role }}] {{ m.content }} <|im_end|>{% endfor %}" + PROMPT[:29] + "[assistant] {% endif %}"
     learned = learn(source, Spaced())
     renderer = Renderer(Spaced(), learned, "Be")
     assert text(renderer.action("go")) == " go <|im_end|>" and renderer.action("go")[0] == " g"
@@ -437,20 +437,23 @@ def test_a_space_that_the_template_writes_belongs_to_the_next_word():
 
 # Fuzz
 
-pieces = st.sampled_from(["", "\n", " ", "<|a|>", "<|im_end|>", "</s>", "[INST]", "<think>", "</think>", "x", "{{ bos_token }}", "{{ m.role }}"])
+pieces = st.sampled_from(
+    ["", "\n", " ", "<|a|>", "<|im_end|>", "</s>", "[INST]", "<think>", "</think>", "x", "{{ bos_token }}", "{{ m.role }}"]
+)
 
 
 @given(st.tuples(*[pieces] * 5), st.booleans(), st.booleans())
 @settings(max_examples=150, deadline=None)
 @example(("<|a|>", "<|im_end|>", "", "", ""), True, True)
 def test_what_is_learned_is_what_the_template_writes(around, system, trimmed):
-    """Over templates put together at random: refused, or the prompt is the template's own text up to where the model's first answer begins."""
+    """Over templates put together at random: refused, or the prompt is the template's own text up to where the first answer begins."""
     start, before, after, opening, prompt = around
     if "m.role" in prompt or "m.role" in start:
         prompt, start = "<|b|>", ""
     skip = "" if system else "{% if m.role == 'system' %}{{ raise_exception('none') }}{% endif %}"
     content = "{{ m.content | trim }}" if trimmed else "{{ m.content }}"
-    source = f"{start}{{% for m in messages %}}{skip}{before}{opening}{content}{after}{{% endfor %}}{{% if add_generation_prompt %}}{prompt}{{% endif %}}"
+    source = (f"{start}{{% for m in messages %}}{skip}{before}{opening}{content}{after}{{% endfor %}}"
+              f"{{% if add_generation_prompt %}}{prompt}{{% endif %}}")  # fmt: skip
     found, complaint = template_texts.search(source, "<s>", "</s>")
     assert bool(found) or complaint
     for texts in found:
