@@ -428,7 +428,7 @@ def test_pieces_are_spelt_as_in_the_whole_text(line):
 
 
 def test_a_space_that_the_template_writes_belongs_to_the_next_word():
-    source = "{% for m in messages %}[{{ m.role }}] {{ m.content }} <|im_end|>{% endfor %}" + PROMPT[:29] + "[assistant] {% endif %}"
+    source = "{% for m in messages %}[{{ m.role }}] {{ m.content }} <|im_end|>{% endfor %}" + PROMPT[:30] + "[assistant] {% endif %}"
     learned = learn(source, Spaced())
     renderer = Renderer(Spaced(), learned, "Be")
     assert text(renderer.action("go")) == " go <|im_end|>" and renderer.action("go")[0] == " g"
@@ -465,8 +465,9 @@ def test_what_is_learned_is_what_the_template_writes(around, system, trimmed):
 
 jinja = st.lists(
     st.sampled_from([
-        "{{", "}}", "{%", "%}", " for m in messages ", " endfor ", " if ", " endif ", "m.content", "messages", "[0]", "['role']", " + ", "'x'", "1",
-        " / 0", "|tojson", "|trim", "|length", "(", ")", "|", ".", "~", " set x = ", " is defined", " generation ", " endgeneration ", "<|im_end|>", "{#", "#}", "-",
+        "{{", "}}", "{%", "%}", " for m in messages ", " endfor ", " if ", " endif ", "m.content", "messages", "[0]", "['role']", " + ",
+        "'x'", "1", " / 0", "|tojson", "|trim", "|length", "(", ")", "|", ".", "~", " set x = ", " is defined", " generation ",
+        " endgeneration ", "<|im_end|>", "{#", "#}", "-",
     ]), max_size=25,
 ).map("".join)  # fmt: skip
 

@@ -18,8 +18,8 @@ from edgexp.prompt.template import BUILT_IN, advise, choose_template
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "templates.md").read_text(encoding="utf-8")
-SOME = ["Qwen-Qwen3-0.6B", "Qwen3.5-4B", "google-gemma-2-2b-it", "microsoft-Phi-3.5-mini-instruct", "mistralai/Mistral-7B-Instruct-v0.2 (v1)",
-        "TheBloke/FusionNet_34Bx2_MoE-AWQ", "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", "openai-gpt-oss-120b", "LFM2.5-8B-A1B",
+SOME = ["Qwen-Qwen3-0.6B", "Qwen3.5-4B", "google-gemma-2-2b-it", "microsoft-Phi-3.5-mini-instruct",
+        "mistralai/Mistral-7B-Instruct-v0.2 (v1)", "TheBloke/FusionNet_34Bx2_MoE-AWQ", "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", "openai-gpt-oss-120b", "LFM2.5-8B-A1B",
         "mistralai-Mistral-Nemo-Instruct-2407", "eachadea/vicuna-13b-1.1"]  # fmt: skip
 REFUSED = {"ai-sage/GigaChat-20B-A3B-instruct"}
 """It asks for a variable that only one library has."""
