@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgexp.cli.options import bank_option, json_option, say, task_options, wanted
+from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("environment", default="household")
+@click.argument("environment", default=DEFAULT_ENVIRONMENT)
 @click.option("--policy", type=click.Choice(["expert", "agent"]), default="expert", show_default=True, help="Who plays.")
 @click.option("-n", "--number", default=120, show_default=True, help="Tasks to play; those played before for this bank are passed over.")
 @click.option("--model", default=None, help="With --policy agent: a model's name or the path of a GGUF.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgexp.cli.options import bank_option, json_option, say, task_options, wanted
+from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,7 +20,7 @@ STARTER = 120
 
 
 @click.command()
-@click.argument("environment", default="household")
+@click.argument("environment", default=DEFAULT_ENVIRONMENT)
 @click.option("-n", "--number", default=3, show_default=True, help="Episodes to play.")
 @click.option("--model", default=None, help="Name from `edgexp models ls`, or the path of a GGUF.  [default: edgexp's own]")
 @bank_option
@@ -112,12 +113,12 @@ def _tasks(stack: "Stack", number: int, task_ids: tuple[str, ...], types: tuple[
 def _starter_bank(stack: "Stack") -> None:
     """With nothing to remember of this environment, collect some expert episodes of its training tasks first."""
     from edgexp.cli.collect_command import collect_with_progress
-    from edgexp.environments.base import HasExpert
+    from edgexp.environments.base import has_expert
     from edgexp.play.collecting import expert_play, left_to_play, spread
     from edgexp.retrieval import Filters
 
     bank, environment = stack.bank, stack.environment
-    if bank is None or not isinstance(environment, HasExpert) or bank.count(Filters(environment=environment.name)):
+    if bank is None or not has_expert(environment) or bank.count(Filters(environment=environment.name)):
         return
     say(f"no experience of {environment.name} yet: an expert plays {STARTER} training tasks for the bank (once)")
     tasks = left_to_play(bank, spread(environment.tasks("train"), STARTER), "expert")

@@ -1,1 +1,11 @@
-"""Environments by name: those that come with edgexp, entry points of the group `edgexp.environments`, and `module:attribute`."""
+"""Environments: one contract, a registry, and the games that come with edgexp. They know nothing of models, prompts or banks.
+
+`base` is the contract with every optional member, `registry` makes environments by name, `splits` is what splits without end share. The
+games: `household` (rooms by ALFWorld's rules), `alfworld` (its official game files), `treatments` and `worlds` (homes and houses that only
+past episodes explain), and `java` (ScienceWorld and TextWorldExpress). An environment of one's own imports from here.
+"""
+
+from edgexp.environments.base import Environment, Expert, HasAdmissible, HasExpert, Outcome, Start
+from edgexp.environments.registry import available, describe_all, make
+
+__all__ = ["Environment", "Expert", "HasAdmissible", "HasExpert", "Outcome", "Start", "available", "describe_all", "make"]

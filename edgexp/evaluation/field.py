@@ -9,7 +9,7 @@ from types import TracebackType
 
 from edgexp.bank import Bank
 from edgexp.embedding import Encoder
-from edgexp.environments.base import Environment
+from edgexp.environments.base import Environment, restarts_of
 from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError
 from edgexp.evaluation import experience
@@ -64,7 +64,7 @@ class Field:
         """Environment → how often the server behind it died or hung and was started anew; those without are not in it."""
         found: Counter[str] = Counter()
         for (name, _), environment in self._environments.items():
-            found[name] += getattr(environment, "restarts", 0)
+            found[name] += restarts_of(environment)
         return dict(+found)
 
     def jobs(self, conditions: Sequence[Condition]) -> list[Job]:

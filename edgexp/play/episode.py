@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from edgexp.engine.decide import Decision, Request
 from edgexp.engine.engine import ContextFull
-from edgexp.environments.base import Environment, Outcome, Start
+from edgexp.environments.base import Environment, Outcome, Start, is_remote
 from edgexp.errors import EdgexpError
 from edgexp.retrieval import Memory
 from edgexp.trajectory import Provenance, Step, Task, Trajectory
@@ -123,10 +123,10 @@ class Record:
 def ask(environment: Environment, work: Callable[[], Answer]) -> Generator[Asked, Any, Answer]:
     """What the environment answers. Raises EnvironmentFailed in place of whatever it raises.
 
-    An environment with a true `remote` attribute lives in another process: other episodes go on while it works.
+    Where the environment lives in another process, other episodes go on while it works.
     """
     try:
-        if getattr(environment, "remote", False):
+        if is_remote(environment):
             answer: Answer = yield Elsewhere(work)
             return answer
         return work()

@@ -7,10 +7,10 @@ the trajectory; they are seen in prompts, and are never labels.
 import random
 import re
 from collections.abc import Generator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from edgexp.engine.decide import Decision
-from edgexp.environments.base import Environment, HasAdmissible, Start
+from edgexp.environments.base import Environment, FollowsOthers, Start, valid_actions_of
 from edgexp.errors import UsageError
 from edgexp.play.episode import Asked, Watcher, ask
 from edgexp.play.policies import ExpertPolicy
@@ -24,20 +24,12 @@ _MISCOUNTED = 0.4
 _TRIES = 20
 
 
-@runtime_checkable
-class Unshaken(Protocol):
-    """An expert that can go on after a valid action that was not its own."""
-
-    def saw(self, observation: str, action: str) -> None:
-        """Take note of an observation, and that another action follows than the one it would choose."""
-
-
 class SlippingExpert(ExpertPolicy):
     """The environment's expert, with mistakes at a share of its turns, never two in a row. A task and a seed always give the same."""
 
     def __init__(self, environment: Environment, share: float, seed: int = 0):
         super().__init__(environment)
-        if not isinstance(environment, HasAdmissible):
+        if valid_actions_of(environment) is None:
             raise UsageError(f"the environment {environment.name} does not list valid actions, so nobody can tell what a slip would be")
         self._share, self._seed = share, seed
         self._chance = random.Random()
@@ -51,11 +43,12 @@ class SlippingExpert(ExpertPolicy):
 
     def decide(self, steps: Sequence[Step], environment: Environment) -> Generator[Asked, Any, Decision | None]:
         """The expert's next action, or a slip."""
-        assert isinstance(environment, HasAdmissible)
+        list_valid = valid_actions_of(environment)
+        assert list_valid is not None
         if self._heard < len(steps):  # a slip that nothing came of: the expert acts on what was seen before it, and never hears of it
             self._heard = len(steps)
             decision = yield from super().decide(steps[:-1], environment)
-        elif self._may_slip(steps) and (slip := self._slip(steps, (yield from ask(environment, environment.admissible)))):
+        elif self._may_slip(steps) and (slip := self._slip(steps, (yield from ask(environment, list_valid)))):
             return Decision(slip, 0, slip=True)
         else:
             decision = yield from super().decide(steps, environment)
@@ -68,7 +61,7 @@ class SlippingExpert(ExpertPolicy):
     def _slip(self, steps: Sequence[Step], valid: Sequence[str]) -> str:
         """A mistake; empty where none comes to mind. What is valid is told to the expert."""
         latest = steps[-1].observation if steps else self._start.observation
-        if isinstance(self._expert, Unshaken) and self._chance.random() >= _INVALID:
+        if isinstance(self._expert, FollowsOthers) and self._chance.random() >= _INVALID:
             verbs: dict[str, list[str]] = {}
             for action in valid:
                 verbs.setdefault(action.partition(" ")[0], []).append(action)

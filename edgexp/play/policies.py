@@ -9,7 +9,7 @@ from typing import Any, Literal
 from edgexp.engine import decide
 from edgexp.engine.decide import Chooser, Decision
 from edgexp.engine.engine import ContextFull, TokenSequence
-from edgexp.environments.base import Environment, Expert, HasAdmissible, HasExpert, Start
+from edgexp.environments.base import Environment, Start, expert_of, valid_actions_of
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.episode import Asked, Recalled, Stats, Watcher, ask
 from edgexp.prompt.render import Renderer
@@ -42,10 +42,10 @@ class ExpertPolicy:
     """The environment's scripted expert, which sees what an agent sees."""
 
     def __init__(self, environment: Environment):
-        if not isinstance(environment, HasExpert):
+        expert = expert_of(environment)
+        if expert is None:
             raise UsageError(f"the environment {environment.name} has no scripted expert; collect with: --policy agent")
-        self.stats, self._start = Stats(), Start("", "")
-        self._expert: Expert = environment.expert()
+        self.stats, self._start, self._expert = Stats(), Start("", ""), expert
 
     def begin(self, task: Task, start: Start, watch: Watcher) -> None:
         """Tell the expert the goal and what is seen first."""
@@ -125,9 +125,10 @@ class ModelPolicy:
         if self._mode == "free":
             free = decide.free(self._sequence, self._renderer.tokenizer, self._renderer.template.end, self._choose, self._limit)
             return (yield from free)
-        if not isinstance(environment, HasAdmissible):
+        list_valid = valid_actions_of(environment)
+        if list_valid is None:
             raise UsageError(f"the environment {environment.name} does not list valid actions; play it with: --actions free")
-        valid = yield from ask(environment, environment.admissible)
+        valid = yield from ask(environment, list_valid)
         offered = untried(valid, steps, self._start.observation, self._repeats)
         actions = {action: self._renderer.action(action) for action in offered}
         walk = decide.weighed if self._mode == "weighed" else decide.admissible

@@ -15,7 +15,7 @@ from edgexp.engine import decide, tuning
 from edgexp.engine.engine import Engine
 from edgexp.engine.model import Model
 from edgexp.environments.base import Environment
-from edgexp.environments.registry import make
+from edgexp.environments.registry import DEFAULT_ENVIRONMENT, make
 from edgexp.home import home
 from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, resolve
 from edgexp.play.policies import Mode, ModelPolicy
@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 class Settings:
     """How to play. The defaults are those of `edgexp run`."""
 
-    environment: str = "household"
+    environment: str = DEFAULT_ENVIRONMENT
     model: str = DEFAULT_POLICY
     encoder: str = DEFAULT_EMBEDDER
     bank: Path | None = None
