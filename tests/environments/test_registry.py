@@ -193,7 +193,7 @@ def test_a_task_of_a_bank_is_told_of_by_its_environment_made_once(plugin: str, t
     assert rooms.made == rooms.closed == 1
 
 
-@pytest.mark.parametrize("environment", ["gone", "rooms_plugin:Broken", "rooms_plugin:Locked", "rooms_plugin:Half", "rooms_plugin:Stuck", ""])
+@pytest.mark.parametrize("environment", ["gone", "", *(f"rooms_plugin:{name}" for name in ("Broken", "Locked", "Half", "Stuck"))])
 def test_where_the_environment_cannot_be_made_the_default_holds(plugin: str, environment: str) -> None:
     task = Task("rooms/dev-bank/3/1", environment, "dev-bank", "tidy")
     assert family_of_task(task) == "rooms/dev/3" and lesson_of_task(task) == "tidy"

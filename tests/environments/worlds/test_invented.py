@@ -121,3 +121,25 @@ def test_worlds_differ_in_wording_and_lids() -> None:
     houses = [world(number) for number in range(1_000)]
     assert {house.goal for house in houses} == set(invented.GOALS)
     assert 250 < sum(house.lids for house in houses) < 350
+
+
+@given(any_world, st.integers(0, RECIPES - 1))
+def test_a_wish_is_read_as_it_is_worded(world: World, number: int) -> None:
+    recipe = world.recipes[number]
+    for object, target in zip(recipe.objects, recipe.storage, strict=False):
+        found = invented.read_wish(world.wish(recipe, object, target))
+        assert found == {"home": world.name, "object": object, "treatment": recipe.state, "receptacle": target}
+
+
+@given(st.integers(0, len(invented.GOALS) - 1), any_world)
+def test_every_wording_is_read_and_by_itself_alone(number: int, world: World) -> None:
+    """No goal in one wording could be one in another that is about other things."""
+    slots = {"name": world.name, "put": world.put, "on": world.on, "state": "glazed", "object": "mug", "target": "shelf"}
+    goal = invented.GOALS[number].format(**slots)
+    assert invented.read_wish(goal) == {"home": world.name, "object": "mug", "treatment": "glazed", "receptacle": "shelf"}
+    assert sum(bool(form.fullmatch(goal)) for form in invented._READ) == 1
+
+
+def test_goals_of_others_are_no_wishes() -> None:
+    for goal in ("", "put a clean mug in shelf.", "in Beladar, put a glazed mug on shelf", "find out."):
+        assert invented.read_wish(goal) == {}
