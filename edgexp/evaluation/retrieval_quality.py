@@ -11,8 +11,8 @@ from typing import Literal
 import msgspec
 
 from edgexp.bank import Bank, Filters
-from edgexp.environments.base import Environment, HasExpert
-from edgexp.environments.household import scene
+from edgexp.environments import base
+from edgexp.environments.base import Environment, has_expert
 from edgexp.errors import EdgexpError
 from edgexp.evaluation.statistics import Mean, bootstrap
 from edgexp.play.episode import play
@@ -62,22 +62,22 @@ def measure(bank: Bank, environment: Environment, tasks: Sequence[Task], k: int 
     Dynamic retrieval follows the episode of the environment's expert, and is left out where there is none.
     """
     filters = Filters(environment=environment.name)
-    held = [(t.task, aspects_of(t.task, t.goal)) for t in bank.each(filters)]
+    held = [(t.task, aspects_of(environment, t.task, t.goal)) for t in bank.each(filters)]
     if not held or not tasks:
         what = f"the bank {bank.path} holds no episode of {environment.name}" if tasks else "there is no task"
         raise EdgexpError(f"retrieval cannot be measured: {what}")
-    modes: tuple[Literal["static", "dynamic"], ...] = ("static", "dynamic") if isinstance(environment, HasExpert) else ("static",)
+    modes: tuple[Literal["static", "dynamic"], ...] = ("static", "dynamic") if has_expert(environment) else ("static",)
     scopes = ("", OWN) if _grouped(tasks, [task for task, _ in held]) else ("",)
     shares: dict[str, list[dict[str, float]]] = {name + scope: [] for scope in scopes for name in (*modes, "chance")}
     counts = dict.fromkeys(shares, 0)
     for number, task in enumerate(tasks):
         episode = _episode(environment, task)
-        wanted = aspects_of(task, episode.goal)
+        wanted = aspects_of(environment, task, episode.goal)
         for scope in scopes:
             group = task.group if scope else None
             for mode in modes:
                 retriever = VectorRetriever(bank, Retrieval(k=k, memory=mode), msgspec.structs.replace(filters, group=group))
-                found = [aspects_of(t.task, t.goal) for t in _retrieved(retriever, episode)]
+                found = [aspects_of(environment, t.task, t.goal) for t in _retrieved(retriever, episode)]
                 shares[mode + scope].append(_alike(wanted, found))
                 counts[mode + scope] += len(found) // k
             others = [aspects for other, aspects in held if other.id != task.id and group in (None, other.group)]
@@ -94,15 +94,14 @@ def _grouped(tasks: Sequence[Task], held: Sequence[Task]) -> bool:
     return several and all(any(t.group == task.group and t.id != task.id for t in held) for task in tasks)
 
 
-def aspects_of(task: Task, goal: str) -> dict[str, str]:
-    """What a task is about: its type and, where the goal is worded as in the household world, its object and receptacle."""
-    request = scene.read(goal)
-    return {TYPE: task.type} | ({"object": request.object, "receptacle": request.target} if request else {})
+def aspects_of(environment: Environment, task: Task, goal: str) -> dict[str, str]:
+    """What a task is about, as the environment tells: its type, and as a rule more, such as an object and a receptacle."""
+    return {TYPE if name == "type" else name: value for name, value in base.aspects_of(environment, task, goal).items()}
 
 
 def _episode(environment: Environment, task: Task) -> Trajectory:
     """The expert's episode; without an expert, its beginning."""
-    if isinstance(environment, HasExpert):
+    if has_expert(environment):
         return run(play(environment, task, ExpertPolicy(environment))).trajectory
     start = environment.reset(task)
     return Trajectory(task, start.goal, start.observation, (), False, 0.0, "gave_up", Provenance("expert"))

@@ -12,7 +12,7 @@ from types import TracebackType
 from edgexp.engine import tuning
 from edgexp.engine.engine import Engine, TokenSequence
 from edgexp.engine.model import Model
-from edgexp.environments.base import Environment
+from edgexp.environments.base import Environment, restarts_of
 from edgexp.environments.registry import make
 
 Say = Callable[[str], None]
@@ -126,5 +126,5 @@ class Environments:
         """Environment → how often the server behind it died or hung and was started anew; those without are not in it."""
         found: Counter[str] = Counter()
         for (name, _), environment in self._made.items():
-            found[name] += getattr(environment, "restarts", 0)
+            found[name] += restarts_of(environment)
         return dict(+found)

@@ -14,6 +14,7 @@ from msgspec import Meta
 from edgexp.bank import Bank, Filters, default_path
 from edgexp.embedding import Encoder
 from edgexp.environments.base import Environment
+from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, resolve
 from edgexp.play.episode import Episode, Policy, Watcher, play
@@ -31,7 +32,7 @@ PolicyMaker = Callable[[Environment, Retriever | None, Acting], Policy]
 class Settings(Acting, frozen=True, kw_only=True):
     """How to play. The defaults are those of `edgexp run`."""
 
-    environment: str = "household"
+    environment: str = DEFAULT_ENVIRONMENT
     model: str = DEFAULT_POLICY
     policy: str = ""
     """`module:attribute` of a `PolicyMaker` that acts in place of a model; empty for the model."""

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from edgexp.engine.tokenizer import Tokenizer
+from edgexp.environments.registry import family_of_task, lesson_of_task
 from edgexp.errors import EdgexpError
 from edgexp.export.reference import Sample
 from edgexp.prompt.render import Rendered, Renderer
@@ -48,7 +49,7 @@ class About:
     tasks: tuple[str, ...]
     """The tasks of these."""
     alike: int
-    """How many of these are of its own task type (in worlds: of its own house)."""
+    """How many of these are of its own lesson: its task type, or where houses have ways of their own, its house."""
     dropped: int
     """Found, but left out because they did not fit."""
 
@@ -83,9 +84,10 @@ class Built:
 def build(recipe: Recipe, sources: Sequence[Source], progress: Progress = lambda *_: None) -> Built:
     """All samples of a recipe. Raises EdgexpError where a source has nothing, a sample is unsound, or (by the recipe) too long."""
     training, held_out, kept_out = set_apart(recipe, sources)
-    tasks = tuple(sorted({t.task.id for _, found in held_out for t in found}))
-    built = Built(trajectories=sum(len(found) for _, found in training), held_out=tasks, kept_out=kept_out)
-    held_kin = frozenset(map(demonstrations.kin, tasks))
+    tasks = {t.task for _, found in held_out for t in found}
+    ids = tuple(sorted({task.id for task in tasks}))
+    built = Built(trajectories=sum(len(found) for _, found in training), held_out=ids, kept_out=kept_out)
+    held_families = frozenset(map(family_of_task, tasks))
     total = built.trajectories + sum(len(found) for _, found in held_out)
     done = 0
 
@@ -95,7 +97,7 @@ def build(recipe: Recipe, sources: Sequence[Source], progress: Progress = lambda
         progress(done, total)
 
     for source, found in training:
-        _train_on(built, _Maker(recipe, source, held_kin), source, found, tick)
+        _train_on(built, _Maker(recipe, source, held_families), source, found, tick)
     for source, found in held_out:
         _measure_on(built, _Maker(recipe, source), found, tick)
     if not len(built.sets["train"]):
@@ -196,12 +198,12 @@ def pieces(rendered: Rendered, renderer: Renderer) -> list[tuple[str, bool]]:
 
 def _about(trajectory: Trajectory, kind: Kind, memory: Memory) -> About:
     task, others = trajectory.task, [r.trajectory.task for r in memory.recalled]
-    like = demonstrations.likeness(task.environment, task.id, task.type)
+    lesson = lesson_of_task(task)
     return About(
         trajectory.id, task.id, task.environment, kind,
         memory=tuple(r.trajectory.id for r in memory.recalled),
         tasks=tuple(other.id for other in others),
-        alike=sum(demonstrations.likeness(other.environment, other.id, other.type) == like for other in others),
+        alike=sum(lesson_of_task(other) == lesson for other in others),
         dropped=sum(d.reason == "budget" for d in memory.dropped),
     )  # fmt: skip
 

@@ -178,7 +178,7 @@ class Statistics(msgspec.Struct, frozen=True):
     remembered: int = 0
     """Trajectories in the memory of training samples."""
     alike: float = 0.0
-    """Share of matched memory that is of the sample's own task type (in worlds: of its own house)."""
+    """Share of matched memory that is of the sample's own lesson: its task type, or where houses have ways of their own, its house."""
     dropped: int = 0
     """Trajectories found, but left out because they did not fit."""
     skipped: int = 0

@@ -24,8 +24,10 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
 
 def test_aspects_come_from_the_goal() -> None:
     task = Task("x", "household", "dev", "heat")
-    assert aspects_of(task, "put a hot egg in sidetable.") == {TYPE: "heat", "object": "egg", "receptacle": "sidetable"}
-    assert aspects_of(task, "do something else") == {TYPE: "heat"}
+    asked = {TYPE: "heat", "object": "egg", "receptacle": "sidetable", "treatment": "hot"}
+    assert aspects_of(Household(), task, "put a hot egg in sidetable.") == asked
+    assert aspects_of(Household(), task, "do something else") == {TYPE: "heat"}
+    assert aspects_of(Counting(), task, "put a hot egg in sidetable.") == {TYPE: "heat"}  # type: ignore[arg-type]
 
 
 def test_static_and_chance_are_what_counting_by_hand_gives(bank: Bank) -> None:
@@ -38,7 +40,8 @@ def test_static_and_chance_are_what_counting_by_hand_gives(bank: Bank) -> None:
         static.append(sum(r.trajectory.task.type == task.type for r in found) / 2)
         chance.append(sum(kind == task.type for kind, _ in goals) / len(goals))
     ways = {way.name: way for way in quality.ways}
-    assert list(ways)[:3] == ["static", "dynamic", "chance"] and quality.aspects == (TYPE, "object", "receptacle")
+    assert list(ways)[:3] == ["static", "dynamic", "chance"]
+    assert set(quality.aspects) == {TYPE, "object", "receptacle", "lamp", "treatment", "count"}
     assert ways["static"].shares[TYPE].mean == pytest.approx(sum(static) / 6)
     assert ways["chance"].shares[TYPE].mean == pytest.approx(sum(chance) / 6)
     assert ways["static"].retrievals == 6 and ways["dynamic"].retrievals > 12

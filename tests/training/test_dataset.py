@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from edgexp.bank import Filters
+from edgexp.environments.base import family_of_id
 from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError
 from edgexp.play.episode import play
@@ -23,7 +24,7 @@ from edgexp.prompt.render import Renderer
 from edgexp.retrieval import Memory, Recalled, Retrieval, VectorRetriever
 from edgexp.training import prepared
 from edgexp.training.dataset import Built, build
-from edgexp.training.demonstrations import Memories, kin
+from edgexp.training.demonstrations import Memories
 from edgexp.training.plan import padding, plan
 from edgexp.trajectory import Provenance, Step, Task, Trajectory
 
@@ -145,10 +146,10 @@ def test_houses_are_held_out_whole(tmp_path, model, template):
         built = build(recipe(ROBUST), [source(bank, renderer, **data), source(bank, renderer, split="dev", use="held_out", **data)])
         drawn = build(recipe(ROBUST), [source(bank, renderer, **data)])
     for made in (built, drawn):
-        houses = {kin(about.task) for about in made.about["valid-matched"]}
-        assert houses and all(kin(task) not in houses for a in made.about["train"] for task in (a.task, *a.tasks))
-        assert all(kin(t) == kin(a.task) for a in made.about["valid-matched"] for t in a.tasks)
-        assert all(kin(t) != kin(a.task) for a in made.about["valid-mismatched"] for t in a.tasks)
+        houses = {family_of_id(about.task) for about in made.about["valid-matched"]}
+        assert houses and all(family_of_id(task) not in houses for a in made.about["train"] for task in (a.task, *a.tasks))
+        assert all(family_of_id(t) == family_of_id(a.task) for a in made.about["valid-matched"] for t in a.tasks)
+        assert all(family_of_id(t) != family_of_id(a.task) for a in made.about["valid-mismatched"] for t in a.tasks)
     assert {about.task.split("/")[1] for about in built.about["valid-none"]} == {"dev"} and built.kept_out == 0
     assert drawn.kept_out + drawn.trajectories + len(drawn.about["valid-none"]) == 54 and drawn.kept_out > 0
 
