@@ -18,9 +18,9 @@ from result_samples import SETUP, a_header, a_row
 
 from edgexp.errors import UsageError
 from edgexp.evaluation import results
-from edgexp.evaluation.report import figures, training_curves
-from edgexp.evaluation.report import page as viewer
-from edgexp.evaluation.report.page import Material, build
+from edgexp.evaluation.report.figures import count_figures
+from edgexp.evaluation.report.page import Material, build_page, collect_episodes
+from edgexp.evaluation.report.training_curves import read_curve
 from edgexp.evaluation.results import Action, Results
 from edgexp.evaluation.retrieval_quality import measure
 
@@ -73,7 +73,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Results:
 @pytest.fixture(scope="module")
 def text(sample: Results) -> str:
     pytest.importorskip("matplotlib", reason="the plots need the extra `report`")
-    return build(Material([sample], commands="edgexp report results"))
+    return build_page(Material([sample], commands="edgexp report results"))
 
 
 def unpacked(page: Page) -> Any:
@@ -97,7 +97,7 @@ def test_the_policy_allows_the_pages_own_script_and_no_other(text: str) -> None:
 
 
 def test_every_condition_and_column_is_in_the_table(text: str, sample: Results) -> None:
-    counted = figures.count(sample)
+    counted = count_figures(sample)
     for line in counted.lines:
         assert line.condition in text
         for share in line.shares.values():
@@ -121,7 +121,7 @@ def test_a_plot_without_data_says_what_it_needs(text: str) -> None:
 
 
 def test_the_same_results_give_the_same_page(text: str, sample: Results) -> None:
-    assert build(Material([sample], commands="edgexp report results")) == text
+    assert build_page(Material([sample], commands="edgexp report results")) == text
 
 
 def test_the_viewer_holds_every_step_and_memory(text: str, sample: Results) -> None:
@@ -137,7 +137,7 @@ def test_the_viewer_holds_every_step_and_memory(text: str, sample: Results) -> N
 
 
 def test_nothing_an_episode_says_becomes_markup() -> None:
-    page = Page(build(Material([hostile()], commands=HOSTILE), draw=False))
+    page = Page(build_page(Material([hostile()], commands=HOSTILE), draw=False))
     assert len(page.scripts) == 2 and not any(tag == "img" for tag, _ in page.tags)
     step = unpacked(page)["tasks"][0]["episodes"]["0"]["steps"][0]
     assert step[0] == HOSTILE and step[1] == HOSTILE
@@ -145,19 +145,19 @@ def test_nothing_an_episode_says_becomes_markup() -> None:
 
 def test_names_in_plots_are_text_too() -> None:
     pytest.importorskip("matplotlib", reason="the plots need the extra `report`")
-    page = Page(build(Material([hostile()])))
+    page = Page(build_page(Material([hostile()])))
     assert len(page.scripts) == 2 and not any(tag == "img" for tag, _ in page.tags)
 
 
 def test_conditions_of_several_folders_keep_apart(sample: Results) -> None:
-    data = viewer.data([(sample, figures.count(sample)), (sample, figures.count(sample))])
+    data = collect_episodes([(sample, count_figures(sample)), (sample, count_figures(sample))])
     assert len(data["conditions"]) == 8 and all(len(task["episodes"]) == 8 for task in data["tasks"])
     assert data["conditions"][0]["name"] == "results: frozen"
 
 
 def test_what_no_folder_can_draw_is_said_once(sample: Results) -> None:
     pytest.importorskip("matplotlib", reason="the plots need the extra `report`")
-    once, thrice = (build(Material([sample] * count)).count("Left out: it needs") for count in (1, 3))
+    once, thrice = (build_page(Material([sample] * count)).count("Left out: it needs") for count in (1, 3))
     assert once == thrice > 0
 
 
@@ -171,7 +171,7 @@ def test_trainings_and_retrieval_are_shown_where_given(sample: Results, tmp_path
     write_record(tmp_path)
     with collect(tmp_path / "bank", 12, WordEncoder()) as bank:
         quality = measure(bank, Household(), Household().tasks("dev")[:2])
-    page = build(Material([sample], [training_curves.read(tmp_path)], [quality]))
+    page = build_page(Material([sample], [read_curve(tmp_path)], [quality]))
     assert "Training: sample" in page and "same receptacle" in page and quality.bank[:13] in page
 
 
@@ -185,5 +185,5 @@ def test_without_matplotlib_the_error_names_the_extra(sample: Results, monkeypat
 
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(UsageError, match=r"edgexp\[report\].*--no-plots"):
-        build(Material([sample]))
-    assert "<svg" not in build(Material([sample]), draw=False)
+        build_page(Material([sample]))
+    assert "<svg" not in build_page(Material([sample]), draw=False)

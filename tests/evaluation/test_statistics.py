@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from result_samples import a_row
 
-from edgexp.evaluation.statistics import bootstrap, by, compare, costs, mcnemar, paired_interval, success, wilson
+from edgexp.evaluation.statistics import bootstrap, compare_pairs, group_rows, mcnemar, mean_costs, paired_interval, share_won, wilson
 
 counts = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -79,13 +79,13 @@ def test_a_bootstrap_is_as_wide_as_the_standard_error_says():
 def test_a_comparison_counts_pairs(outcomes):
     ours = [a_row(number=n, success=a) for n, (a, _) in enumerate(outcomes)]
     theirs = [a_row("base", number=n, success=b) for n, (_, b) in enumerate(outcomes)]
-    change = compare(ours, theirs)
+    change = compare_pairs(ours, theirs)
     assert change.pairs == len(outcomes)
     assert (change.gained - change.lost) / change.pairs == pytest.approx(change.difference)
     assert change.low <= change.difference + 1e-12 and change.difference <= change.high + 1e-12
-    mirrored = compare(theirs, ours)
+    mirrored = compare_pairs(theirs, ours)
     assert (mirrored.gained, mirrored.lost, mirrored.p) == (change.lost, change.gained, change.p)
-    assert compare(reversed(ours), theirs) == change, "the order of rows does not matter"
+    assert compare_pairs(reversed(ours), theirs) == change, "the order of rows does not matter"
 
 
 def test_newcombes_published_example():
@@ -113,19 +113,20 @@ def test_a_paired_interval_is_never_empty_and_turns_with_its_sides(cells):
 
 
 def test_only_tasks_of_both_are_compared():
-    change = compare([a_row(number=n) for n in range(5)], [a_row("base", number=n, success=False) for n in (3, 4, 9)])
+    change = compare_pairs([a_row(number=n) for n in range(5)], [a_row("base", number=n, success=False) for n in (3, 4, 9)])
     assert (change.pairs, change.gained, change.lost) == (2, 2, 0)
-    assert compare([a_row()], []) is None
+    assert compare_pairs([a_row()], []) is None
 
 
 def test_rows_are_counted_and_divided():
     rows = [a_row(number=n, group=g, success=n > 0) for n, g in enumerate(("hard", "easy", "easy"))]
-    assert (success(rows).won, success(rows).count) == (2, 3)
-    assert {key: len(part) for key, part in by(rows, "condition", "group").items()} == {("plain", "easy"): 2, ("plain", "hard"): 1}
-    assert costs(rows)["prompt tokens"].mean == 100 and costs(rows)["score"].mean == 1.0 and costs([]) == {}
+    assert (share_won(rows).won, share_won(rows).count) == (2, 3)
+    assert {key: len(part) for key, part in group_rows(rows, "condition", "group").items()} == {("plain", "easy"): 2, ("plain", "hard"): 1}
+    assert mean_costs(rows)["prompt tokens"].mean == 100 and mean_costs(rows)["score"].mean == 1.0 and mean_costs([]) == {}
 
 
 def test_steps_to_success_are_of_the_episodes_that_were_won():
     rows = [a_row(number=n, success=n < 2, steps=5 + n) for n in range(4)]
-    assert (costs(rows)["steps"].mean, costs(rows)["steps to success"].mean, costs(rows)["steps to success"].count) == (6.5, 5.5, 2)
-    assert "steps to success" not in costs(rows[2:])
+    means = mean_costs(rows)
+    assert (means["steps"].mean, means["steps to success"].mean, means["steps to success"].count) == (6.5, 5.5, 2)
+    assert "steps to success" not in mean_costs(rows[2:])

@@ -1,4 +1,4 @@
-"""The course of a training, from an adapter's log or that of a run under way."""
+"""The course of a training, from an adapter's log or that of a run under way. Knows what a log holds, and neither draws it nor trains."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ class Curve(msgspec.Struct, frozen=True):
     """The step of the adapter that was kept; None while the training runs."""
 
 
-def read(folder: Path) -> Curve:
+def read_curve(folder: Path) -> Curve:
     """The curves of an adapter's folder, or of the run's folder it is in. Raises EdgexpError where there is no log, or nothing in it."""
     inner = folder / "adapter"
     if not (folder / RECORD).is_file() and (inner / RECORD).is_file():
