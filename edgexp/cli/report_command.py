@@ -90,7 +90,7 @@ def _measure(folder: Path, read: "list[Results]", k: int) -> "list[Quality]":
     """A bank's quality for the tasks of every environment that both the bank and the results are of."""
     from edgexp.bank import Bank, Filters
     from edgexp.environments.registry import make
-    from edgexp.evaluation.retrieval_quality import measure
+    from edgexp.evaluation.retrieval_quality import measure_quality
     from edgexp.play.session import open_encoder
     from edgexp.progress import bar
 
@@ -107,7 +107,7 @@ def _measure(folder: Path, read: "list[Results]", k: int) -> "list[Quality]":
             try:
                 own = [environment.task(identity) for other, identity in tasks if other == name]
                 advance = partial(_advance, progress, line)
-                found.append(measure(bank, environment, own, k, advance))
+                found.append(measure_quality(bank, environment, own, k, advance))
             finally:
                 environment.close()
     return found

@@ -22,7 +22,7 @@ from edgexp.evaluation.report.figures import count_figures
 from edgexp.evaluation.report.page import Material, build_page, collect_episodes
 from edgexp.evaluation.report.training_curves import read_curve
 from edgexp.evaluation.results import Action, Results
-from edgexp.evaluation.retrieval_quality import measure
+from edgexp.evaluation.retrieval_quality import measure_quality
 
 HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 1'> & \" ' <!-- \u2028 \U0001f40d"
 
@@ -170,7 +170,7 @@ def test_trainings_and_retrieval_are_shown_where_given(sample: Results, tmp_path
     write_log(tmp_path / "training.jsonl")
     write_record(tmp_path)
     with collect(tmp_path / "bank", 12, WordEncoder()) as bank:
-        quality = measure(bank, Household(), Household().tasks("dev")[:2])
+        quality = measure_quality(bank, Household(), Household().tasks("dev")[:2])
     page = build_page(Material([sample], [read_curve(tmp_path)], [quality]))
     assert "Training: sample" in page and "same receptacle" in page and quality.bank[:13] in page
 

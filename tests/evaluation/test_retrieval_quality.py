@@ -11,7 +11,7 @@ from toys import Counting
 from edgexp.bank import Bank, Filters
 from edgexp.environments.household.household import Household
 from edgexp.errors import EdgexpError
-from edgexp.evaluation.retrieval_quality import TYPE, aspects_of, measure
+from edgexp.evaluation.retrieval_quality import TYPE, aspects_of, measure_quality
 from edgexp.retrieval import Retriever
 from edgexp.trajectory import Task
 
@@ -30,7 +30,7 @@ def test_aspects_come_from_the_goal() -> None:
 
 def test_static_and_chance_are_what_counting_by_hand_gives(bank: Bank) -> None:
     household, tasks = Household(), list(Household().tasks("dev")[:6])
-    quality = measure(bank, household, tasks, k=2)
+    quality = measure_quality(bank, household, tasks, k=2)
     static, chance, goals = [], [], [(t.task.type, t.goal) for t in bank.each()]
     for task in tasks:
         start = household.reset(task)
@@ -49,7 +49,7 @@ def test_static_and_chance_are_what_counting_by_hand_gives(bank: Bank) -> None:
 
 def test_a_matched_bank_is_measured_among_the_tasks_own_group(bank: Bank) -> None:
     household, tasks = Household(), list(Household().tasks("dev")[:6])
-    ways = {way.name: way for way in measure(bank, household, tasks, k=2).ways}
+    ways = {way.name: way for way in measure_quality(bank, household, tasks, k=2).ways}
     assert list(ways)[3:] == ["static, own group", "dynamic, own group", "chance, own group"]
     found, chance = [], []
     for task in tasks:
@@ -66,12 +66,13 @@ def test_a_matched_bank_is_measured_among_the_tasks_own_group(bank: Bank) -> Non
 def test_a_bank_without_a_tasks_group_is_measured_as_a_whole(bank: Bank, tmp_path: Path) -> None:
     with Bank.open(tmp_path / "easy", WordEncoder()) as easy:
         easy.add([t for t in bank.each() if t.task.group == "easy"])
-        assert [way.name for way in measure(easy, Household(), Household().tasks("dev")[:4]).ways] == ["static", "dynamic", "chance"]
+        ways = measure_quality(easy, Household(), Household().tasks("dev")[:4]).ways
+        assert [way.name for way in ways] == ["static", "dynamic", "chance"]
 
 
 def test_a_task_of_the_bank_does_not_find_itself(bank: Bank) -> None:
     task = Household().tasks("train")[0]
-    own = measure(bank, Household(), [task], k=1)
+    own = measure_quality(bank, Household(), [task], k=1)
     held = [t for t in bank.each() if t.task.id != task.id]
     expected = sum(t.task.type == task.type for t in held) / len(held)
     assert {way.name: way for way in own.ways}["chance"].shares[TYPE].mean == pytest.approx(expected)
@@ -86,14 +87,14 @@ def test_an_environment_without_an_expert_has_no_dynamic_retrieval(tmp_path: Pat
         import msgspec
 
         bank.add([msgspec.structs.replace(made, task=counting.task("counting/train/0"))])
-        quality = measure(bank, counting, counting.tasks("test"), k=1)  # type: ignore[arg-type]
+        quality = measure_quality(bank, counting, counting.tasks("test"), k=1)  # type: ignore[arg-type]
     assert [way.name for way in quality.ways] == ["static", "chance"] and quality.ways[0].shares[TYPE].mean == 1
 
 
 def test_nothing_to_measure_is_an_error(bank: Bank, tmp_path: Path) -> None:
     with pytest.raises(EdgexpError, match="there is no task"):
-        measure(bank, Household(), [])
+        measure_quality(bank, Household(), [])
     with Bank.open(tmp_path / "empty", WordEncoder()) as empty, pytest.raises(EdgexpError, match="holds no episode of household"):
-        measure(empty, Household(), Household().tasks("dev")[:1])
+        measure_quality(empty, Household(), Household().tasks("dev")[:1])
     with collect(tmp_path / "one", 1) as one, pytest.raises(EdgexpError, match="nothing but episodes of the task itself"):
-        measure(one, Household(), [Household().tasks("train")[0]])
+        measure_quality(one, Household(), [Household().tasks("train")[0]])
