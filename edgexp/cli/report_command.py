@@ -119,9 +119,11 @@ def _advance(progress: "Progress", line: "TaskID", done: int, of: int) -> None:
 
 def _commands(read: "list[Results]", results: tuple[Path, ...], trainings: tuple[Path, ...], banks: tuple[Path, ...]) -> str:
     """How to play and report again; folders by their names, as paths are nobody's business but their owner's."""
-    names = [shlex.quote(folder.absolute().name) for folder in results]
+    from edgexp.evaluation.report.figures import name_folder
+
+    names = [shlex.quote(name_folder(folder)) for folder in results]
     suites = [shlex.quote(one.header.suite) for one in read]
     evals = [f"edgexp eval {suite}" + ("" if suite == name else f" --out {name}") for suite, name in zip(suites, names, strict=True)]
-    options = [f"--{option} {shlex.quote(folder.absolute().name)}"
+    options = [f"--{option} {shlex.quote(name_folder(folder))}"
                for option, folders in (("training", trainings), ("retrieval", banks)) for folder in folders]  # fmt: skip
     return "\n".join([*evals, " ".join(["edgexp report", *names, *options])])

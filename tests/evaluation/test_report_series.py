@@ -170,3 +170,12 @@ def test_what_remembers_nothing_is_on_no_curve_by_size() -> None:
         tasks = [[{"environment": "counting", "experience": {"number": number}}] for number in (1, 2)]
         headers = [a_header(setup, resolved={"tasks": own}) for own in tasks]
         assert curves_by_size([(header, count_figures(results_of((setup, "+-"), header=header))) for header in headers]) == []
+
+
+def test_curves_that_differ_in_how_they_remember_have_names_of_their_own() -> None:
+    kinds = [{}, {"diversity": 0.5}, {"memory": "dynamic", "every": 3}, {"memory": "dynamic", "every": 5}]
+    played = [(a_memory(f"{number} {k}", k, **kind), "+-") for number, kind in enumerate(kinds) for k in (1, 2)]
+    counted = count_figures(results_of(*played))
+    labels = [curve.label for curve in curves_by_k(counted) if curve.column.endswith("all")]
+    ways = ("static", "static, diversity 0.5", "dynamic every 3", "dynamic every 5")
+    assert labels == [f"toy, {way}, valid actions" for way in ways]

@@ -101,7 +101,7 @@ def count_figures(results: Results) -> Figures:
     columns = list_columns(rows)
     return Figures(
         suite=header.suite,
-        folder=_name(results.folder),
+        folder=name_folder(results.folder),
         baseline=baseline,
         episodes=len(rows),
         tasks=len({row.task_id for row in rows}),
@@ -117,6 +117,11 @@ def count_figures(results: Results) -> Figures:
     )
 
 
+def name_folder(folder: Path) -> str:
+    """A folder's own name, also where it was given as `.`; bytes that are not UTF-8 become question marks."""
+    return folder.absolute().name.encode("utf-8", "replace").decode()
+
+
 def list_columns(rows: Iterable[Row]) -> tuple[Column, ...]:
     """Every split: its groups, and all of them together where there are several or none."""
     columns: list[Column] = []
@@ -127,11 +132,6 @@ def list_columns(rows: Iterable[Row]) -> tuple[Column, ...]:
         if len(groups) != 1 or not groups[0]:
             columns.append(Column(environment, split))
     return tuple(columns)
-
-
-def _name(folder: Path) -> str:
-    """A folder's own name, also where it was given as `.`; bytes that are not UTF-8 become question marks."""
-    return folder.absolute().name.encode("utf-8", "replace").decode()
 
 
 def _line(name: str, rows: list[Row], against: list[Row], setups: dict[str, Setup], columns: Sequence[Column]) -> Line:

@@ -24,6 +24,7 @@ from edgexp.evaluation.statistics import Share
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 WIDE, NARROW = 11.8, 5.5
 """Inches; the page is as wide as one wide plot or two narrow ones."""
@@ -213,33 +214,34 @@ def _curves(key: str, title: str, text: str, curves: Sequence[Series], axis: str
     ticks: list[str | int] = [*names] or sorted({x for curve in curves for x, _ in curve.points})
 
     def paint(figure: "Figure") -> None:
+        handles = {}
         for axes, column in zip(figure.subplots(1, len(columns), sharey=True, squeeze=False)[0], columns, strict=True):
             axes.set_title(column)
             for curve in curves:
                 if curve.column == column:
-                    _curve(axes, curve, labels.index(curve.label), len(labels), names)
+                    handles[curve.label] = _curve(axes, curve, labels.index(curve.label), len(labels), names)
             axes.set_xticks(range(len(names)) if names else ticks, [textwrap.fill(BANKS.get(str(tick), str(tick)), 12) for tick in ticks])
             axes.set_xlabel(axis)
             axes.margins(x=0.12)
             _percent(axes, "y")
             _plain(axes)
-        handles = {name: handle for axes in figure.axes for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=2)
+        figure.legend(handles.values(), [_short(label, 60) for label in handles], loc="outside upper left", ncols=2)
 
     size = (WIDE if len(columns) > 1 else NARROW, 2.7 + 0.2 * ((len(labels) + 1) // 2))
     return _draw(key, title, text, size, paint, wide=len(columns) > 1)
 
 
-def _curve(axes: "Axes", curve: Series, place: int, of: int, names: Sequence[str]) -> None:
-    """A series; several are set apart a little, so that their intervals do not hide one another."""
+def _curve(axes: "Axes", curve: Series, place: int, of: int, names: Sequence[str]) -> "Line2D":
+    """Draw a series; several are set apart a little, so that their intervals do not hide one another. Returns what a legend shows of it."""
     xs = [names.index(str(x)) if names else float(x) for x, _ in curve.points]
     reach = (max(xs) - min(xs)) or 1
     shifted = [x + (place - (of - 1) / 2) * 0.025 * reach for x in xs]
     style: dict[str, Any] = {"color": COLOURS[place % 8], "linewidth": 1.2, "linestyle": "none" if names else "-"}
     ys = [share.share for _, share in curve.points]
-    axes.plot(shifted, ys, label=_short(curve.label, 60), marker=MARKERS[place % 8], markersize=5, **style)
+    (drawn,) = axes.plot(shifted, ys, marker=MARKERS[place % 8], markersize=5, **style)
     for x, (_, share) in zip(shifted, curve.points, strict=True):
         _interval(axes, share, x, place, upright=True)
+    return drawn
 
 
 def _interval(axes: "Axes", share: Share, at: float, place: int, *, upright: bool) -> None:

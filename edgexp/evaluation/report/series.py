@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from edgexp.evaluation.report.figures import Column, Figures, Line, remembers
-from edgexp.evaluation.report.wording import name_acting, name_bank
+from edgexp.evaluation.report.wording import name_acting, name_bank, name_memory
 from edgexp.evaluation.results import Header, Setup
 from edgexp.evaluation.statistics import Share
 
@@ -40,7 +40,8 @@ def curves_by_k(figures: Figures) -> list[Series]:
         return _player(setup), setup.memory, setup.every, setup.diversity, setup.bank
 
     def name(setup: Setup) -> str:
-        return f"{setup.model}, {setup.memory}{name_acting(setup)}" + ("" if setup.bank == "matched" else f", {name_bank(setup.bank)}")
+        bank = "" if setup.bank == "matched" else f", {name_bank(setup.bank)}"
+        return f"{setup.model}, {name_memory(setup)}{name_acting(setup)}{bank}"
 
     def bare(setup: Setup) -> bool:
         return not remembers(setup) or setup.bank == "empty"  # the prompts are the same
@@ -58,7 +59,7 @@ def curves_by_bank(figures: Figures) -> list[Series]:
         return setup.bank if setup.bank in KINDS[:4] else OTHER
 
     def name(setup: Setup) -> str:
-        return f"{setup.model}, K={setup.k} {setup.memory}{name_acting(setup)}"
+        return f"{setup.model}, K={setup.k} {name_memory(setup)}{name_acting(setup)}"
 
     curves = _curves(figures, family, kind, name, NOTHING)
     compared = [curve for curve in curves if len({x for x, _ in curve.points} - {NOTHING}) > 1]

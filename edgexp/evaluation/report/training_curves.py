@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from edgexp.errors import EdgexpError
+from edgexp.evaluation.report.figures import name_folder
 from edgexp.training import events
 
 RECORD, LOGS = "manifest.json", ("training.jsonl", "metrics.jsonl")
@@ -30,10 +31,9 @@ class Curve(msgspec.Struct, frozen=True):
 def read_curve(folder: Path) -> Curve:
     """The curves of an adapter's folder, or of the run's folder it is in. Raises EdgexpError where there is no log, or nothing in it."""
     inner = folder / "adapter"
+    name = name_folder(folder)
     if not (folder / RECORD).is_file() and (inner / RECORD).is_file():
-        folder, name = inner, folder.name
-    else:
-        name = folder.name
+        folder = inner
     log = next((folder / log for log in LOGS if (folder / log).is_file()), None)
     if log is None:
         raise EdgexpError(f"{folder}: neither an adapter nor a run of training: it has no {' and no '.join(LOGS)}")

@@ -85,14 +85,19 @@ def name_acting(setup: Setup) -> str:
     return chosen + (", no circles" if chosen and setup.repeats else "")
 
 
+def name_memory(setup: Setup) -> str:
+    """When and how a condition remembers: `static`, `dynamic every 5`, `static, diversity 0.5`."""
+    every = f" every {setup.every}" if setup.memory == "dynamic" else ""
+    return f"{setup.memory}{every}" + ("" if setup.diversity is None else f", diversity {setup.diversity:g}")
+
+
 def describe(line: Line) -> str:
     """A condition in a few words: its model, and what it remembers."""
     setup = line.setups[0]
     if not remembers(setup):
         return f"{setup.model}, no memory{name_acting(setup)}"
     banks = dict.fromkeys(name_bank(setup.bank) for setup in line.setups)
-    every = f" every {setup.every}" if setup.memory == "dynamic" else ""
-    return f"{setup.model}, K={setup.k} {setup.memory}{every}, {' and '.join(banks)}{name_acting(setup)}"
+    return f"{setup.model}, K={setup.k} {name_memory(setup)}, {' and '.join(banks)}{name_acting(setup)}"
 
 
 def describe_endings(broken: int, full: int) -> list[str]:
