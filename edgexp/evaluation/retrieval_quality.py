@@ -54,8 +54,8 @@ class Quality(msgspec.Struct, frozen=True):
     @property
     def about(self) -> str:
         """What was measured, in words."""
-        return (f"Of the {self.k} episodes that are retrieved for a task, the share that is about the same thing. Shares are means over "
-                f"{self.tasks} tasks of {self.environment}, with bootstrap intervals of 95 %. The bank {self.bank[:13]} holds "
+        return (f"For each task {self.k} past {'episode is' if self.k == 1 else 'episodes are'} retrieved. A share says how many of them are "
+                f"about the same thing. Shares are means over {self.tasks} tasks of {self.environment}, with bootstrap intervals of 95 %. The bank {self.bank[:13]} holds "
                 f"{self.trajectories:,} episodes; its encoder is {self.encoder}. Chance is a draw from the same bank. A task never finds "
                 "itself.")  # fmt: skip
 

@@ -5,13 +5,19 @@ from pathlib import Path
 
 import pytest
 from bank_samples import WordEncoder
+from hypothesis import given
+from hypothesis import strategies as st
 from report_samples import collect
 from toys import Counting
 
 from edgexp.bank import Bank, Filters
 from edgexp.environments.household.household import Household
 from edgexp.errors import EdgexpError
+from edgexp.evaluation import retrieval_quality
 from edgexp.evaluation.retrieval_quality import TYPE, aspects_of, measure_quality
+from edgexp.play.episode import play
+from edgexp.play.policies import ExpertPolicy
+from edgexp.play.rollout import run
 from edgexp.retrieval import Retriever
 from edgexp.trajectory import Task
 
@@ -98,3 +104,31 @@ def test_nothing_to_measure_is_an_error(bank: Bank, tmp_path: Path) -> None:
         measure_quality(empty, Household(), Household().tasks("dev")[:1])
     with collect(tmp_path / "one", 1) as one, pytest.raises(EdgexpError, match="nothing but episodes of the task itself"):
         measure_quality(one, Household(), [Household().tasks("train")[0]])
+
+
+def test_what_was_measured_is_said_and_progress_is_told(bank: Bank) -> None:
+    told: list[tuple[int, int]] = []
+    quality = measure_quality(bank, Household(), list(Household().tasks("dev")[:3]), 1, lambda done, of: told.append((done, of)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert (quality.environment, quality.tasks, quality.trajectories, quality.k) == ("household", 3, 24, 1)
+    assert quality.bank == bank.fingerprint() and quality.encoder == bank.encoder_name
+    held = f"The bank {bank.fingerprint()[:13]} holds 24 episodes"
+    for fact in ("For each task 1 past episode is retrieved", "3 tasks of household", held, "A task never finds itself"):
+        assert fact in quality.about
+
+
+def test_dynamic_retrieval_asks_again_along_the_experts_episode(bank: Bank) -> None:
+    household, task = Household(), Household().tasks("dev")[0]
+    steps = len(run(play(household, task, ExpertPolicy(household))).steps)
+    retriever = Retriever(bank, k=1, mode="dynamic")
+    ways = {way.name: way for way in measure_quality(bank, household, [task], k=1).ways}
+    assert ways["dynamic"].retrievals == sum(retriever.due(done) for done in range(steps)) > 1 == ways["static"].retrievals
+    assert ways["chance"].retrievals == 0
+
+
+@given(st.lists(st.fixed_dictionaries({TYPE: st.sampled_from("abc")}, optional={"object": st.sampled_from("xy")}), min_size=1))
+def test_likeness_is_a_share_of_what_was_found(found: list[dict[str, str]]) -> None:
+    shares = retrieval_quality._alike({TYPE: "a", "object": "x"}, found)
+    assert {kind: round(share * len(found)) for kind, share in shares.items()} == {
+        TYPE: sum(one[TYPE] == "a" for one in found), "object": sum(one.get("object") == "x" for one in found)}  # fmt: skip
+    assert all(0 <= share <= 1 for share in shares.values())

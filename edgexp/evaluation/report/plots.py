@@ -220,14 +220,15 @@ def _curves(key: str, title: str, text: str, curves: Sequence[Series], axis: str
             for curve in curves:
                 if curve.column == column:
                     handles[curve.label] = _curve(axes, curve, labels.index(curve.label), len(labels), names)
-            axes.set_xticks(range(len(names)) if names else ticks, [textwrap.fill(BANKS.get(str(tick), str(tick)), 12) for tick in ticks])
+            words = [textwrap.fill(BANKS.get(str(tick), str(tick)), 7, break_long_words=False) for tick in ticks]
+            axes.set_xticks(range(len(names)) if names else ticks, words, fontsize=8 if names else 9)
             axes.set_xlabel(axis)
             axes.margins(x=0.12)
             _percent(axes, "y")
             _plain(axes)
         figure.legend(handles.values(), [_short(label, 60) for label in handles], loc="outside upper left", ncols=2)
 
-    size = (WIDE if len(columns) > 1 else NARROW, 2.7 + 0.2 * ((len(labels) + 1) // 2))
+    size = (WIDE if len(columns) > 1 else NARROW, (3.0 if names else 2.7) + 0.2 * ((len(labels) + 1) // 2))
     return _draw(key, title, text, size, paint, wide=len(columns) > 1)
 
 
