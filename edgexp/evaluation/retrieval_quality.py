@@ -54,8 +54,9 @@ class Quality(msgspec.Struct, frozen=True):
     @property
     def about(self) -> str:
         """What was measured, in words."""
-        return (f"For each task {self.k} past {'episode is' if self.k == 1 else 'episodes are'} retrieved. A share says how many of them are "
-                f"about the same thing. Shares are means over {self.tasks} tasks of {self.environment}, with bootstrap intervals of 95 %. The bank {self.bank[:13]} holds "
+        retrieved = "episode is" if self.k == 1 else "episodes are"
+        return (f"For each task {self.k} past {retrieved} retrieved. A share says how many of them are about the same thing. Shares are means "
+                f"over {self.tasks} tasks of {self.environment}, with bootstrap intervals of 95 %. The bank {self.bank[:13]} holds "
                 f"{self.trajectories:,} episodes; its encoder is {self.encoder}. Chance is a draw from the same bank. A task never finds "
                 "itself.")  # fmt: skip
 

@@ -179,3 +179,9 @@ def test_curves_that_differ_in_how_they_remember_have_names_of_their_own() -> No
     labels = [curve.label for curve in curves_by_k(counted) if curve.column.endswith("all")]
     ways = ("static", "static, diversity 0.5", "dynamic every 3", "dynamic every 5")
     assert labels == [f"toy, {way}, valid actions" for way in ways]
+
+
+def test_points_ascend_whatever_order_conditions_were_played_in() -> None:
+    played = [(a_memory("k4", 4), "+---"), (a_memory("k1", 1), "++--"), (a_memory("k2", 2), "+++-")]
+    curve = curves_by_k(count_figures(results_of(*played)))[-1]
+    assert [(k, share.won) for k, share in curve.points] == [(1, 2), (2, 3), (4, 1)]
