@@ -3,6 +3,7 @@
 A sealed file is a data file and a JSON sidecar of the same name, written in this order, each under another name first, synced and then
 renamed: a sidecar means that the data was complete. Files are never overwritten, because a reader may have them mapped and would die;
 newer ones get new names, and old ones are deleted by whoever wrote the newer. All of it is a cache: any file may vanish at any time.
+What is inside a file is its writer's affair: nothing here knows vectors, graphs or tables.
 
 The checksum is SHA-256 over the sums of the file's 4 KiB pages as 64-bit words: ten times faster than hashing every byte, so it is
 checked on every mapping and nothing needs to be remembered. It finds every change within one word of a page, torn and zeroed pages,

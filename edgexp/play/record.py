@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from edgexp.bank import Bank
-from edgexp.bank.records import Episode, Recall, Weighed
+from edgexp.bank.records import Episode, Recall, Scored
 from edgexp.play.episode import Acted, Began, Ended, Event, Recalled
 from edgexp.trajectory import Trajectory
 
@@ -65,6 +65,6 @@ class Recorder:
 
 def _recall(event: Recalled) -> Recall:
     memory = event.memory
-    used = [Weighed(r.trajectory.id, r.score) for r in memory.recalled]
-    dropped = [Weighed(d.id, d.score, d.reason, d.tokens) for d in memory.dropped]
+    used = [Scored(r.trajectory.id, r.score) for r in memory.recalled]
+    dropped = [Scored(d.id, d.score, d.reason, d.tokens) for d in memory.dropped]
     return Recall(event.step, memory.query, memory.seconds, tuple(sorted([*used, *dropped], key=lambda w: -w.score)))

@@ -197,7 +197,7 @@ def test_a_graph_has_to_prove_itself(tmp_path: Path) -> None:
     for name, vectors, good in (("star", star, False), ("loose", loose, True)):
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         whole = Matrix(np.arange(1, 3001), unit.astype(np.float16))
-        filled = neighbours.write(tmp_path / name, whole, None)
+        filled = neighbours.write_graph(tmp_path / name, whole, None)
         assert filled == Filled(3000 if good else 0, 3000), name
 
 
