@@ -16,6 +16,8 @@ from bank_samples import WordEncoder, trajectories, trajectory
 from edgexp.bank import Bank, neighbours
 from edgexp.errors import EdgexpError
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 
 

@@ -137,6 +137,7 @@ BankMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=15
 TestLives = BankMachine.TestCase
 
 
+@pytest.mark.slow
 def test_filters_lose_nothing_however_rare_what_they_want_is(bank: Bank, words: WordEncoder) -> None:
     """2 of 3,000 pass, and they rank last: the search must leave its quick path and still find them."""
     bank.add([trajectory(number, "common") for number in range(3000)])
@@ -164,6 +165,7 @@ def test_equal_scores_come_in_the_order_of_their_ids(bank: Bank) -> None:
     assert [hit.id for hit in hits] == sorted(t.id for t in same_task)[:5] and len({hit.score for hit in hits}) == 1
 
 
+@pytest.mark.slow
 def test_a_graph_finds_what_exact_search_finds_nearly_always(tmp_path: Path) -> None:
     words = WordEncoder(dimensions=64)
     with Bank.open(tmp_path / "exact", words) as exact, Bank.open(tmp_path / "bank", words, exact_limit=500) as bank:
@@ -185,6 +187,7 @@ def has_graph(bank: Bank) -> bool:
     return index is not None and index.near(np.eye(index.dimensions, dtype=np.float32)[0], 1) is not None
 
 
+@pytest.mark.slow
 def test_a_graph_has_to_prove_itself(tmp_path: Path) -> None:
     """In a star every vector is nearer to the middle one than to any other, and HNSW loses nearly all of them."""
     rng = np.random.default_rng(0)
@@ -201,6 +204,7 @@ def test_a_graph_has_to_prove_itself(tmp_path: Path) -> None:
         assert filled == Filled(3000 if good else 0, 3000), name
 
 
+@pytest.mark.slow
 def test_what_cannot_be_found_by_a_graph_is_searched_exactly(
     tmp_path: Path, words: WordEncoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -222,6 +226,7 @@ def test_what_cannot_be_found_by_a_graph_is_searched_exactly(
         assert has_graph(bank) and bank.verify() == []
 
 
+@pytest.mark.slow
 def test_a_graph_forgets(tmp_path: Path, words: WordEncoder) -> None:
     with Bank.open(tmp_path / "bank", words, exact_limit=200) as bank:
         bank.add(trajectories(500))
