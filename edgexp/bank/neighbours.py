@@ -136,6 +136,11 @@ def write_matrix(path: Path, parts: Iterable[tuple["NDArray[np.int64]", "NDArray
     return Filled(len(every), int(every[-1]))
 
 
+def matrix_size(seal: Seal) -> int:
+    """The bytes of a matrix's file, by what its seal says is in it."""
+    return _aligned(2 * seal.count * seal.dimensions) + 8 * seal.count
+
+
 def _aligned(size: int) -> int:
     return -(-size // _ALIGN) * _ALIGN
 

@@ -66,7 +66,7 @@ class Index:
         self._graph: Graph | None = None
         self._tried = 0
         self._name = self._shelf.latest("vectors")
-        found, self.problems = self._shelf.newest("vectors", "")
+        found, self.problems = self._shelf.newest("vectors", "", neighbours.matrix_size)
         self._matrix = Matrix.map(*found) if found else self._delta.matrix
         if len(self._matrix) > self._exact_limit:
             found, problems = self._shelf.newest("graph", neighbours.graph_library())
