@@ -30,6 +30,8 @@ from edgexp.evaluation.report.training_curves import read_curve
 from edgexp.evaluation.results import Action, Recall, Remembered, Results
 from edgexp.evaluation.retrieval_quality import measure_quality
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 1'> & \" ' <!-- \u2028 \U0001f40d"
 
 

@@ -41,7 +41,7 @@ def acting(model, template, counting, sequence, engine):
         acting = Acting(**{"repeats": 0} | how)
         policy = LocalPolicy(sequence, renderer, retriever, acting, context=engine.context, reserve=512, action_tokens=action_tokens)
         events = []
-        go.played = run(play(environment, environment.tasks("train")[0], policy, watch=events.append), engine)
+        go.played = run(play(environment, environment.tasks("train")[0], policy, watch=events.append), engine).trajectory
         return go.played.trajectory, policy, events
 
     return go
@@ -93,7 +93,7 @@ def test_one_that_cannot_begin_is_an_error_of_ours_whatever_it_raises():
             raise ValueError("no level 7")
 
     with pytest.raises(EdgexpError, match=r"counting/train/0: counting cannot begin it: ValueError: no level 7"):
-        run(play(Broken(), Broken().tasks("train")[0], Scripted([])))
+        run(play(Broken(), Broken().tasks("train")[0], Scripted([]))).trajectory
 
 
 def test_an_environment_without_an_expert_is_a_clear_error(counting):
@@ -198,6 +198,7 @@ def test_what_was_tried_in_a_situation_is_not_offered_again(taken, repeats, left
     assert drop_repeated_actions(["a", "b"], steps, "room", repeats) == left
 
 
+@pytest.mark.slow
 def test_the_guard_against_circles_bars_nothing_that_the_expert_does():
     household = make("household")
     for task in household.tasks("test")[:600]:
