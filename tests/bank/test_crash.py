@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from bank_samples import WordEncoder, trajectories, trajectory
 
-from edgexp.bank import Bank, vector_index
+from edgexp.bank import Bank, neighbours
 from edgexp.errors import EdgexpError
+
+pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 
@@ -121,7 +123,7 @@ def test_an_index_that_cannot_be_written_costs_nothing_but_speed(
         bank.add(trajectories(50))
         before = bank.search("task", "a mug", 5)
         with monkeypatch.context() as patched:
-            patched.setattr(vector_index.neighbours, "write_matrix", full)
+            patched.setattr(neighbours, "write_matrix", full)
             bank._indexes.snapshot(1)
         assert "No space left" in caplog.text and len(caplog.records) == 2
         assert bank.search("task", "a mug", 5) == before and bank.verify() == []

@@ -224,6 +224,7 @@ def test_numbering_counts_down_within_a_type() -> None:
     assert numbered(["Cabinet", "Drawer", "Drawer", "SideTable"]) == ["cabinet 1", "drawer 2", "drawer 1", "sidetable 1"]
 
 
+@pytest.mark.slow
 @given(st.sampled_from(GOAL_KINDS), st.integers(0, 10_000), st.text(max_size=60))
 def test_any_text_is_answered(kind: GoalKind, seed: int, text: str) -> None:
     assert Game(generate(kind, seed)).step(text)
@@ -234,6 +235,7 @@ def test_odd_and_enormous_texts_are_not_valid(text: str) -> None:
     assert Game(KITCHEN).step(text) == NOTHING
 
 
+@pytest.mark.slow
 @given(st.sampled_from(GOAL_KINDS), st.integers(0, 10_000))
 @settings(max_examples=40, deadline=None)
 def test_a_command_works_exactly_if_it_is_admissible(kind: GoalKind, seed: int) -> None:

@@ -16,6 +16,8 @@ from edgexp.environments.java import gateway
 from edgexp.environments.java.gateway import Gateway, JavaError, Server
 from edgexp.errors import EdgexpError
 
+pytestmark = pytest.mark.slow
+
 ENTRY = "textworldexpress.runtime.PythonInterface"
 
 

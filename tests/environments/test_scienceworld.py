@@ -19,6 +19,8 @@ from edgexp.play.rollout import run
 from edgexp.play.scripted import ExpertPolicy, Scripted
 from edgexp.trajectory import Task
 
+pytestmark = pytest.mark.slow
+
 KNOWN_EASY = {"boil", "melt", "freeze", "find-plant", "find-animal"}
 KNOWN_HARD = {"chemistry-mix", "mendelian-genetics-known-plant", "mendelian-genetics-unknown-plant", "grow-plant", "test-conductivity"}
 

@@ -16,6 +16,8 @@ from edgexp.play.episode import play
 from edgexp.play.rollout import run
 from edgexp.play.scripted import ExpertPolicy
 
+pytestmark = pytest.mark.slow
+
 
 def test_tasks_are_balanced_and_numbered_by_seed() -> None:
     for split, first in SPLITS.items():

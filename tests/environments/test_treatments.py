@@ -102,6 +102,7 @@ def test_banks_are_of_the_same_homes_in_other_scenes_and_splits_share_none() -> 
     assert len(set().union(*apart)) == sum(map(len, apart))
 
 
+@pytest.mark.slow
 def test_rooms_are_none_of_the_households() -> None:
     treatments, seeds = Treatments(), 8 * max(SIZES.values())
     rooms = {treatments.scene(task).things for task in treatments.tasks("train")[:40]}

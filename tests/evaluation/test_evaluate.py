@@ -37,6 +37,7 @@ def test_every_condition_plays_every_task_once(tmp_path):
     assert evaluate_toys(tmp_path) == (0, []), "nothing is played twice"
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_comes_to_the_same_results(tmp_path):
     """SIGKILL until an unbroken rest gets through: as many rows, each once, and nothing of them is different."""
     evaluate_toys(tmp_path / "unbroken")

@@ -14,6 +14,8 @@ from edgexp.evaluation.report.page import Material, build
 
 pytest.importorskip("matplotlib", reason="the plots need the extra `report`")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs a browser: uv sync --group browser")
+
+pytestmark = pytest.mark.slow
 PATIENCE = 120_000
 """Milliseconds to wait for what will come: machines may be busy."""
 NARROW, WIDE = {"width": 390, "height": 844}, {"width": 1280, "height": 900}

@@ -24,6 +24,8 @@ from edgexp.evaluation.report.page import Material, build
 from edgexp.evaluation.results import Action, Results
 from edgexp.evaluation.retrieval_quality import measure
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 1'> & \" ' <!-- \u2028 \U0001f40d"
 
 

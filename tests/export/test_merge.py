@@ -17,6 +17,8 @@ from edgexp.gguf.writer import write_gguf
 
 from .kit import Tiny, raw, values, write_adapter
 
+pytestmark = pytest.mark.slow
+
 
 def changes_of(base, folder, modules, **settings):
     return patches(read_adapter(write_adapter(folder, modules, **settings)), base)

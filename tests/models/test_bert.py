@@ -15,6 +15,8 @@ from edgexp.models import DEFAULT_EMBEDDER, encoder, encoder_graph, resolve
 from edgexp.models.manifest import Bert
 from edgexp.models.store import locate, require
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [
     "",
     "mug",

@@ -19,6 +19,8 @@ from edgexp.models import manifest as digest
 from edgexp.models.manifest import require
 from edgexp.models.store import folder, locate, state
 
+pytestmark = pytest.mark.slow
+
 ENCODER = """
 [[source]]
 kind = "local"

@@ -13,6 +13,8 @@ from edgexp.models import encoder
 from edgexp.models.manifest import Pool
 from edgexp.models.store import wrap
 
+pytestmark = pytest.mark.slow
+
 WIDTH, HEADS, HEAD = 6, 2, 3
 TABLE = np.random.default_rng(3).normal(size=(20, WIDTH)).astype(np.float32)
 

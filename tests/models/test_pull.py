@@ -22,6 +22,8 @@ from edgexp.models.manifest import require
 from edgexp.models.pull import Silent, pull, verify
 from edgexp.models.store import folder, resolve, state
 
+pytestmark = pytest.mark.slow
+
 DATA = bytes(range(256)) * 4000
 
 

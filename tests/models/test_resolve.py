@@ -123,6 +123,7 @@ def test_an_installed_package_is_a_source(declare, tmp_path, monkeypatch):
     assert locate(declare(body.format("2.0", ""))) is None, "another version without a digest could be anything"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [BASE_POLICY, DEFAULT_EMBEDDER])
 def test_a_second_start_reads_no_weights(name, own_home, monkeypatch):
     """The defaults of the test session, made once; then no byte is hashed and nothing heavy is imported."""

@@ -198,6 +198,7 @@ def test_what_was_tried_in_a_situation_is_not_offered_again(taken, repeats, left
     assert drop_repeated_actions(["a", "b"], steps, "room", repeats) == left
 
 
+@pytest.mark.slow
 def test_the_guard_against_circles_bars_nothing_that_the_expert_does():
     household = make("household")
     for task in household.tasks("test")[:600]:

@@ -20,6 +20,8 @@ from edgexp.training import backend, checkpoint, child, events, launch, recipe
 from edgexp.training.launch import Run
 from edgexp.training.loop import Loop
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -15,6 +15,8 @@ from edgexp.errors import EdgexpError  # noqa: E402
 from edgexp.training import backend, checkpoint, events  # noqa: E402
 from edgexp.training.loop import Loop, learning_rate  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -17,6 +17,8 @@ from edgexp.training.events import Scores
 from edgexp.training.launch import Run
 from edgexp.training.train import Watchers, find_base, select, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bank(encoder: Encoder, policy_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
