@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from edgexp.engine.engine import TokenSequence
 from edgexp.environments.base import Environment
-from edgexp.play.local import LocalPolicy
-from edgexp.prompt.render import Renderer
-from edgexp.prompt.template import BUILT_IN, learn
+from edgexp.play.local import ACTION_TOKENS, Acting, LocalPolicy
+from edgexp.prompt.render import Renderer, make_renderer
+from edgexp.retrieval import Retriever
 
 Logits = NDArray[np.float32]
 
@@ -88,12 +88,17 @@ class MockEngine:
         return np.stack([self.think([*sequence.ids, *path]) for path in paths])
 
 
-def make_renderer(environment: Environment) -> Renderer:
+def renderer_of(environment: Environment) -> Renderer:
     """A renderer of ChatML for one environment."""
-    return Renderer(VOCABULARY, learn(BUILT_IN["chatml"], VOCABULARY), environment.instructions())
+    return make_renderer(VOCABULARY, "chatml", environment.instructions())
 
 
-def make_policy(environment: Environment, retriever: Any = None, **options: Any) -> LocalPolicy:
-    """A policy that the mock engine decides for, on a sequence of its own; by default with room for everything."""
-    settings = {"context": 16_384, "reserve": 2048, "model": "mock", **options}
-    return LocalPolicy(TokenSequence(0), make_renderer(environment), retriever, **settings)
+def make_policy(environment: Environment, retriever: Retriever | None = None, *, context: int = 16_384, reserve: int = 2048,
+                action_tokens: int = ACTION_TOKENS, **acting: Any) -> LocalPolicy:
+    """A policy that the mock engine decides for, on a sequence of its own, with room for everything. It may go in circles, unless told.
+
+    `acting`: fields of `Acting`.
+    """
+    how = Acting(**{"repeats": 0} | acting)
+    return LocalPolicy(TokenSequence(0), renderer_of(environment), retriever, how, context=context, reserve=reserve,
+                       action_tokens=action_tokens, model="mock")  # fmt: skip

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edgexp.bank import Bank, Hit, history_text, task_text
 from edgexp.embedding import Encoder
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.retrieval import Retriever, Dropped, Filters, Memory, Recalled, Retrieval, VectorRetriever, fit, mmr, recent_history
+from edgexp.retrieval import Dropped, Filters, Memory, Recalled, Retrieval, Retriever, VectorRetriever, fit, mmr, recent_history
 from edgexp.trajectory import Step, Trajectory
 
 

@@ -241,7 +241,8 @@ def _reason(error: Exception, limit: float | None = None) -> str:
     """An error in one line."""
     if isinstance(error, TimeoutError) and limit is not None:
         return f"no answer within {limit:g} seconds"
-    return str(error) if isinstance(error, EdgexpError) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, EdgexpError) else f"{type(error).__name__}: {error}"
+    return " ".join(line.strip() for line in text.splitlines())
 
 
 def last_observations(first: str, steps: Sequence[Step]) -> list[str]:

@@ -155,8 +155,8 @@ def open_fleet(ready: Ready, settings: Settings, say: Say) -> Fleet:
 
 def load_policy(name: str) -> PolicyMaker:
     """The policy maker at `module:attribute`. Raises UsageError where there is none."""
-    module, separator, attribute = name.partition(":")
-    if not separator:
+    module, _, attribute = name.partition(":")
+    if not (module and attribute):
         raise UsageError(f"--policy {name}: write it as module:attribute, for example my_agent:make")
     try:
         maker: PolicyMaker = getattr(importlib.import_module(module), attribute)
@@ -166,4 +166,6 @@ def load_policy(name: str) -> PolicyMaker:
         raise UsageError(f"--policy {name}: {error}") from error
     except Exception as error:  # somebody's own module may raise anything while it is imported
         raise EdgexpError(f"--policy {name}: it cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(maker):
+        raise UsageError(f"--policy {name}: it is no function that makes a policy")
     return maker

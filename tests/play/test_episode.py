@@ -93,7 +93,7 @@ def test_one_that_cannot_begin_is_an_error_of_ours_whatever_it_raises():
             raise ValueError("no level 7")
 
     with pytest.raises(EdgexpError, match=r"counting/train/0: counting cannot begin it: ValueError: no level 7"):
-        run(play(Broken(), Broken().tasks("train")[0], Scripted([]))).trajectory
+        run(play(Broken(), Broken().tasks("train")[0], Scripted([])))
 
 
 def test_an_environment_without_an_expert_is_a_clear_error(counting):

@@ -8,16 +8,17 @@ import pytest
 from bank_samples import WordEncoder
 from hypothesis import given
 from hypothesis import strategies as st
-from mock_engine import VOCABULARY, MockEngine, by_chance, make_policy, make_renderer, saying
+from mock_engine import VOCABULARY, MockEngine, by_chance, make_policy, renderer_of, saying
 from toys import Counting
 
 from edgexp.bank import Bank
 from edgexp.engine.engine import TokenSequence
-from edgexp.play.episode import Acted, Recalled, play
+from edgexp.play.episode import Acted, Event, Recalled, play
+from edgexp.play.local import LocalPolicy
 from edgexp.play.rollout import run, run_many
 from edgexp.play.scripted import Scripted
-from edgexp.retrieval import Retrieval, VectorRetriever
-from edgexp.trajectory import Trajectory
+from edgexp.retrieval import Retrieval, Retriever, VectorRetriever
+from edgexp.trajectory import Played, Trajectory
 
 MODES = ("admissible", "scored", "free")
 
@@ -42,32 +43,32 @@ def copycat(prompt: str) -> str:
     return after.partition("\n")[0] if found else "wait"
 
 
-def play_one(engine: MockEngine, retriever: Retriever | None = None, **options: object):  # type: ignore[no-untyped-def]
-    """One episode of the counting environment; the trajectory, the policy and what was told."""
-    world, events = Counting(), []
+def play_one(engine: MockEngine, retriever: Retriever | None = None, **options: object) -> tuple[Played, LocalPolicy, list[Event]]:
+    """One episode of the counting environment; its record, the policy and what was told."""
+    world, events = Counting(), list[Event]()
     policy = make_policy(world, retriever, **options)  # type: ignore[arg-type]
-    trajectory = run(play(world, world.tasks("train")[0], policy, watch=events.append), engine).trajectory
-    return trajectory, policy, events
+    return run(play(world, world.tasks("train")[0], policy, watch=events.append), engine), policy, events
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_memory_in_the_prompt_decides_what_such_a_model_does(mode: str, bank: Bank) -> None:
-    alone, bare, _ = play_one(MockEngine(saying(copycat)), mode=mode)
-    assert {step.action for step in alone.steps} == {"wait"} and not alone.success
-    reminded, policy, events = play_one(MockEngine(saying(copycat)), VectorRetriever(bank), mode=mode)
+    bare, _, _ = play_one(MockEngine(saying(copycat)), actions=mode)
+    assert {step.action for step in bare.trajectory.steps} == {"wait"} and not bare.trajectory.success
+    played, _, events = play_one(MockEngine(saying(copycat)), VectorRetriever(bank), actions=mode)
+    reminded = played.trajectory
     assert [step.action for step in reminded.steps] == ["add one"] * 3 and reminded.success and reminded.end == "done"
     assert [len(event.memory.recalled) for event in events if isinstance(event, Recalled)] == [2]
-    assert policy.stats.prompt > bare.stats.prompt + 200 and reminded.provenance.model == "mock"
+    assert played.tokens.prompt > bare.tokens.prompt + 200 and reminded.provenance.model == "mock"
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("think", [by_chance, saying(copycat)], ids=["chance", "copycat"])
 def test_the_ids_of_an_episode_are_those_of_its_rendered_trajectory(mode: str, think: object, bank: Bank) -> None:
     for retriever in (None, VectorRetriever(bank)):
-        trajectory, policy, _ = play_one(MockEngine(think), retriever, mode=mode)  # type: ignore[arg-type]
+        played, policy, _ = play_one(MockEngine(think), retriever, actions=mode)  # type: ignore[arg-type]
         memory = [found.trajectory for found in policy.memory.recalled]
         assert len(memory) == (2 if retriever else 0)
-        assert policy._sequence.ids == make_renderer(Counting()).trajectory(trajectory, memory).ids
+        assert policy._sequence.ids == renderer_of(Counting()).trajectory(played.trajectory, memory).ids
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -80,7 +81,7 @@ def test_several_at_once_play_as_one_by_one_and_run_as_many_tokens(mode: str, re
         def start(number: int):  # type: ignore[no-untyped-def]
             def begin(_: int):  # type: ignore[no-untyped-def]
                 world = Counting(2 + number % 3)
-                policy = make_policy(world, VectorRetriever(bank) if remembers else None, mode=mode)
+                policy = make_policy(world, VectorRetriever(bank) if remembers else None, actions=mode)
                 return play(world, world.tasks("test")[number % 4], policy)
 
             return begin
@@ -96,7 +97,7 @@ def test_several_at_once_play_as_one_by_one_and_run_as_many_tokens(mode: str, re
 
 
 def test_weighing_every_branch_takes_the_product_of_the_branches_shares() -> None:
-    _, _, events = play_one(MockEngine(), mode="scored")
+    _, _, events = play_one(MockEngine(), actions="scored")
     for event in events:
         if isinstance(event, Acted):
             decision = event.decision
@@ -107,23 +108,23 @@ def test_weighing_every_branch_takes_the_product_of_the_branches_shares() -> Non
 
 def test_nothing_is_run_twice_while_an_episode_grows(bank: Bank) -> None:
     engine = MockEngine()
-    _, policy, _ = play_one(engine, VectorRetriever(bank))
+    played, policy, _ = play_one(engine, VectorRetriever(bank))
     assert engine.evaluated <= len(policy._sequence.ids)
-    assert policy.stats.evaluated == engine.evaluated and policy.stats.reused > 5 * policy.stats.prompt
+    assert played.tokens.evaluated == engine.evaluated and played.tokens.reused > 5 * played.tokens.prompt
 
 
 def test_by_its_history_an_episode_recalls_again_and_again(bank: Bank) -> None:
-    _, policy, events = play_one(MockEngine(), VectorRetriever(bank, Retrieval(k=1, memory='dynamic', every=2)))
+    _, policy, events = play_one(MockEngine(), VectorRetriever(bank, Retrieval(k=1, memory="dynamic", every=2)))
     assert [event.step for event in events if isinstance(event, Recalled)] == list(range(0, 10, 2))[: 1 + (len(events) - 3) // 2]
     assert len(policy.memory.recalled) == 1
 
 
 def test_a_small_room_drops_memory_and_then_ends_the_episode(bank: Bank) -> None:
-    bare, whole = play_one(MockEngine())[1].stats.prompt, play_one(MockEngine(), VectorRetriever(bank))[1].stats.prompt
-    trajectory, policy, _ = play_one(MockEngine(), VectorRetriever(bank), context=whole, reserve=whole - bare)
-    assert policy.stats.prompt == bare and {dropped.reason for dropped in policy.memory.dropped} == {"budget"}
-    trajectory, _, _ = play_one(MockEngine(saying(lambda _: "wait")), context=bare + 200, reserve=0)
-    assert trajectory.end == "context_full" and 1 < len(trajectory.steps) < 10
+    bare, whole = (play_one(MockEngine(), retriever)[0].tokens.prompt for retriever in (None, VectorRetriever(bank)))
+    played, policy, _ = play_one(MockEngine(), VectorRetriever(bank), context=whole, reserve=whole - bare)
+    assert played.tokens.prompt == bare and {dropped.reason for dropped in policy.memory.dropped} == {"budget"}
+    full = play_one(MockEngine(saying(lambda _: "wait")), context=bare + 200, reserve=0)[0].trajectory
+    assert full.end == "context_full" and 1 < len(full.steps) < 10
 
 
 @given(st.text())
