@@ -55,8 +55,8 @@ class Quality(msgspec.Struct, frozen=True):
     def about(self) -> str:
         """What was measured, in words."""
         retrieved = "episode is" if self.k == 1 else "episodes are"
-        return (f"For each task {self.k} past {retrieved} retrieved. A share says how many of them are about the same thing. "
-                f"Shares are means over {self.tasks} tasks of {self.environment}, with bootstrap intervals of 95 %. The bank {self.bank[:13]} holds "
+        return (f"For each task {self.k} past {retrieved} retrieved. A share says how many of them are about the same thing. Shares are "
+                f"means over {self.tasks} tasks of {self.environment}, with bootstrap intervals of 95 %. The bank {self.bank[:13]} holds "
                 f"{self.trajectories:,} episodes; its encoder is {self.encoder}. Chance is a draw from the same bank. A task never finds "
                 "itself.")  # fmt: skip
 

@@ -98,7 +98,7 @@ def test_whatever_a_log_holds_is_read_or_said_in_one_line(tmp_path_factory: pyte
         assert curve.loss and msgspec.json.decode(msgspec.json.encode(curve), type=Curve) == curve
 
 
-@pytest.mark.parametrize("record", [b"\xff", b"[]", b"", b'"text"'])
+@pytest.mark.parametrize("record", [b"\xff", b'{"name":"\xff"}', b"[]", b"", b'"text"'])
 def test_a_record_that_is_no_object_is_said(tmp_path: Path, record: bytes) -> None:
     write_log(tmp_path / "training.jsonl")
     (tmp_path / "manifest.json").write_bytes(record)
