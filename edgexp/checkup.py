@@ -46,7 +46,7 @@ def examine(model: str | None = None, bank: Path | None = None, fresh: bool = Fa
 
 
 def _machine() -> Iterator[Finding]:
-    from edgexp.engine.tuning import cores
+    from edgexp.machine import cores
 
     system = f"{platform.system()} {platform.machine()}, {cores()} cores, Python {platform.python_version()}, edgexp {__version__}"
     yield Finding("machine", "good", system)
@@ -112,7 +112,7 @@ def _environments() -> Iterator[Finding]:
 
 def _bank(path: Path | None) -> Iterator[Finding]:
     from edgexp.bank import Bank
-    from edgexp.play.session import default_bank
+    from edgexp.home import default_bank
 
     folder = path or default_bank()
     if not folder.exists():

@@ -29,6 +29,11 @@ def home() -> Path:
     return Path(platformdirs.user_data_dir("edgexp", appauthor=False))
 
 
+def default_bank() -> Path:
+    """The bank that is used when none is named. It need not exist yet."""
+    return home() / "banks" / "default"
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace `path` by `data` in one step: readers see the old bytes or the new ones, never a part, even after a crash.
 

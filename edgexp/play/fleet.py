@@ -11,6 +11,7 @@ from edgexp.evaluation import experience
 from edgexp.evaluation.field import Field
 from edgexp.evaluation.playing import Job
 from edgexp.evaluation.results import Setup
+from edgexp.machine import cores
 from edgexp.models import Ready
 from edgexp.play.episode import Episode, Watcher, play
 from edgexp.play.policies import ModelPolicy
@@ -43,7 +44,7 @@ class ModelPlayers:
         try:
             tuned = tuning.for_model(ready.path, say)
             self._model = self._stack.enter_context(Model(ready.path, tuned, gpu_layers))
-            side_by_side = engines_for(places, tuning.cores(), tuned.threads) if gpu_layers == 0 else 1
+            side_by_side = engines_for(places, cores(), tuned.threads) if gpu_layers == 0 else 1
             self.engines = [self._stack.enter_context(self._make_engine(weighed, number, side_by_side)) for number in range(side_by_side)]
         except BaseException:
             self._stack.close()
@@ -91,7 +92,7 @@ class ModelPlayers:
     def _make_engine(self, weighed: bool, number: int, of: int) -> Engine:
         """Engine `number` of `of`, which answers the places that `run_many` gives it."""
         places = len(range(number, self.places, of))
-        threads = max(1, tuning.cores() // of) if of > 1 else None
+        threads = max(1, cores() // of) if of > 1 else None
         if weighed or self.places == 1:
             cells = places * self._room + (_SPARE if self.places > 1 else 0)
             return Engine(self._model, cells, slots=places + 1 + _FORKS, threads=threads)

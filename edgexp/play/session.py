@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from edgexp.bank import Bank
-from edgexp.embedding import Encoder
+from edgexp.embedding import open_encoder
 from edgexp.engine import decide, tuning
 from edgexp.engine.engine import Engine
 from edgexp.engine.model import Model
 from edgexp.environments.base import Environment
 from edgexp.environments.registry import make
-from edgexp.home import home
+from edgexp.home import default_bank
 from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, resolve
 from edgexp.play.policies import Mode, ModelPolicy
 from edgexp.prompt.render import Renderer
@@ -64,17 +64,6 @@ class Stack:
     bank: Bank | None
     retriever: Retriever | None
     policy: ModelPolicy
-
-
-def default_bank() -> Path:
-    """The bank that is used when none is named."""
-    return home() / "banks" / "default"
-
-
-def open_encoder(name: str = DEFAULT_EMBEDDER, say: Say = lambda _: None) -> Encoder:
-    """An embedding model by name or path, checked and loaded."""
-    ready = resolve(name, role="embedder", say=say)
-    return Encoder.open(ready.path, name=ready.name)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import pytest
 from result_samples import SETUP
 from toys import Counting
 
-from edgexp.engine import tuning
 from edgexp.errors import EdgexpError
 from edgexp.evaluation.evaluate import Watch, Wishes, evaluate
 from edgexp.evaluation.playing import Job, in_turns, play_all
@@ -56,7 +55,7 @@ PLAIN = (Condition("free"), Condition("valid", actions="admissible"), Condition(
 
 
 def played(folder, parallel, monkeypatch, cores):
-    monkeypatch.setattr(tuning, "cores", lambda: cores)
+    monkeypatch.setattr(fleet, "cores", lambda: cores)
     made, plain = [], fleet.ModelPlayers.__init__
 
     def opened(self, *args, **kwargs):
