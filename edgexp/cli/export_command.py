@@ -40,9 +40,10 @@ def export(adapter: Path, base: str | None, quant: str, adapter_only: bool, name
     """
     from edgexp.export.job import Request
     from edgexp.export.job import export as run
-    from edgexp.export.manifest import find_adapter, find_base, open_base, pretty
+    from edgexp.export.manifest import find_adapter, find_base, pretty
     from edgexp.gguf.quantise import check_quant
     from edgexp.home import home
+    from edgexp.models.store import open_base
 
     kind, adapter = check_quant(quant), find_adapter(adapter)
     title = _name(adapter, name)

@@ -89,9 +89,9 @@ def _find(named: Path) -> Path:
 def _measure(folder: Path, read: "list[Results]", k: int) -> "list[Quality]":
     """A bank's quality for the tasks of every environment that both the bank and the results are of."""
     from edgexp.bank import Bank, Filters
+    from edgexp.embedding import open_encoder
     from edgexp.environments.registry import make
     from edgexp.evaluation.retrieval_quality import measure_quality
-    from edgexp.play.session import open_encoder
     from edgexp.progress import bar
 
     found = []

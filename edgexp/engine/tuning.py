@@ -18,6 +18,7 @@ from edgexp.engine import native
 from edgexp.engine.native import Tuning
 from edgexp.errors import EdgexpError
 from edgexp.home import home, write_atomic
+from edgexp.machine import cores
 
 WAITING: tuple[dict[str, str], ...] = ({"OMP_WAIT_POLICY": "PASSIVE"}, {"GOMP_SPINCOUNT": "300"})
 """Ways for threads to wait, the one kinder to neighbours first: sleep at once, or spin for some microseconds and then sleep.
@@ -100,11 +101,6 @@ def choose(results: list[tuple[dict[str, str], list[Rate]]], extra: bool = True,
             waiting, rates = other, measured
     one, many = _fastest(rates, "generate"), _fastest(rates, "prompt")
     return Tuning(one.threads, many.threads, waiting, extra, round(one.generate, 1), round(many.prompt, 1), notes)
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def thread_counts(available: int) -> list[int]:

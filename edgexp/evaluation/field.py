@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from edgexp.bank import Bank
-from edgexp.embedding import Encoder
+from edgexp.embedding import Encoder, open_encoder
 from edgexp.errors import EdgexpError
 from edgexp.evaluation import experience
 from edgexp.evaluation.playing import Job, code
@@ -17,7 +17,7 @@ from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, manifest, res
 from edgexp.play.episode import Episode
 from edgexp.play.fleet import Environments, Fleet, Say
 from edgexp.play.rollout import Evaluator
-from edgexp.play.session import Session, open_bank, open_encoder
+from edgexp.play.session import Session, open_bank
 from edgexp.prompt import messages
 from edgexp.retrieval import Retriever, retriever_for
 from edgexp.trajectory import Task

@@ -15,7 +15,7 @@ import edgexp
 from edgexp.errors import EdgexpError
 from edgexp.export import child, manifest
 from edgexp.export.adapter import CONFIG, WEIGHTS
-from edgexp.export.manifest import Base, Digested, Record
+from edgexp.export.manifest import Digested, Record
 from edgexp.export.parity import Parity
 from edgexp.export.reference import FILE as REFERENCE
 from edgexp.export.reference import read_reference
@@ -24,6 +24,7 @@ from edgexp.gguf.reader import open_gguf
 from edgexp.gguf.writer import explained
 from edgexp.home import sweep, write_atomic
 from edgexp.models import manifest as digest
+from edgexp.models.store import Base
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, how much is done, how much there is)."""

@@ -11,7 +11,6 @@ The record is written after the file has its name, and the entry after the recor
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from edgexp.errors import EdgexpError, UsageError
 from edgexp.export.adapter import CONFIG, WEIGHTS, read_base_name
 from edgexp.export.parity import Parity, table
 from edgexp.home import home, write_atomic
-from edgexp.models import manifest, store
+from edgexp.models import manifest
+from edgexp.models.store import Base, known_base
 
 RECORD = "manifest.json"
 
@@ -89,16 +89,6 @@ def name_of(adapter: Path) -> str:
     return (training.name if training else "") or (folder.parent if folder.name == "adapter" else folder).name
 
 
-@dataclass(frozen=True)
-class Base:
-    """The GGUF to merge into."""
-
-    path: Path
-    sha256: str
-    licence: str = ""
-    """SPDX identifier where a manifest says; empty otherwise."""
-
-
 def find_base(adapter: Path) -> Base:
     """The base that an adapter says it was trained on.
 
@@ -107,7 +97,7 @@ def find_base(adapter: Path) -> Base:
     trained = base_of(adapter)
     if not trained.name:
         raise UsageError(f"{adapter} does not say what it was trained on; name the base with --base (a GGUF or a model's name)")
-    base = _known(trained.name)
+    base = known_base(trained.name)
     if base is None:
         raise UsageError(f"{adapter} was trained on {trained.name}, which is neither a GGUF here nor a model of edgexp models ls; "
                          "name the base with --base")
@@ -115,34 +105,6 @@ def find_base(adapter: Path) -> Base:
         raise EdgexpError(f"{adapter} was trained on other weights than {base.path} (sha256 {trained.sha256[:12]}…, here "
                           f"{base.sha256[:12]}…); bring those, or name these with --base and let the comparison judge")
     return base
-
-
-def open_base(named: str) -> Base:
-    """A base by a manifest's name or a GGUF's path. Raises UsageError where there is none, EdgexpError as `find_base`."""
-    base = _known(named)
-    if base is None:
-        raise UsageError(f"no model is called {named!r} and there is no such GGUF; see edgexp models ls")
-    return base
-
-
-def _known(name: str) -> Base | None:
-    path = Path(name).expanduser()
-    if path.is_file():
-        return Base(path.absolute(), manifest.sha256(path))
-    known = manifest.find(name) if "/" not in name and "\\" not in name else None
-    return _from_manifest(known) if known else None
-
-
-def _from_manifest(known: manifest.Manifest) -> Base:
-    if known.role != "policy":
-        raise UsageError(f"{known.name} is an {known.role}; a policy model is needed")
-    here = store.locate(known)
-    if here is None:
-        raise store.not_here(known)
-    path = next((p for p in here.paths.values() if p.suffix == ".gguf"), None)
-    if path is None:
-        raise EdgexpError(f"{known.name} does not come as a GGUF; name one with the same weights with --base")
-    return Base(path, store.check(known, here)[path.name], known.licence)
 
 
 FORMAT = 1

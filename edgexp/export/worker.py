@@ -48,10 +48,10 @@ def work(job: Job, progress: Progress) -> Done:
 def _compare(job: Compare, progress: Progress) -> Done:
     from edgexp.engine.model import Model
     from edgexp.engine.native import Tuning
-    from edgexp.engine.tuning import cores
     from edgexp.export.merge import attach
     from edgexp.export.parity import bounds_for, compare
     from edgexp.export.reference import read_reference
+    from edgexp.machine import cores
 
     reference = read_reference(Path(job.reference))
     # Without repacked weights: a comparison must neither crash nor depend on what a processor offers.

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -331,3 +332,42 @@ def _link(source: Path, target: Path) -> None:
         os.link(source.resolve(), target)
     except OSError:  # another file system, or one without links
         shutil.copyfile(source, target)
+
+
+@dataclass(frozen=True)
+class Base:
+    """The GGUF that a training starts from and that an adapter is merged into."""
+
+    path: Path
+    sha256: str
+    licence: str = ""
+    """SPDX identifier where a manifest says; empty otherwise."""
+
+
+def open_base(named: str) -> Base:
+    """A base by a manifest's name or a GGUF's path. Raises UsageError where there is none, EdgexpError for weights that are not here."""
+    base = known_base(named)
+    if base is None:
+        raise UsageError(f"no model is called {named!r} and there is no such GGUF; see edgexp models ls")
+    return base
+
+
+def known_base(name: str) -> Base | None:
+    """The base of that name or path; None where there is neither."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        return Base(path.absolute(), digest.sha256(path))
+    known = find(name) if "/" not in name and "\\" not in name else None
+    return _base_of_manifest(known) if known else None
+
+
+def _base_of_manifest(known: Manifest) -> Base:
+    if known.role != "policy":
+        raise UsageError(f"{known.name} is an {known.role}; a policy model is needed")
+    here = locate(known)
+    if here is None:
+        raise not_here(known)
+    path = next((p for p in here.paths.values() if p.suffix == ".gguf"), None)
+    if path is None:
+        raise EdgexpError(f"{known.name} does not come as a GGUF; name one with the same weights with --base")
+    return Base(path, check(known, here)[path.name], known.licence)

@@ -12,7 +12,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from edgexp.bank import Bank, Filters, default_path
-from edgexp.embedding import Encoder
+from edgexp.embedding import open_encoder
 from edgexp.environments.base import Environment
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import EdgexpError, UsageError
@@ -110,12 +110,6 @@ class OpenSession(Session):
             )
 
         return run_many(map(start, tasks), self.places, self.engines)
-
-
-def open_encoder(name: str = DEFAULT_EMBEDDER, say: Say = lambda _: None) -> Encoder:
-    """An embedding model by name or path, checked and loaded."""
-    ready = resolve(name, role="embedder", say=say)
-    return Encoder.open(ready.path, name=ready.name)
 
 
 @contextmanager

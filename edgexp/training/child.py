@@ -10,15 +10,14 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from edgexp.errors import EdgexpError
+from edgexp.machine import cores
 from edgexp.training import events
+from edgexp.training.events import Emit
 from edgexp.training.launch import LESS_MEMORY, Job, Run
-
-Emit = Callable[[events.Event], None]
 
 
 def main(arguments: list[str]) -> int:
@@ -108,7 +107,6 @@ def _ready(job: Job, emit: Emit) -> Path:
     import torch
 
     from edgexp.training import backend
-    from edgexp.training.cpu.quick import cores
 
     torch.set_num_threads(cores())
     if job.recipe.base.backend != "peft":

@@ -1,16 +1,11 @@
-"""Which memory a training sample gets: what retrieval finds, that of other tasks, a shortened one, or none. Knows no tokens and no banks.
+"""Which trajectories of a bank are trained on, which are held out, and what each finds in its memory. Knows no tokens.
 
-Everything here is a pure function of the recipe's seed and of what it is about, so that the same recipe and bank give the same samples.
+Memory is what retrieval would show, or by a stated share something worse: that of other tasks, a shortened one, or none. At run time a
+bank can be empty, foreign or full of half episodes; a model that met such memory in training does not fall over it. Retrieval is that of
+running: the same retriever, the same filter, the same key.
 
-Which trajectories are trained on and which are held out. Knows no tokens and no memory.
+All chance comes from the recipe's seed and from what it is about, so that the same recipe and bank give the same samples."""
 
-What a training sample finds in its memory: what retrieval would show it, or by a stated share something worse.
-
-At run time a bank can be empty, foreign or full of half episodes. A model that met such memory in training does not fall over it.
-Retrieval is that of running: the same retriever, the same filter, the same key. Knows no tokens.
-"""
-
-import random
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,7 +29,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-
 Kind = Literal["matched", "mismatched", "shortened", "absent"]
 """What is in the memory of a sample; the fields of `Mix`."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -43,9 +37,9 @@ _GOLDEN = 0.6180339887498949
 """Steps of this size fill the ring evenly, however many there are."""
 
 
-def draw(seed: int, *what: object) -> random.Random:
+def draw(seed: int, *what: object) -> Random:
     """A source of chance of its own for everything that has a name."""
-    return random.Random("/".join(map(str, (seed, *what))))
+    return Random("/".join(map(str, (seed, *what))))
 
 
 def task_of(entry: Entry) -> Task:
@@ -68,7 +62,7 @@ def kinds(mix: Mix, count: int, seed: int, variant: int) -> list[Kind]:
     return [KINDS[min(bisect_right(ends, ((place + 0.5) / count + turn) % 1), last)] for place in places]
 
 
-def shorten(trajectory: Trajectory, chance: random.Random) -> Trajectory:
+def shorten(trajectory: Trajectory, chance: Random) -> Trajectory:
     """The trajectory without a random number of its last steps: of two or more, at least one is gone and at least one is left."""
     return msgspec.structs.replace(trajectory, steps=trajectory.steps[: chance.randint(1, max(1, len(trajectory.steps) - 1))])
 
@@ -190,7 +184,7 @@ class Memories:
 
     def __init__(self, settings: Settings, bank: Bank, environment: str, seed: int, kept_out: frozenset[str] = frozenset()):
         self._bank, self._environment, self._seed = bank, environment, seed
-        # As `session.open_session` filters at run time; what is held out is left out besides.
+        # As playing filters; what is held out is left out besides.
         self._filters = Filters(environment=environment)
         if kept_out:
             tasks = {task_of(entry) for entry in bank.entries(self._filters, "accepted")}

@@ -1,13 +1,11 @@
-"""What a training process tells whoever started it: one JSON object a line on its standard output. The same lines, with times, are the
-training log `metrics.jsonl`.
+"""What a training process tells whoever started it: one JSON object a line on its standard output. Knows no process and no torch.
 
-The training log, `metrics.jsonl`: every event of a run with the time it happened. After a crash it is cut back to where training goes
-on, so that each step is in it once.
-"""
+The same lines, with times, are the training log `metrics.jsonl`. After a crash it is cut back to where training goes on, so that each step
+is in it once."""
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +96,10 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 
 Event = Notice | Started | Stepped | Evaluated | Saved | Finished | Failed
+Emit = Callable[[Event], None]
+"""Passes an event on, from the training process."""
+Say = Callable[[str], None]
+"""Tells a person something worth saying once."""
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Event)
 

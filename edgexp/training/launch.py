@@ -1,8 +1,7 @@
-"""What a training process is told: one JSON file in the run's folder, where everything in that folder lies, and who works there. Knows no
-torch.
+"""The folder of a run, and the training process that works in it: what it is told, its events, its end, and what to say when it died
+without a word. Knows no torch, and not what happens in a step.
 
-Starts the training process and follows it: its events, its end, and what to say when it died without a word. Knows no torch.
-"""
+A run is told by one JSON file in its folder. One process at a time works there."""
 
 import contextlib
 import os

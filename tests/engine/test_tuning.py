@@ -8,6 +8,7 @@ import pytest
 from edgexp.engine import tuning
 from edgexp.engine.tuning import Rate
 from edgexp.errors import EdgexpError
+from edgexp.machine import cores
 
 SLEEP, SPIN = tuning.WAITING
 
@@ -70,7 +71,7 @@ def test_a_library_that_cannot_run_is_one_clear_line(probe, policy_path, script,
 def test_the_real_library_is_measured(policy_path):
     found = tuning.measure(policy_path)
     assert found.generate_rate > 1 and found.prompt_rate > 1
-    assert 1 <= found.threads <= tuning.cores()
+    assert 1 <= found.threads <= cores()
 
 
 def test_a_damaged_memory_of_measurements_is_measured_again(probe, policy_path):

@@ -19,11 +19,12 @@ from edgexp.errors import EdgexpError
 from edgexp.export import child, manifest
 from edgexp.export.adapter import read_adapter
 from edgexp.export.job import Request, export
-from edgexp.export.manifest import Base, Training, open_base
+from edgexp.export.manifest import Training
 from edgexp.export.merge import merge, patches
 from edgexp.export.reference import Sample, read_reference, write_reference
 from edgexp.gguf.reader import open_gguf
 from edgexp.models import BASE_POLICY, resolve
+from edgexp.models.store import Base, open_base
 from edgexp.prompt.render import Renderer
 from edgexp.prompt.template import learn
 
