@@ -158,7 +158,7 @@ class TwoBanks(RuleBasedStateMachine):
 
 
 class TestTwoBanks(TwoBanks.TestCase):  # type: ignore[name-defined,misc]
-    settings = settings(max_examples=8, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck))
+    settings = settings(max_examples=6, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.slow

@@ -52,8 +52,8 @@ def test_each_bank_has_a_name_of_its_own(tmp_path: Path) -> None:
 
 
 def test_several_that_open_a_new_bank_at_once_make_one(tmp_path: Path) -> None:
-    """Twenty times, since it takes an unlucky moment for one to look while another one makes it."""
-    for number in range(20):
+    """Many times, since it takes an unlucky moment for one to look while another one makes it."""
+    for number in range(12):
         together, names, errors = threading.Barrier(4), [], []
 
         def make(folder: Path, together: threading.Barrier, names: list[object], errors: list[object]) -> None:

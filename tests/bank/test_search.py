@@ -136,7 +136,12 @@ class GraphMachine(BankMachine):
 
 
 class TestExactLives(BankMachine.TestCase):  # type: ignore[name-defined,misc]
-    settings = settings(max_examples=15, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck))
+    settings = settings(max_examples=6, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.slow
+class TestManyExactLives(BankMachine.TestCase):  # type: ignore[name-defined,misc]
+    settings = settings(max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.slow

@@ -150,7 +150,7 @@ class IndexMachine(RuleBasedStateMachine):
 
 
 class TestIndexLives(IndexMachine.TestCase):  # type: ignore[name-defined,misc]
-    settings = settings(max_examples=8, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck))
+    settings = settings(max_examples=6, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.slow

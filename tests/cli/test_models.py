@@ -117,6 +117,7 @@ def test_verify_of_what_is_not_here(toy):
     assert run("verify", toy, fails=EdgexpError) == "toy is not here; run: edgexp models pull toy"
 
 
+@pytest.mark.slow
 def test_pull_of_the_defaults_and_a_full_verify(own_home):
     """With the weights installed as packages nothing is fetched; the test session's home already holds what is made from them."""
     if any(listed(name)["state"] == "not here" for name in (DEFAULT_POLICY, DEFAULT_EMBEDDER)):

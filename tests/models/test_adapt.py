@@ -41,6 +41,7 @@ def test_a_shipped_adapter_is_whole_and_small(name):
     assert (folder / "adapter_model.safetensors").stat().st_size < 12e6
 
 
+@pytest.mark.slow
 def test_an_adapter_changes_what_it_is_trained_on_and_nothing_else(base):
     said = []
     ready = resolve(DEFAULT_POLICY, say=said.append)
@@ -63,6 +64,7 @@ def mine(base, home, tmp_path, monkeypatch):
     return tmp_path / "adapter"
 
 
+@pytest.mark.slow
 def test_another_adapter_than_the_one_meant_is_refused(mine):
     weights = mine / "adapter_model.safetensors"
     data = weights.read_bytes()
@@ -74,6 +76,7 @@ def test_another_adapter_than_the_one_meant_is_refused(mine):
         resolve("mine")
 
 
+@pytest.mark.slow
 def test_where_an_adapter_lies_does_not_matter(mine, monkeypatch):
     made = resolve("mine")
 
