@@ -48,6 +48,7 @@ class MockVocabulary:
 
 
 VOCABULARY = MockVocabulary()
+TURN = VOCABULARY.control("<|im_start|>assistant\n")
 
 
 def by_chance(ids: Sequence[int]) -> Logits:
@@ -60,9 +61,9 @@ def saying(answer: Callable[[str], str]) -> Callable[[Sequence[int]], Logits]:
     """Logits of a model that says `answer(prompt)`, byte by byte, and then ends its turn. The prompt is a text with its control tokens."""
 
     def think(ids: Sequence[int]) -> Logits:
-        prompt, mark, said = VOCABULARY.decode(ids).rpartition("<|im_start|>assistant\n")
-        wanted = [*VOCABULARY.encode(answer(prompt + mark)), 257]
-        return 20 * (np.arange(len(VOCABULARY)) == wanted[min(len(VOCABULARY.encode(said)), len(wanted) - 1)]).astype(np.float32)
+        begins = max(place for place, token in enumerate(ids) if token == 256) + len(TURN)  # counted in ids: half a character is said too
+        wanted = [*VOCABULARY.encode(answer(VOCABULARY.decode(ids[:begins]))), 257]
+        return 20 * (np.arange(len(VOCABULARY)) == wanted[min(len(ids) - begins, len(wanted) - 1)]).astype(np.float32)
 
     return think
 
