@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgexp.home import write_atomic
+from edgexp.files import write_atomic
 from edgexp.models import manifest
 from edgexp.training import recipe
 from edgexp.training.train import LOG, RECIPE, RECORD

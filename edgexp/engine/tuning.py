@@ -17,7 +17,8 @@ import msgspec
 from edgexp.engine import native
 from edgexp.engine.native import Tuning
 from edgexp.errors import EdgexpError
-from edgexp.home import home, write_atomic
+from edgexp.files import write_atomic
+from edgexp.home import home
 
 WAITING: tuple[dict[str, str], ...] = ({"OMP_WAIT_POLICY": "PASSIVE"}, {"GOMP_SPINCOUNT": "300"})
 """Ways for threads to wait, the one kinder to neighbours first: sleep at once, or spin for some microseconds and then sleep.

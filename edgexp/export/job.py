@@ -4,10 +4,8 @@ Every native step runs in a child process (`child.py`). A failure at any point l
 """
 
 import importlib.metadata
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +17,10 @@ from edgexp.export.manifest import Base, Digested, Record
 from edgexp.export.parity import Parity
 from edgexp.export.reference import FILE as REFERENCE
 from edgexp.export.reference import read_reference
+from edgexp.files import working_folder, write_atomic
 from edgexp.gguf.quantise import check_quant
 from edgexp.gguf.reader import open_gguf
 from edgexp.gguf.writer import explained
-from edgexp.home import sweep, write_atomic
 from edgexp.models import manifest as digest
 
 Progress = Callable[[str, int, int], None]
@@ -164,12 +162,9 @@ def _digested(path: Path) -> Digested:
 @contextmanager
 def _workplace(folder: Path) -> Iterator[Path]:
     """A folder on the same disk that is gone afterwards, whatever happens; what killed exports left goes first."""
-    sweep(folder, ".export-*")
-    try:
-        work = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
-    except OSError as error:
-        raise EdgexpError(f"{folder} cannot be written to: {error.strerror or error}; name another place with --out") from error
-    try:
+    with ExitStack() as made:
+        try:
+            work = made.enter_context(working_folder(folder, "export"))
+        except OSError as error:
+            raise EdgexpError(f"{folder} cannot be written to: {error.strerror or error}; name another place with --out") from error
         yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

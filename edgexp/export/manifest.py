@@ -20,7 +20,8 @@ import msgspec
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.export.adapter import CONFIG, WEIGHTS, read_base_name
 from edgexp.export.parity import Parity, table
-from edgexp.home import home, write_atomic
+from edgexp.files import write_atomic
+from edgexp.home import home
 from edgexp.models import manifest, store
 
 RECORD = "manifest.json"

@@ -4,19 +4,15 @@ The result is the folder `home()/models/<name>/ready/`. Its `made.json` says fro
 holds the digest of every file. A folder that does not fit the manifest any more, or is damaged, is made again; losing it costs time.
 """
 
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 import edgexp
 from edgexp.errors import EdgexpError
-from edgexp.home import sweep
+from edgexp.files import build_folder
 from edgexp.models import manifest as digest
 from edgexp.models.manifest import Adapt, Bert, Derive, Manifest, Pool, Requantise
 from edgexp.models.store import Here, Say, check, folder, locate, not_here
@@ -132,10 +128,13 @@ def _intact(manifest: Manifest, made: Made) -> bool:
 def _make(manifest: Manifest, here: Here, sources: dict[str, str], say: Say) -> Made:
     assert manifest.derive is not None
     say(f"{manifest.name}: {_verb(manifest.derive)}, once")
-    with workplace(manifest.name) as work:
-        paths = {name: str(path) for name, path in here.paths.items()}
-        _run(Job(manifest.name, manifest.derive, paths, sources, fingerprint(manifest.derive, sources), str(work)))
-        _move(work, _ready(manifest))
+    paths = {name: str(path) for name, path in here.paths.items()}
+    try:
+        with build_folder(_ready(manifest)) as work:
+            _run(Job(manifest.name, manifest.derive, paths, sources, fingerprint(manifest.derive, sources), str(work)))
+    except OSError as error:
+        raise EdgexpError(f"{_ready(manifest)}: cannot be written: {error.strerror or error}; close what uses this model and try again; "
+                          "EDGEXP_HOME names another place") from error
     made = peek_made(manifest)
     if made is None:
         raise EdgexpError(f"{manifest.name}: what was made has vanished from {_ready(manifest)}; run the command again")
@@ -165,33 +164,3 @@ def _run(job: Job) -> None:
         if done.returncode < 0:
             why = f"the process died of signal {-done.returncode}; its last words: {why}"
         raise EdgexpError(f"{job.name}: {_verb(job.derive)} failed: {why}")
-
-
-def _move(work: Path, ready: Path) -> None:
-    """Put the finished folder in place of an older one."""
-    old = work.with_name(work.name + ".old")
-    try:
-        if ready.exists():
-            ready.rename(old)
-        work.rename(ready)
-    except OSError as error:
-        raise EdgexpError(f"{ready}: cannot be replaced: {error.strerror}; close what uses this model and try again") from error
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
-
-
-@contextmanager
-def workplace(name: str) -> Iterator[Path]:
-    """A folder beside the model's others that is gone afterwards, whatever happens; leftovers of killed processes go too."""
-    parent = folder(name)
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        sweep(parent, ".work-*")
-        work = Path(tempfile.mkdtemp(prefix=".work-", dir=parent))
-    except OSError as error:
-        raise EdgexpError(f"{parent}: cannot be written to: {error.strerror}; EDGEXP_HOME names another place") from error
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-

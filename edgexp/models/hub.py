@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgexp.errors import EdgexpError
-from edgexp.home import lock_now
+from edgexp.files import lock_open_file
 from edgexp.models import manifest
 
 Progress = Callable[[int, int | None], None]
@@ -204,7 +204,7 @@ def _exclusive(part: Path) -> Iterator[None]:
     lock = part.with_name(part.name + ".lock")
     with lock.open("a+b") as file:
         try:
-            lock_now(file.fileno())
+            lock_open_file(file.fileno())
         except OSError as error:
             raise EdgexpError(f"{part}: another process is fetching this file") from error
         try:

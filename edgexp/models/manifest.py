@@ -21,7 +21,8 @@ from msgspec import Meta
 
 import edgexp
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.home import home, write_atomic
+from edgexp.files import write_atomic
+from edgexp.home import home
 
 Role = Literal["policy", "embedder"]
 Pooling = Literal["mean", "cls", "last"]

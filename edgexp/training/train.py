@@ -24,8 +24,9 @@ from edgexp.engine.tokenizer import GGUFTokenizer
 from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.export.manifest import open_base
+from edgexp.files import write_atomic
 from edgexp.gguf.reader import open_gguf
-from edgexp.home import home, write_atomic
+from edgexp.home import home
 from edgexp.models import manifest
 from edgexp.play.session import default_bank, open_encoder
 from edgexp.prompt.render import Renderer
