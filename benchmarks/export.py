@@ -26,7 +26,7 @@ import safetensors.numpy
 from rich.console import Console
 from rich.table import Table
 
-from edgexp.export.manifest import open_base
+from edgexp.export.adapter import open_base
 from edgexp.gguf.quantise import QUANTS
 from edgexp.gguf.reader import open_gguf
 from edgexp.gguf.tensor_names import ROLES

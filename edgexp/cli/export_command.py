@@ -30,9 +30,10 @@ def export(adapter: Path, base: str | None, quant: str, adapter_only: bool, name
     The exported model is compared with what the trained one said on held-out trajectories, token by token: an export whose probabilities
     or greedy tokens differ too much fails.
     """
+    from edgexp.export.adapter import find_adapter, find_base, open_base
     from edgexp.export.job import Request
     from edgexp.export.job import export as run
-    from edgexp.export.manifest import find_adapter, find_base, open_base, pretty
+    from edgexp.export.record import pretty
     from edgexp.gguf.quantise import check_quant
     from edgexp.home import home
 
@@ -47,7 +48,7 @@ def export(adapter: Path, base: str | None, quant: str, adapter_only: bool, name
 
 def _name(adapter: Path, given: str | None) -> str:
     """The name asked for, or one made from the adapter's. Raises UsageError for one that cannot be a model's name."""
-    from edgexp.export.manifest import name_of
+    from edgexp.export.adapter import name_of
 
     name = given if given is not None else re.sub(r"[^a-z0-9._-]+", "-", name_of(adapter).lower()).strip("-._")
     if not re.fullmatch("[a-z0-9][a-z0-9._-]*", name):

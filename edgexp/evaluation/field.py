@@ -17,7 +17,8 @@ from edgexp.evaluation.code import code
 from edgexp.evaluation.playing import Job
 from edgexp.evaluation.results import Setup
 from edgexp.evaluation.suite import Condition, Suite, Tasks
-from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, manifest, resolve, store
+from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, manifest, resolve
+from edgexp.models.ready import state
 from edgexp.play.session import Say, open_bank
 from edgexp.trajectory import Task, Trajectory
 
@@ -97,7 +98,7 @@ class Field:
         known = manifest.find(name)
         if known is None:
             return None if Path(name).expanduser().is_file() else f"no model is called {name}"
-        return f"the weights of {name} are not here" if store.state(known)[0] == "not here" else None
+        return f"the weights of {name} are not here" if state(known)[0] == "not here" else None
 
     def ready(self, condition: Condition) -> Ready:
         """The checked file of a condition's model. Raises EdgexpError where it is not here or damaged."""

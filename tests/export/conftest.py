@@ -25,7 +25,7 @@ def tiny(tmp_path: Path) -> Callable[..., tuple[Tiny, GgufFile]]:
 @pytest.fixture(scope="session")
 def smollm_base() -> Path:
     """The default model's weights as they came, before requantising."""
-    from edgexp.export.manifest import open_base
+    from edgexp.export.adapter import open_base
     from edgexp.models import BASE_POLICY
 
     try:
