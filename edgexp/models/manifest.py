@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 import edgexp
+from edgexp import settings
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.home import home
 
@@ -151,12 +152,7 @@ def read(path: Path) -> Manifest:
 
 
 def _read(path: Path) -> Manifest:
-    try:
-        manifest = msgspec.toml.decode(path.read_bytes(), type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise EdgexpError(f"{path}: {_with_key(str(error))}") from error
-    except OSError as error:
-        raise EdgexpError(f"{path}: cannot be read: {error.strerror}") from error
+    manifest = settings.convert(settings.decode(settings.read(path), str(path)), Manifest, str(path))
     problem = _problem(manifest, path.stem)
     if problem:
         raise EdgexpError(f"{path}: {problem}")
@@ -194,12 +190,6 @@ def files() -> Iterator[tuple[str, Path]]:
             if path.stem not in seen:
                 seen.add(path.stem)
                 yield path.stem, path
-
-
-def _with_key(message: str) -> str:
-    """msgspec says `… - at `$.source[0].size``; we name the key first, as it is written in the file."""
-    text, separator, key = message.rpartition(" - at `$")
-    return f"{key.strip('`').lstrip('.')}: {text}" if separator else message
 
 
 def _absolute(source: Source, folder: Path) -> Source:
