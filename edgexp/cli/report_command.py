@@ -55,7 +55,7 @@ def report(results: tuple[Path, ...], out: Path | None, trainings: tuple[Path, .
     read = [reading.read(folder) for folder in results]
     if drawing is not None:
         from edgexp.evaluation.report.plots import draw_picture
-        from edgexp.home import write_atomic
+        from edgexp.files import write_atomic
 
         return write_atomic(drawing, draw_picture(count_figures(read[0])).encode())
     measured = [quality for bank in banks for quality in _measure(bank, read, k)]
@@ -70,7 +70,7 @@ def report(results: tuple[Path, ...], out: Path | None, trainings: tuple[Path, .
         body = {"results": counted, "training": curves, "retrieval": measured}
         return click.echo(msgspec.json.format(msgspec.json.encode(body), indent=2))
     from edgexp.evaluation.report.page import Material, build_page
-    from edgexp.home import write_atomic
+    from edgexp.files import write_atomic
 
     path = out or results[0] / "report.html"
     text = build_page(Material(read, curves, measured, _commands(read, results, trainings, banks)), draw=not no_plots)

@@ -13,7 +13,8 @@ from edgexp.evaluation import experience
 from edgexp.evaluation.playing import Job, code
 from edgexp.evaluation.results import Setup
 from edgexp.evaluation.suite import Condition, Suite, Tasks
-from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, manifest, resolve, store
+from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, manifest, resolve
+from edgexp.models.ready import state
 from edgexp.play.episode import Episode
 from edgexp.play.fleet import Environments, Fleet, Say
 from edgexp.play.rollout import Evaluator
@@ -81,7 +82,7 @@ class Field:
         known = manifest.find(name)
         if known is None:
             return None if Path(name).expanduser().is_file() else f"no model is called {name}"
-        return f"the weights of {name} are not here" if store.state(known)[0] == "not here" else None
+        return f"the weights of {name} are not here" if state(known)[0] == "not here" else None
 
     def ready(self, condition: Condition) -> Ready:
         """The checked file of a condition's model. Raises EdgexpError where it is not here or damaged."""

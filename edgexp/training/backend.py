@@ -6,8 +6,6 @@ model.safetensors and the tokenizer files they insist on. How much memory there 
 
 import contextlib
 import gc
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgexp.errors import EdgexpError
-from edgexp.home import sweep, write_atomic
+from edgexp.files import build_folder, remove_stale, write_atomic
 from edgexp.machine import cores, machine_memory
 from edgexp.training.cpu import quick
 from edgexp.training.cpu.quick import R, T, Workers
@@ -248,7 +246,7 @@ def folder_of(gguf: Path, sha256: str, checkpoint: str, cache: Path, say: Say) -
             raise EdgexpError(f"{checkpoint} is not a checkpoint: it has no config.json; set base.checkpoint to a folder with the model's "
                               "unquantised weights, or to \"\" for those of the GGUF")
         return folder
-    sweep(cache, ".*-*")
+    remove_stale(cache, ".*-*")
     folder = cache / sha256[:24]
     if not (folder / _DONE).is_file():
         say(f"expanding {gguf.name} for training (once)")
@@ -260,18 +258,12 @@ def _expand(gguf: Path, folder: Path) -> None:
     """Write the expanded weights under a working name, then give them theirs."""
     from transformers import AutoTokenizer
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with build_folder(folder, folder.name) as work:
         model = _load_gguf(gguf)
         # Above a billion parameters 32 bits would cost more disk than most have; the GGUF's own numbers have no more than 16 anyway.
         model.to(torch.bfloat16 if model.num_parameters() > _LARGE else torch.float32).save_pretrained(work)
         AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(work)
         write_atomic(work / _DONE, b"{}")
-        shutil.rmtree(folder, ignore_errors=True)
-        work.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _load_gguf(gguf: Path) -> Any:

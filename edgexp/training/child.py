@@ -11,10 +11,10 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import BinaryIO
 
 from edgexp.errors import EdgexpError
 from edgexp.machine import cores
+from edgexp.process import take_standard_output
 from edgexp.training import events
 from edgexp.training.events import Emit
 from edgexp.training.launch import LESS_MEMORY, Job, Run
@@ -22,7 +22,7 @@ from edgexp.training.launch import LESS_MEMORY, Job, Run
 
 def main(arguments: list[str]) -> int:
     """Do one task and report it. Exit codes: 0 done or stopped, 1 failed with a reason sent."""
-    out = _own_output()
+    out = take_standard_output()
     run = Run(Path(arguments[1]))
 
     def emit(event: events.Event) -> None:
@@ -64,14 +64,6 @@ def reason(error: Exception, folder: Path) -> str:
 def _is_full_disk(error: Exception, text: str) -> bool:
     """Whether it is. safetensors, written in Rust, raises an error of its own."""
     return (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "(os error 28)" in text or "(os error 112)" in text
-
-
-def _own_output() -> BinaryIO:
-    """The real standard output for events alone; what anybody prints from now on goes to standard error."""
-    out = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    return out
 
 
 def _train(run: Run, job: Job, emit: Emit) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from edgexp.home import write_atomic
+from edgexp.files import append_lines, write_atomic
 
 
 class Notice(msgspec.Struct, frozen=True, tag="notice"):
@@ -117,8 +117,7 @@ def decode(line: bytes) -> Event:
 
 def append(path: Path, event: Event) -> None:
     """Add an event. A line is written in one piece, so that a crash can only cost the last one."""
-    with path.open("ab") as file:
-        file.write(_stamped(event))
+    append_lines(path, _stamped(event))
 
 
 def rewind(path: Path, step: int) -> None:
@@ -134,7 +133,7 @@ def read(path: Path, kind: str) -> list[dict[str, Any]]:
 
 def _stamped(event: Event) -> bytes:
     body: dict[str, Any] = msgspec.to_builtins(event)
-    return json.dumps({**body, "time": round(time.time(), 2)}, separators=(",", ":")).encode() + b"\n"
+    return json.dumps({**body, "time": round(time.time(), 2)}, separators=(",", ":")).encode()
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

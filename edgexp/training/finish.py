@@ -14,7 +14,7 @@ from torch import Tensor
 
 from edgexp.errors import EdgexpError
 from edgexp.export.reference import Origin, Precision, Reference, write_reference
-from edgexp.home import write_atomic
+from edgexp.files import write_atomic
 from edgexp.training import backend, checkpoint, loop, prepared
 from edgexp.training.events import Say, Scores
 from edgexp.training.launch import Job, Run

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from edgexp.errors import EdgexpError
 from edgexp.export.reference import Sample
-from edgexp.home import write_atomic
+from edgexp.files import write_atomic
 from edgexp.training.recipe import Train
 
 if TYPE_CHECKING:

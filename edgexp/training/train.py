@@ -22,9 +22,10 @@ from edgexp.embedding import open_encoder
 from edgexp.engine.tokenizer import GGUFTokenizer
 from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.files import write_atomic
 from edgexp.gguf.reader import open_gguf
-from edgexp.home import home, write_atomic
-from edgexp.models import manifest
+from edgexp.home import home
+from edgexp.models import store
 from edgexp.models.store import open_base
 from edgexp.prompt.render import Renderer, learn_template
 from edgexp.training import checkpoint, events, prepared
@@ -203,7 +204,7 @@ def _complete(run: Run, job: Job, step: int, played: dict[int, float]) -> None:
         "tools": {name: version for name in TOOLS if (version := _version(name))},
         "machine": f"{platform.system()} {platform.machine()}",
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "files": {name: manifest.sha256(run.adapter / name) for name in files},
+        "files": {name: store.sha256(run.adapter / name) for name in files},
     }
     write_atomic(run.adapter / RECORD, msgspec.json.format(msgspec.json.encode(about), indent=2) + b"\n")
 

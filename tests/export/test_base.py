@@ -5,7 +5,7 @@ import json
 import pytest
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.export.manifest import find_adapter, find_base, name_of, read_training
+from edgexp.export.adapter import find_adapter, find_base, name_of, read_training
 from edgexp.home import home
 from edgexp.models import BASE_POLICY, DEFAULT_EMBEDDER
 from edgexp.models.store import open_base

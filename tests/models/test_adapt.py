@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from edgexp.errors import EdgexpError
-from edgexp.export import merge
+from edgexp.gguf import merge
 from edgexp.gguf.reader import open_gguf
-from edgexp.models import BASE_POLICY, DEFAULT_POLICY, derive, resolve, worker
-from edgexp.models import manifest as digest
+from edgexp.models import BASE_POLICY, DEFAULT_POLICY, derive, resolve, store
 from edgexp.models.manifest import files, require
 from edgexp.models.store import locate
 
@@ -34,7 +33,7 @@ def test_a_shipped_adapter_is_whole_and_small(name):
     recipe = require(name).derive
     folder = files_of(recipe)
     record = json.loads((folder / "manifest.json").read_bytes())
-    assert {file: digest.sha256(folder / file) for file in record["files"]} == record["files"]
+    assert {file: store.sha256(folder / file) for file in record["files"]} == record["files"]
     assert record["files"]["adapter_model.safetensors"] == recipe.sha256
     assert {"recipe.toml", "training.jsonl", "reference.safetensors"} <= record["files"].keys()
     assert record["base"]["sha256"] in {file.sha256 for source in require(name).sources for file in source.files}
@@ -56,7 +55,7 @@ def test_an_adapter_changes_what_it_is_trained_on_and_nothing_else(base):
 @pytest.fixture
 def mine(base, home, tmp_path, monkeypatch):
     """A user's own model: a copy of the default's adapter."""
-    monkeypatch.setattr(derive, "_run", worker.work)
+    monkeypatch.setattr(derive, "_run", lambda job: derive.make_files(job, lambda *_: None))
     shutil.copytree(files_of(require(DEFAULT_POLICY).derive), tmp_path / "adapter")
     text = dict(files())[DEFAULT_POLICY].read_text().replace(DEFAULT_POLICY, "mine", 1)
     lines = [f'adapter = "{(tmp_path / "adapter").as_posix()}"' if line.startswith("adapter = ") else line for line in text.splitlines()]

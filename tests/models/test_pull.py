@@ -16,11 +16,12 @@ from test_bert import CONFIG, checkpoint
 from test_derive import ENCODER
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.models import BASE_POLICY, derive, worker
+from edgexp.models import BASE_POLICY, derive
 from edgexp.models import pull as pulling
 from edgexp.models.manifest import require
 from edgexp.models.pull import Silent, pull, verify
-from edgexp.models.store import folder, resolve, state
+from edgexp.models.ready import resolve, state
+from edgexp.models.store import folder
 
 pytestmark = pytest.mark.slow
 
@@ -167,7 +168,7 @@ def test_a_silent_flip_in_what_was_made_is_mended(declare, tmp_path, monkeypatch
     save_file(checkpoint(np.random.default_rng(1)), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     (tmp_path / "tokenizer.json").write_text("{}")
-    monkeypatch.setattr(derive, "_run", worker.work)
+    monkeypatch.setattr(derive, "_run", lambda job: derive.make_files(job, lambda *_: None))
     manifest = declare(body, role="embedder")
     graph = pull(manifest, Silent()).path / "model.onnx"
     whole, stat = graph.read_bytes(), graph.stat()
