@@ -41,10 +41,10 @@ def export(adapter: Path, base: str | None, quant: str, adapter_only: bool, name
     from edgexp.export.adapter import find_adapter, find_base
     from edgexp.export.job import Request
     from edgexp.export.job import export as run
-    from edgexp.export.record import pretty
+    from edgexp.export.provenance import pretty
     from edgexp.gguf.quantise import check_quant
     from edgexp.home import home
-    from edgexp.models.store import open_base
+    from edgexp.models.model_files import open_base
 
     kind, adapter = check_quant(quant), find_adapter(adapter)
     title = _name(adapter, name)

@@ -13,8 +13,8 @@ import msgspec
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.gguf.lora import CONFIG, WEIGHTS, read_base_name
 from edgexp.home import home
-from edgexp.models import store
-from edgexp.models.store import Base, known_base
+from edgexp.models import model_files
+from edgexp.models.model_files import Base, known_base
 
 RECORD = "manifest.json"
 
@@ -64,7 +64,7 @@ def read_training(adapter: Path) -> Training | None:
     except (OSError, msgspec.DecodeError) as error:
         raise EdgexpError(f"{path} cannot be read: {error}") from error
     for name in (WEIGHTS, CONFIG):
-        if name in training.files and store.sha256(adapter / name) != training.files[name]:
+        if name in training.files and model_files.sha256(adapter / name) != training.files[name]:
             raise EdgexpError(f"{adapter / name} is not the file that its {RECORD} means; it was changed or damaged after training")
     return training
 

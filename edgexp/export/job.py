@@ -15,7 +15,7 @@ from edgexp.errors import EdgexpError
 from edgexp.export import steps
 from edgexp.export.adapter import RECORD, read_training
 from edgexp.export.parity import Parity
-from edgexp.export.record import Digested, Record, check_name, pretty, record_path, write_entry, write_report
+from edgexp.export.provenance import Digested, Record, check_name, pretty, record_path, write_entry, write_report
 from edgexp.export.reference import FILE as REFERENCE
 from edgexp.export.reference import read_reference
 from edgexp.files import working_folder, write_atomic
@@ -23,8 +23,8 @@ from edgexp.gguf.lora import CONFIG, WEIGHTS
 from edgexp.gguf.quantise import check_quant
 from edgexp.gguf.reader import open_gguf
 from edgexp.gguf.writer import explained
-from edgexp.models import store
-from edgexp.models.store import Base
+from edgexp.models import model_files
+from edgexp.models.model_files import Base
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, how much is done, how much there is)."""
@@ -97,7 +97,7 @@ def _check_reference(adapter: Path) -> None:
         raise EdgexpError(f"{adapter} has no {REFERENCE}, so the export cannot be compared with the trained model; training writes it, "
                           "and --no-gate exports without")
     meant = read_reference(adapter / REFERENCE).origin.adapter_sha256
-    if meant != store.sha256(adapter / WEIGHTS):
+    if meant != model_files.sha256(adapter / WEIGHTS):
         raise EdgexpError(f"{adapter / REFERENCE} was made with another adapter than the {WEIGHTS} beside it; train again, or export with "
                           "--no-gate")
 
@@ -159,7 +159,7 @@ def _record(request: Request, file: Digested, parity: Parity | None) -> Record:
 
 
 def _digested(path: Path) -> Digested:
-    return Digested(str(path.absolute()), store.sha256(path), path.stat().st_size)
+    return Digested(str(path.absolute()), model_files.sha256(path), path.stat().st_size)
 
 
 @contextmanager

@@ -15,9 +15,9 @@ import msgspec
 from edgexp import process
 from edgexp.errors import EdgexpError
 from edgexp.files import build_folder
-from edgexp.models import store
+from edgexp.models import model_files
 from edgexp.models.manifest import Adapt, Bert, Derive, Manifest, Pool, Requantise
-from edgexp.models.store import Here, folder, locate, not_here
+from edgexp.models.model_files import Here, folder, locate, not_here
 from edgexp.process import ChildDied, Progress
 
 Say = Callable[[str], None]
@@ -59,7 +59,7 @@ def ensure(manifest: Manifest, say: Say) -> tuple[Path, str]:
     here = locate(manifest)
     if here is None:
         raise not_here(manifest)
-    return _result(manifest, _make(manifest, here, store.check(manifest, here), say))
+    return _result(manifest, _make(manifest, here, model_files.check(manifest, here), say))
 
 
 def peek(manifest: Manifest) -> Path | None:
@@ -83,7 +83,7 @@ def verify(manifest: Manifest, made: Made) -> dict[str, str | None]:
     problems: dict[str, str | None] = {}
     for name, expected in made.files.items():
         try:
-            got = store.sha256(_ready(manifest) / name, fresh=True)
+            got = model_files.sha256(_ready(manifest) / name, fresh=True)
         except OSError as error:
             problems[name] = f"cannot be read: {error.strerror}"
         else:
@@ -96,7 +96,7 @@ def fingerprint(recipe: Derive, sources: dict[str, str]) -> str:
     if isinstance(recipe, Adapt):
         recipe = msgspec.structs.replace(recipe, adapter="")  # its digest says which one; where it lies does not matter
     told = msgspec.json.encode(recipe, order="deterministic").decode()
-    return store.sha256_of_mapping({**sources, "\0recipe": told, "\0version": str(RECIPES[type(recipe)])})
+    return model_files.sha256_of_mapping({**sources, "\0recipe": told, "\0version": str(RECIPES[type(recipe)])})
 
 
 def _ready(manifest: Manifest) -> Path:
@@ -120,12 +120,12 @@ def _current(manifest: Manifest, made: Made) -> bool:
     if not fitting or any(None not in pinned.values() for pinned in fitting):
         return bool(fitting)
     here = locate(manifest)  # without pins the files themselves say whether they changed
-    return here is None or all(made.sources.get(n) == (sha or store.sha256(here.paths[n])) for n, sha in here.sha256.items())
+    return here is None or all(made.sources.get(n) == (sha or model_files.sha256(here.paths[n])) for n, sha in here.sha256.items())
 
 
 def _intact(manifest: Manifest, made: Made) -> bool:
     try:
-        return all(store.sha256(_ready(manifest) / name) == sha for name, sha in made.files.items())
+        return all(model_files.sha256(_ready(manifest) / name) == sha for name, sha in made.files.items())
     except OSError:
         return False
 
@@ -144,7 +144,7 @@ def _make(manifest: Manifest, here: Here, sources: dict[str, str], say: Say) -> 
     if made is None:
         raise EdgexpError(f"{manifest.name}: what was made has vanished from {_ready(manifest)}; run the command again")
     for name, sha in made.files.items():
-        store.remember_sha256(_ready(manifest) / name, sha)
+        model_files.remember_sha256(_ready(manifest) / name, sha)
     return made
 
 
@@ -175,7 +175,7 @@ def make_files(job: Job, _: Progress) -> None:
 
     try:
         made, tools = _made_by(job)
-        files = {name: store.sha256(Path(job.out) / name, fresh=True) for name in made}
+        files = {name: model_files.sha256(Path(job.out) / name, fresh=True) for name in made}
         versions = {tool: importlib.metadata.version(tool) for tool in tools}
         record = Made(job.fingerprint, job.sources, files, versions)
         (Path(job.out) / "made.json").write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
@@ -215,7 +215,7 @@ def merge_adapter(base: Path, out: Path, name: str, recipe: Adapt) -> str:
     weights = Path(recipe.adapter) / WEIGHTS
     if not weights.is_file():
         raise EdgexpError(f"{weights} is not there; bring the adapter back, or name its folder in the manifest")
-    if store.sha256(weights, fresh=True) != recipe.sha256:
+    if model_files.sha256(weights, fresh=True) != recipe.sha256:
         raise EdgexpError(f"{weights} is not the adapter that the manifest means (its sha256 differs); it was changed or damaged")
     opened, made = open_gguf(base), f"{name}.{recipe.type.upper()}.gguf"
     merge(opened, patches(read_adapter(Path(recipe.adapter)), opened), recipe.type, out / made)

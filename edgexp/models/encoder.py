@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from edgexp.errors import EdgexpError
-from edgexp.models import store
+from edgexp.models import model_files
 
 NAME = "encoder.json"
 
@@ -65,4 +65,4 @@ def files(folder: Path, config: EncoderConfig) -> set[str]:
 def fingerprint_of(folder: Path) -> str:
     """The folder's stated fingerprint, or a digest of its files where it states none."""
     config = read(folder)
-    return config.fingerprint or store.sha256_of_mapping({name: store.sha256(folder / name) for name in files(folder, config)})
+    return config.fingerprint or model_files.sha256_of_mapping({name: model_files.sha256(folder / name) for name in files(folder, config)})

@@ -22,8 +22,8 @@ from edgexp.errors import EdgexpError, UsageError
 from edgexp.files import working_folder
 from edgexp.models import derive
 from edgexp.models.manifest import File, Hub, Local, Manifest, Package, Source, files, read
+from edgexp.models.model_files import Here, check, check_file, folder, locate, not_here, remember_sha256, sha256, write_pulled
 from edgexp.models.ready import Ready, resolve
-from edgexp.models.store import Here, check, check_file, folder, locate, not_here, remember_sha256, sha256, write_pulled
 
 
 class Report(Protocol):

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from edgexp.errors import UsageError
-from edgexp.models import derive, encoder, store
+from edgexp.models import derive, encoder, model_files
 from edgexp.models.derive import Say
 from edgexp.models.manifest import Manifest, Role, find, require
 
@@ -56,7 +56,7 @@ def state(manifest: Manifest) -> tuple[State, str]:
     made = derive.peek(manifest)
     if made is not None:
         return "ready", str(made)
-    here = store.locate(manifest)
+    here = model_files.locate(manifest)
     if here is None:
         return "not here", "; ".join(str(source) for source in manifest.sources)
     in_package = here.origin.startswith("package ") and not here.ours
@@ -68,11 +68,11 @@ def _by_name(manifest: Manifest, say: Say) -> Ready:
     if manifest.derive is not None:
         path, sha = derive.ensure(manifest, say)
         return _ready(manifest, path, sha)
-    here = store.locate(manifest)
+    here = model_files.locate(manifest)
     if here is None:
-        raise store.not_here(manifest)
-    shas = store.check(manifest, here)
-    sha = next(iter(shas.values())) if len(shas) == 1 else store.sha256_of_mapping(shas)
+        raise model_files.not_here(manifest)
+    shas = model_files.check(manifest, here)
+    sha = next(iter(shas.values())) if len(shas) == 1 else model_files.sha256_of_mapping(shas)
     return _ready(manifest, next(iter(here.paths.values())), sha)
 
 
@@ -85,9 +85,9 @@ def _by_path(path: Path, text: str) -> Ready:
     if path.is_dir():
         return Ready(path.name, "embedder", path, encoder.fingerprint_of(path), encoder.read(path).max_tokens, "")
     if path.is_file():
-        header = store.open_header(path)
+        header = model_files.open_header(path)
         context = int(header.get(f"{header.architecture}.context_length", 0))
-        return Ready(path.stem, "policy", path, store.sha256(path), context, str(header.get("general.license", "")))
+        return Ready(path.stem, "policy", path, model_files.sha256(path), context, str(header.get("general.license", "")))
     if "/" in text or "\\" in text or text.endswith(".gguf"):
         raise UsageError(f"{text}: there is no such file; name a GGUF, an encoder folder, or one of the models of edgexp models ls")
     require(text)

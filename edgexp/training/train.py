@@ -25,8 +25,8 @@ from edgexp.errors import EdgexpError, UsageError
 from edgexp.files import write_atomic
 from edgexp.gguf.reader import open_gguf
 from edgexp.home import home
-from edgexp.models import store
-from edgexp.models.store import open_base
+from edgexp.models import model_files
+from edgexp.models.model_files import open_base
 from edgexp.prompt.render import Renderer, learn_template
 from edgexp.training import checkpoint, events, prepared
 from edgexp.training.dataset import Built, Progress, build
@@ -204,7 +204,7 @@ def _complete(run: Run, job: Job, step: int, played: dict[int, float]) -> None:
         "tools": {name: version for name in TOOLS if (version := _version(name))},
         "machine": f"{platform.system()} {platform.machine()}",
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "files": {name: store.sha256(run.adapter / name) for name in files},
+        "files": {name: model_files.sha256(run.adapter / name) for name in files},
     }
     write_atomic(run.adapter / RECORD, msgspec.json.format(msgspec.json.encode(about), indent=2) + b"\n")
 

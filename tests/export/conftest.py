@@ -26,7 +26,7 @@ def tiny(tmp_path: Path) -> Callable[..., tuple[Tiny, GgufFile]]:
 def smollm_base() -> Path:
     """The default model's weights as they came, before requantising."""
     from edgexp.models import BASE_POLICY
-    from edgexp.models.store import open_base
+    from edgexp.models.model_files import open_base
 
     try:
         return open_base(BASE_POLICY).path

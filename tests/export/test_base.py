@@ -8,7 +8,7 @@ from edgexp.errors import EdgexpError, UsageError
 from edgexp.export.adapter import find_adapter, find_base, name_of, read_training
 from edgexp.home import home
 from edgexp.models import BASE_POLICY, DEFAULT_EMBEDDER
-from edgexp.models.store import open_base
+from edgexp.models.model_files import open_base
 
 from .kit import write_adapter
 

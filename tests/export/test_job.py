@@ -19,13 +19,13 @@ from edgexp.engine.native import Tuning
 from edgexp.errors import EdgexpError
 from edgexp.export.adapter import Training
 from edgexp.export.job import Request, export
-from edgexp.export.record import Digested, entry_path
+from edgexp.export.provenance import Digested, entry_path
 from edgexp.export.reference import Sample, read_reference, write_reference
 from edgexp.gguf.lora import patches, read_adapter
 from edgexp.gguf.merge import merge
 from edgexp.gguf.reader import open_gguf
 from edgexp.models import BASE_POLICY, resolve
-from edgexp.models.store import Base, open_base
+from edgexp.models.model_files import Base, open_base
 from edgexp.prompt.render import Renderer
 from edgexp.prompt.template import learn
 

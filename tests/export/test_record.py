@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edgexp.errors import EdgexpError
 from edgexp.export.adapter import Training
 from edgexp.export.parity import BOUNDS, Parity, table
-from edgexp.export.record import MARK, Digested, Record, check_name, entry_path, pretty, record_path, write_entry, write_report
+from edgexp.export.provenance import MARK, Digested, Record, check_name, entry_path, pretty, record_path, write_entry, write_report
 from edgexp.models import BASE_POLICY, resolve
 from edgexp.models.manifest import read
 

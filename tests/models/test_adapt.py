@@ -9,9 +9,9 @@ import pytest
 from edgexp.errors import EdgexpError
 from edgexp.gguf import merge
 from edgexp.gguf.reader import open_gguf
-from edgexp.models import BASE_POLICY, DEFAULT_POLICY, derive, resolve, store
+from edgexp.models import BASE_POLICY, DEFAULT_POLICY, derive, model_files, resolve
 from edgexp.models.manifest import files, require
-from edgexp.models.store import locate
+from edgexp.models.model_files import locate
 
 SHIPPED = [DEFAULT_POLICY, "smollm2-135m-lora"]
 
@@ -33,7 +33,7 @@ def test_a_shipped_adapter_is_whole_and_small(name):
     recipe = require(name).derive
     folder = files_of(recipe)
     record = json.loads((folder / "manifest.json").read_bytes())
-    assert {file: store.sha256(folder / file) for file in record["files"]} == record["files"]
+    assert {file: model_files.sha256(folder / file) for file in record["files"]} == record["files"]
     assert record["files"]["adapter_model.safetensors"] == recipe.sha256
     assert {"recipe.toml", "training.jsonl", "reference.safetensors"} <= record["files"].keys()
     assert record["base"]["sha256"] in {file.sha256 for source in require(name).sources for file in source.files}

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from edgexp.errors import EdgexpError
 from edgexp.models import DEFAULT_EMBEDDER, encoder, encoder_graph, resolve
 from edgexp.models.manifest import Bert, require
-from edgexp.models.store import locate
+from edgexp.models.model_files import locate
 
 pytestmark = pytest.mark.slow
 

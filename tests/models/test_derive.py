@@ -15,10 +15,10 @@ from test_bert import CONFIG, checkpoint
 
 from edgexp import process
 from edgexp.errors import EdgexpError
-from edgexp.models import BASE_POLICY, derive, resolve, store
+from edgexp.models import BASE_POLICY, derive, model_files, resolve
 from edgexp.models.manifest import require
+from edgexp.models.model_files import folder, locate
 from edgexp.models.ready import state
-from edgexp.models.store import folder, locate
 
 pytestmark = pytest.mark.slow
 
@@ -80,8 +80,8 @@ def test_it_is_made_once(toy, said):
     assert (first.path / "made.json").stat().st_mtime_ns == made
     assert state(toy) == ("ready", str(first.path)) and litter() == []
     record = json.loads((first.path / "made.json").read_text())
-    assert record["sources"] == {name: store.sha256(path) for name, path in locate(toy).paths.items()}
-    assert record["files"] == {n: store.sha256(first.path / n) for n in ("model.onnx", "tokenizer.json", "encoder.json")}
+    assert record["sources"] == {name: model_files.sha256(path) for name, path in locate(toy).paths.items()}
+    assert record["files"] == {n: model_files.sha256(first.path / n) for n in ("model.onnx", "tokenizer.json", "encoder.json")}
     assert set(record["tools"]) == {"onnx", "numpy", "safetensors", "onnxruntime"}
 
 
@@ -107,7 +107,7 @@ def test_damage_is_mended(toy, damage, said, in_process):
         shutil.rmtree(first.path)
     before = resolve("toy", say=said.append)
     assert before == first and said[-1] == "toy: converting to ONNX, once"
-    assert store.sha256(graph, fresh=True) == json.loads((first.path / "made.json").read_text())["files"]["model.onnx"]
+    assert model_files.sha256(graph, fresh=True) == json.loads((first.path / "made.json").read_text())["files"]["model.onnx"]
 
 
 def test_another_source_or_recipe_is_another_result(toy, weights, declare, tmp_path, in_process):

@@ -19,9 +19,9 @@ from edgexp.errors import EdgexpError, UsageError
 from edgexp.models import BASE_POLICY, derive
 from edgexp.models import pull as pulling
 from edgexp.models.manifest import require
+from edgexp.models.model_files import folder
 from edgexp.models.pull import Silent, pull, verify
 from edgexp.models.ready import resolve, state
-from edgexp.models.store import folder
 
 pytestmark = pytest.mark.slow
 
@@ -158,7 +158,7 @@ def test_when_none_will_do_each_says_why(hub, declare):
 def test_what_is_ready_needs_no_source_to_be_pulled_again(policy_path, own_home, monkeypatch):
     """And a bit that flipped without a trace is found by a pull, which reads everything."""
     manifest = require(BASE_POLICY)
-    monkeypatch.setattr("edgexp.models.store.installed", lambda source: None)
+    monkeypatch.setattr("edgexp.models.model_files.installed", lambda source: None)
     monkeypatch.setattr(pulling, "_fetch", lambda *_: pytest.fail("fetched"))
     assert pull(manifest, Silent()).path == policy_path
 
