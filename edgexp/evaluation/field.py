@@ -18,7 +18,7 @@ from edgexp.models.ready import state
 from edgexp.play.episode import Episode
 from edgexp.play.fleet import Environments, Fleet, Say
 from edgexp.play.rollout import Evaluator
-from edgexp.play.session import Session, open_bank
+from edgexp.play.session import Session, check_prompt, open_bank
 from edgexp.prompt import messages
 from edgexp.retrieval import Retriever, retriever_for
 from edgexp.trajectory import Task
@@ -184,6 +184,7 @@ class FieldPlayers:
         """`trees` says that actions will be scored; see `Fleet`."""
         self.places, self._field = places, field
         self._fleet = Fleet(ready.path, places, context=field.room(ready), trees=trees, gpu_layers=gpu_layers, say=say)
+        check_prompt(self._fleet, ready, say)
         self._session = Session(field.environments, places, self._fleet, ready)
 
     def __enter__(self) -> "FieldPlayers":

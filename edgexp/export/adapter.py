@@ -36,6 +36,8 @@ class Training(msgspec.Struct, frozen=True):
     banks: tuple[str, ...] = ()
     """Fingerprints of the bank snapshots that gave the data."""
     step: int = 0
+    prompt: int = 1
+    """The version of the prompt's words; see `edgexp.prompt.messages`."""
     code: str = ""
     finished: str = ""
     files: dict[str, str] = {}

@@ -69,7 +69,7 @@ def _write(step: Merge | Lora, progress: Progress) -> str:
     base, adapter = open_gguf(Path(step.base)), read_adapter(Path(step.adapter))
     changes = patches(adapter, base)
     if isinstance(step, Merge):
-        return merge(base, changes, step.quant, Path(step.out), progress)
+        return merge(base, changes, step.quant, Path(step.out), progress, about=adapter.about)
     return write_lora(base, adapter, changes, Path(step.out))
 
 

@@ -21,6 +21,8 @@ from edgexp.gguf.writer import entry, write_gguf
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
+PROMPT_KEY = "edgexp.prompt"
+"""In a GGUF's metadata: the version of the prompt's words that the model was trained with."""
 _TENSOR = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
 
 UNSUPPORTED = {
@@ -71,6 +73,13 @@ class Adapter:
     """What the adapter says it was trained on: a name or a path, possibly empty."""
     alpha: float
     deltas: tuple[Delta, ...]
+    prompt: int | None = None
+    """The version of the prompt's words that it was trained with; None for an adapter that edgexp did not train."""
+
+    @property
+    def about(self) -> dict[str, int]:
+        """What a GGUF made of it says of itself, beside what llama.cpp wants to know."""
+        return {} if self.prompt is None else {PROMPT_KEY: self.prompt}
 
 
 def read_adapter(folder: Path) -> Adapter:
@@ -89,7 +98,16 @@ def read_adapter(folder: Path) -> Adapter:
     if not halves:
         raise EdgexpError(f"{folder / WEIGHTS} holds no tensors; the adapter is empty")
     deltas = tuple(_delta(folder, config, module, sides) for module, sides in sorted(halves.items()))
-    return Adapter(folder, str(config.get("base_model_name_or_path") or ""), float(config["lora_alpha"]), deltas)
+    return Adapter(folder, str(config.get("base_model_name_or_path") or ""), float(config["lora_alpha"]), deltas, _prompt(folder))
+
+
+def _prompt(folder: Path) -> int | None:
+    """The prompt version in the record that training left; those of before there were versions have the first."""
+    try:
+        version = json.loads((folder / "manifest.json").read_bytes()).get("prompt", 1)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return version if isinstance(version, int) else None
 
 
 def read_base_name(folder: Path) -> str:
@@ -247,4 +265,4 @@ def _lora_entries(base: GgufFile, adapter: Adapter) -> dict[str, bytes]:
         "adapter.type": "lora",
         "adapter.lora.alpha": float(adapter.alpha),
     }
-    return {key: entry(key, value) for key, value in meta.items()}
+    return {key: entry(key, value) for key, value in {**meta, **adapter.about}.items()}

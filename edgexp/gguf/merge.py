@@ -27,8 +27,10 @@ Progress = Callable[[int, int], None]
 """Called with (bytes of the export written, bytes in all)."""
 
 
-def merge(base: GgufFile, changes: Mapping[str, Patch], quant: str, out: Path, progress: Progress | None = None, threads: int = 0) -> str:
+def merge(base: GgufFile, changes: Mapping[str, Patch], quant: str, out: Path, progress: Progress | None = None, threads: int = 0,
+          about: Mapping[str, int] | None = None) -> str:
     """Write the merged model to `out` in the type `quant` and return the file's SHA-256. `threads` 0: one for each core, at most 8.
+    `about` are metadata beside the base's own.
 
     Raises EdgexpError for a full disk, a base that cannot be read, or values that a 16-bit number cannot hold; `out` is gone then.
     """
@@ -45,14 +47,14 @@ def merge(base: GgufFile, changes: Mapping[str, Patch], quant: str, out: Path, p
 
     workers = threads or min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
-        return write_gguf(out, _entries(base, quant, tensors), tensors, data, base.alignment)
+        return write_gguf(out, _entries(base, quant, tensors, about or {}), tensors, data, base.alignment)
 
 
-def _entries(base: GgufFile, quant: str, tensors: list[Tensor]) -> dict[str, bytes]:
+def _entries(base: GgufFile, quant: str, tensors: list[Tensor], about: Mapping[str, int]) -> dict[str, bytes]:
     entries = {**base.entries, "general.file_type": entry("general.file_type", QUANTS[quant][1])}
     if any(formats.KINDS[t.kind].elements > 1 for t in tensors):
         entries.setdefault("general.quantization_version", entry("general.quantization_version", 2))
-    return entries
+    return {**entries, **{key: entry(key, value) for key, value in about.items()}}
 
 
 def _convert(base: GgufFile, source: Tensor, kind: int, patch: Patch | None, pool: ThreadPoolExecutor,

@@ -22,7 +22,7 @@ from edgexp.process import ChildDied, Progress
 
 Say = Callable[[str], None]
 
-RECIPES = {Requantise: 1, Bert: 1, Pool: 1, Adapt: 1}
+RECIPES = {Requantise: 1, Bert: 1, Pool: 1, Adapt: 2}
 """Raised by one whenever the same source would give another result: everything made by the older code is then made again."""
 
 
@@ -218,5 +218,6 @@ def merge_adapter(base: Path, out: Path, name: str, recipe: Adapt) -> str:
     if model_files.sha256(weights, fresh=True) != recipe.sha256:
         raise EdgexpError(f"{weights} is not the adapter that the manifest means (its sha256 differs); it was changed or damaged")
     opened, made = open_gguf(base), f"{name}.{recipe.type.upper()}.gguf"
-    merge(opened, patches(read_adapter(Path(recipe.adapter)), opened), recipe.type, out / made)
+    adapter = read_adapter(Path(recipe.adapter))
+    merge(opened, patches(adapter, opened), recipe.type, out / made, about=adapter.about)
     return made

@@ -21,6 +21,7 @@ from edgexp.play.episode import Episode, Policy, Watcher, play
 from edgexp.play.fleet import Environments, Fleet, Say
 from edgexp.play.local import Acting, LocalPolicy
 from edgexp.play.rollout import Evaluator, Finished, run_many
+from edgexp.prompt import messages
 from edgexp.prompt.render import Renderer, make_renderer
 from edgexp.retrieval import Retriever, retriever_for
 from edgexp.trajectory import Task
@@ -133,6 +134,7 @@ def open_session(settings: Settings, say: Say = lambda _: None, *, keep: bool = 
         else:
             ready = resolve(settings.model, role="policy", say=say)
             fleet = stack.enter_context(open_fleet(ready, settings, say))
+            check_prompt(fleet, ready, say)
             session = OpenSession(environments, settings.parallel, fleet, ready, template=settings.template)
             session.renderer(settings.environment)  # a template that cannot be used is told before anything is played
         session.settings, session.environment = settings, environment
@@ -145,6 +147,14 @@ def open_fleet(ready: Ready, settings: Settings, say: Say) -> Fleet:
     """The places that settings ask for."""
     return Fleet(ready.path, settings.parallel, context=settings.context, trees=settings.actions == "scored",
                  gpu_layers=settings.gpu_layers, say=say)  # fmt: skip
+
+
+def check_prompt(fleet: Fleet, ready: Ready, say: Say) -> None:
+    """Say where a model was trained with other words around its episodes than it is given now: it will play worse than it could."""
+    trained = fleet.model.prompt
+    if trained is not None and trained != messages.VERSION:
+        say(f"{ready.name} was trained with version {trained} of edgexp's prompt, and this edgexp writes version {messages.VERSION}: "
+            "train it anew, or play it with the edgexp that trained it")
 
 
 def load_policy(name: str) -> PolicyMaker:

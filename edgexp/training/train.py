@@ -27,6 +27,7 @@ from edgexp.gguf.reader import open_gguf
 from edgexp.home import home
 from edgexp.models import model_files
 from edgexp.models.model_files import open_base
+from edgexp.prompt import messages
 from edgexp.prompt.render import Renderer, learn_template
 from edgexp.training import checkpoint, events, prepared
 from edgexp.training.dataset import Built, Progress, build
@@ -198,6 +199,7 @@ def _complete(run: Run, job: Job, step: int, played: dict[int, float]) -> None:
         "banks": dataset.bank,
         "dataset": {"sets": dataset.sets, "statistics": dataset.statistics},
         "step": step,
+        "prompt": messages.VERSION,
         "selected_by": job.recipe.check.select,
         "curve": _curve(run, played),
         "code": edgexp.__version__,
