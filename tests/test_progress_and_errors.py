@@ -2,37 +2,55 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
-from rich.progress import Task
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.progress import Rate, bar
+from edgexp.progress import Bars
 
 
-def make_task(speed: float | None) -> Task:
-    """A task that goes at a speed, in items per second."""
-
-    class Timed(Task):
-        @property
-        def speed(self) -> float | None:  # type: ignore[override]
-            return speed
-
-    return Timed(1, "x", 100, 10, _get_time=lambda: 0.0)  # type: ignore[call-arg]
-
-
-@pytest.mark.parametrize(("speed", "text"), [(None, ""), (0.25, "0.2/s"), (9.94, "9.9/s"), (10, "10/s"), (12345.6, "12,346/s")])
-def test_a_rate_is_short_whatever_its_size(speed: float | None, text: str) -> None:
-    assert Rate().render(make_task(speed)).plain == text
-
-
-def test_a_bar_goes_to_standard_error_and_leaves_nothing_on_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
-    with bar("Adding") as progress:
-        task = progress.add_task("", total=3)
-        for _ in range(3):
-            progress.advance(task)
+def drawn(capfd: pytest.CaptureFixture[str], *told: tuple[str, int, int | None, str], **how: Any) -> str:
+    """What bars leave on standard error; nothing of theirs may be on standard output."""
+    with Bars(keep=True, **how) as bars:
+        for stage in told:
+            bars.tell(*stage)
     captured = capfd.readouterr()
-    assert captured.out == "" and progress.tasks[task].completed == 3
+    assert captured.out == ""
+    return captured.err
+
+
+def test_a_bar_a_stage_with_what_is_done_and_what_is_said_of_it(capfd: pytest.CaptureFixture[str]) -> None:
+    text = drawn(capfd, ("samples", 1, 3, ""), ("steps", 0, 7, "loss 0.5"), ("samples", 3, 3, ""), ("steps", 2, 7, "loss 0.25"))
+    assert "samples" in text and "3/3" in text and "2/7" in text and "loss 0.25" in text
+
+
+@pytest.mark.parametrize(("unit", "shown"), [("bytes", "2.0/4.0 kB"), ("share", "50%"), ("things", "2000/4000")])
+def test_each_unit_is_counted_in_its_way(capfd: pytest.CaptureFixture[str], unit: str, shown: str) -> None:
+    assert shown in drawn(capfd, ("all", 2000, 4000, ""), unit=unit)
+
+
+def test_nothing_told_draws_nothing_and_quiet_bars_say_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    assert drawn(capfd) == ""
+    with Bars(quiet=True) as bars:
+        bars.tell("steps", 1, 2)
+        bars.say("a remark")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_remarks_are_plain_text(capfd: pytest.CaptureFixture[str]) -> None:
+    with Bars() as bars:
+        bars.say("[bold]not markup[/bold] :smile:")
+    assert "[bold]not markup[/bold]" in capfd.readouterr().err
+
+
+def test_a_stage_of_unknown_size_can_be_told(capfd: pytest.CaptureFixture[str]) -> None:
+    assert "5/?" in drawn(capfd, ("adding", 5, None, ""))
+
+
+def test_the_reporter_is_light_until_something_is_told() -> None:
+    code = "import sys, edgexp.progress as p\nwith p.Bars(): pass\nprint([m for m in sys.modules if m.split('.')[0] == 'rich'])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
 def test_exit_codes_tell_failure_from_wrong_usage() -> None:

@@ -11,8 +11,6 @@ from edgexp.cli.options import say
 from edgexp.errors import EdgexpError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from edgexp.evaluation.results import Results
     from edgexp.evaluation.retrieval_quality import Quality
 
@@ -92,29 +90,24 @@ def _measure(folder: Path, read: "list[Results]", k: int) -> "list[Quality]":
     from edgexp.embedding import open_encoder
     from edgexp.environments.registry import make
     from edgexp.evaluation.retrieval_quality import measure_quality
-    from edgexp.progress import bar
+    from edgexp.progress import Bars
 
     found = []
     tasks = dict.fromkeys((row.environment, row.task_id) for one in read for row in one.rows)
-    with Bank.open(folder, readonly=True) as bank, bar("retrieving") as progress:
+    with Bank.open(folder, readonly=True) as bank, Bars() as bars:
         bank.use(open_encoder(bank.encoder_name, say) if bank.encoder_name else open_encoder(say=say))
         names = dict.fromkeys(environment for environment, _ in tasks)
         held = [name for name in names if bank.count(Filters(environment=name))]
         if not held:
             raise EdgexpError(f"--retrieval {folder}: the bank holds no episode of {' or '.join(names)}, which the results are of")
         for name in held:
-            environment, line = make(name), progress.add_task(name, total=None)
+            environment = make(name)
             try:
                 own = [environment.task(identity) for other, identity in tasks if other == name]
-                advance = partial(_advance, progress, line)
-                found.append(measure_quality(bank, environment, own, k, advance))
+                found.append(measure_quality(bank, environment, own, k, partial(bars.tell, f"retrieving, {name}")))
             finally:
                 environment.close()
     return found
-
-
-def _advance(progress: "Progress", line: "TaskID", done: int, of: int) -> None:
-    progress.update(line, completed=done, total=of)
 
 
 def _commands(read: "list[Results]", results: tuple[Path, ...], trainings: tuple[Path, ...], banks: tuple[Path, ...]) -> str:

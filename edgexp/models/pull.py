@@ -32,7 +32,7 @@ class Report(Protocol):
     def say(self, text: str) -> None:
         """One line."""
 
-    def progress(self, name: str, done: int, total: int | None) -> None:
+    def tell(self, name: str, done: int, total: int | None) -> None:
         """Bytes of one file that are here."""
 
 
@@ -42,7 +42,7 @@ class Silent:
     def say(self, text: str) -> None:
         """Say nothing."""
 
-    def progress(self, name: str, done: int, total: int | None) -> None:
+    def tell(self, name: str, done: int, total: int | None) -> None:
         """Show nothing."""
 
 
@@ -163,7 +163,7 @@ def _fetch_hub(source: Hub, place: Path, report: Report) -> tuple[str, dict[str,
         if remote.sha256 is not None and _has(target, remote.sha256):
             shas[file.name] = remote.sha256
             continue
-        shas[file.name] = hub.fetch(remote, target, file.sha256, partial(report.progress, file.name))
+        shas[file.name] = hub.fetch(remote, target, file.sha256, partial(report.tell, file.name))
         remember_sha256(target, shas[file.name])
         if file.sha256 is None:
             _check_first(target)

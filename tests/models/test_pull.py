@@ -38,7 +38,7 @@ class Told(Silent):
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def progress(self, name: str, done: int, total: int | None) -> None:
+    def tell(self, name: str, done: int, total: int | None) -> None:
         self.bytes.append((name, done, total))
 
 
@@ -119,7 +119,7 @@ def test_an_interrupted_pull_goes_on(hub, declare, pinned):
     manifest = declare(hub_source(files, pinned=pinned))
 
     class Impatient(Silent):
-        def progress(self, name, done, total):
+        def tell(self, name, done, total):
             if name == "b.bin" and done:
                 raise KeyboardInterrupt
 
