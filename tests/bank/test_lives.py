@@ -14,7 +14,7 @@ from edgexp.bank import Bank, Episode, Filters, Recall, Scored, task_text
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Provenance, Trajectory, content_id, read_lines
 
-NUMBERS = st.integers(0, 40)
+NUMBERS = st.integers(0, 12)
 WHICH = st.sampled_from(["one", "two"])
 EPISODE = Episode("run", "household", "household/test/1", "t1", True, 1.0, "mock", "2026-11-22T12:00:00+00:00")
 
