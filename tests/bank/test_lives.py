@@ -14,7 +14,7 @@ from edgexp.bank import Bank, Episode, Filters, Recall, Scored, task_text
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Provenance, Trajectory, content_id, read_lines
 
-NUMBERS = st.integers(0, 40)
+NUMBERS = st.integers(0, 12)
 WHICH = st.sampled_from(["one", "two"])
 EPISODE = Episode("run", "household", "household/test/1", "t1", True, 1.0, "mock", "2026-11-22T12:00:00+00:00")
 
@@ -56,6 +56,17 @@ class TwoBanks(RuleBasedStateMachine):
         self.take_in(name, given, status)
         assert set(result.added) == set(self.models[name]) - before
         assert set(result.known) == {t.id for t in given} & before
+
+    @rule(name=WHICH)
+    def play_what_was_imported(self, name: str) -> None:
+        """An import that is then played here is accepted, and is this one's own from then on."""
+        imports = [trajectory(number, source="import") for number in range(5)]
+        self.banks[name].add(imports, "quarantined")
+        self.take_in(name, imports, "quarantined")
+        played = [trajectory(number) for number in range(5)]
+        self.banks[name].add(played)
+        self.take_in(name, played, "accepted")
+        assert self.banks[name].read([t.id for t in played]) == [self.models[name][t.id][1] for t in played]
 
     @rule(name=WHICH, share=st.integers(1, 4))
     def accept(self, name: str, share: int) -> None:

@@ -50,9 +50,10 @@ def test_what_is_written_is_mapped(tmp_path_factory: pytest.TempPathFactory, row
 @given(ROWS, st.integers(0, 10**12 + 1))
 def test_after_a_row_is_what_is_above_it(rows: list[int], row: int) -> None:
     whole = Matrix(np.array(rows, np.int64), unit(len(rows), 3))
-    part = whole.after(row)
-    assert part.rows.tolist() == [other for other in rows if other > row]
-    assert same(whole.at(part.rows), part)
+    for limit in (row, rows[0], rows[len(rows) // 2], rows[-1]):
+        part = whole.after(limit)
+        assert part.rows.tolist() == [other for other in rows if other > limit]
+        assert same(whole.at(part.rows), part)
 
 
 @given(ROWS, st.lists(st.integers(1, 10**12), max_size=20))
