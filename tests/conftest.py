@@ -27,12 +27,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test is about time: a loaded machine must not fail one.
 hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("untimed")
 
 
 # Whoever asks for one of these, directly or through another fixture, needs weights or starts programs.
+QUICK = "not slow"
 SLOW_FIXTURES = {"policy_path", "encoder_folder", "smollm_base", "edgexp"}
 WHOLLY_SLOW = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.slow\b", re.MULTILINE)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A quick run tries fewer examples."""
+    if config.option.markexpr == QUICK:
+        hypothesis.settings.load_profile("quick")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,7 +52,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """A quick run does not even import a file that is slow as a whole: some load torch, which takes seconds."""
-    if config.option.markexpr != "not slow" or collection_path.suffix != ".py":
+    if config.option.markexpr != QUICK or collection_path.suffix != ".py":
         return None
     return bool(WHOLLY_SLOW.search(collection_path.read_text("utf-8"))) or None
 

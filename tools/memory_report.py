@@ -1,9 +1,9 @@
 """Does a model read its memory? Action by action along an expert's episodes, without playing: how probable the expert's actions are, and
-how often they are what the model would say, with past episodes of the same kind in its prompt, with foreign ones, and with none.
+how often they are what the model would say, with past episodes of the same kind in its prompt, with ones of other tasks, and with none.
 
     python tools/memory_report.py household -n 6 --model smollm2-135m-instruct --model smollm2-135m-exprag
 
-Tasks, bank and what is matched or foreign are those of an evaluation's suite; its bank is filled first where it lacks something.
+Tasks, bank and what is matched or of other tasks are those of an evaluation's suite; its bank is filled first where it lacks something.
 """
 
 from collections.abc import Iterator, Sequence

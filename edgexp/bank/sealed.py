@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from edgexp.home import write_atomic
+from edgexp.files import write_atomic
 
 if TYPE_CHECKING:
     import numpy as np

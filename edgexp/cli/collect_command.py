@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgexp.cli.options import acting_options, bank_option, json_option, memory_options, say, settings_of, task_options, wanted
+from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("environment", default="household")
+@click.argument("environment", default=DEFAULT_ENVIRONMENT)
 @click.option("--policy", default="expert", show_default=True, metavar="WHO",
               help="Who plays: expert, agent (the model), or module:attribute of a policy of your own.")
 @click.option("-n", "--number", default=120, show_default=True, help="Tasks to play. Those that the bank has already are skipped.")

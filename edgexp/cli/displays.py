@@ -17,7 +17,7 @@ from rich.table import Table
 from edgexp.cli.options import say
 from edgexp.evaluation import statistics
 from edgexp.evaluation.evaluate import Watch
-from edgexp.evaluation.report.figures import endings
+from edgexp.evaluation.report.wording import describe_endings
 from edgexp.evaluation.results import Results, Row, read
 from edgexp.evaluation.statistics import Change, Share
 from edgexp.training import events
@@ -190,11 +190,11 @@ def _baseline(results: Results) -> str:
 
 def _lines(results: Results, baseline: str) -> Iterator[tuple[str, str, dict[str, object]]]:
     """Condition, part of the tasks and its figures, in the suite's order; all tasks together last where there are several parts."""
-    rows = statistics.by(results.rows, "condition")
+    rows = statistics.group_rows(results.rows, "condition")
     compared = rows[baseline,]
     names = [name for name in results.header.conditions if (name,) in rows]
     for name in [*names, *(key for (key,) in rows if key not in names)]:
-        parts = statistics.by(rows[name,], "environment", "split", "group")
+        parts = statistics.group_rows(rows[name,], "environment", "split", "group")
         for (environment, split, group), part in parts.items():
             against = [row for row in compared if (row.environment, row.split, row.group) == (environment, split, group)]
             label = " ".join(filter(None, (environment, split, group)))
@@ -204,8 +204,8 @@ def _lines(results: Results, baseline: str) -> Iterator[tuple[str, str, dict[str
 
 
 def _figures(name: str, part: str, rows: Sequence[Row], against: Sequence[Row], baseline: str) -> dict[str, object]:
-    change = None if name == baseline else statistics.compare(rows, against)
-    return {"condition": name, "tasks": part, "success": statistics.success(rows), "change": change, "costs": statistics.costs(rows)}
+    change = None if name == baseline else statistics.compare_pairs(rows, against)
+    return {"condition": name, "tasks": part, "success": statistics.share_won(rows), "change": change, "costs": statistics.mean_costs(rows)}
 
 
 def _won(share: Share) -> str:
@@ -224,5 +224,5 @@ def _asides(results: Results) -> None:
     say("won: Wilson's interval. against: points, Newcombe's interval over tasks played by both; p: McNemar's exact test")
     broken = sum(row.end.startswith("error") for row in results.rows)
     full = sum(row.end == "context_full" for row in results.rows)
-    for text in endings(broken, full):
+    for text in describe_endings(broken, full):
         say(text)

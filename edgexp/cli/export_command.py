@@ -38,11 +38,13 @@ def export(adapter: Path, base: str | None, quant: str, adapter_only: bool, name
       edgexp export exprag-lora-robust --quant q4_k_m --out small
       edgexp export runs/two/adapter --base ./my-base.gguf
     """
+    from edgexp.export.adapter import find_adapter, find_base
     from edgexp.export.job import Request
     from edgexp.export.job import export as run
-    from edgexp.export.manifest import find_adapter, find_base, open_base, pretty
+    from edgexp.export.provenance import pretty
     from edgexp.gguf.quantise import check_quant
     from edgexp.home import home
+    from edgexp.models.model_files import open_base
 
     kind, adapter = check_quant(quant), find_adapter(adapter)
     title = _name(adapter, name)
@@ -55,7 +57,7 @@ def export(adapter: Path, base: str | None, quant: str, adapter_only: bool, name
 
 def _name(adapter: Path, given: str | None) -> str:
     """The name asked for, or one made from the adapter's. Raises UsageError for one that cannot be a model's name."""
-    from edgexp.export.manifest import name_of
+    from edgexp.export.adapter import name_of
 
     name = given if given is not None else re.sub(r"[^a-z0-9._-]+", "-", name_of(adapter).lower()).strip("-._")
     if not re.fullmatch("[a-z0-9][a-z0-9._-]*", name):

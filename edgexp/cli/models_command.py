@@ -112,7 +112,7 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
 
 def _rows() -> Iterator[dict[str, Any]]:
     from edgexp.models.manifest import files, read
-    from edgexp.models.store import state
+    from edgexp.models.ready import state
 
     for name, path in sorted(files()):
         try:

@@ -12,7 +12,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
-from edgexp.environments.base import Environment, Outcome, Start
+from edgexp.environments.base import Environment, Outcome, Start, is_remote
 from edgexp.errors import EdgexpError
 from edgexp.retrieval import Memory
 from edgexp.trajectory import Decision, Played, Provenance, Recall, Remembered, Seconds, Step, Task, Tokens, Trajectory
@@ -156,10 +156,10 @@ def elsewhere(work: Callable[[], Answer], limit: float | None = None, who: str =
 def ask(environment: Environment, work: Callable[[], Answer]) -> Asking[Answer]:
     """What the environment answers. Raises EnvironmentFailed in place of whatever it raises.
 
-    An environment with a true `remote` attribute lives in another process: other episodes go on while it works.
+    Where the environment lives in another process, other episodes go on while it works.
     """
     try:
-        if getattr(environment, "remote", False):
+        if is_remote(environment):
             answer: Answer = yield Elsewhere(work)
             return answer
         return work()

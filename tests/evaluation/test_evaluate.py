@@ -18,7 +18,7 @@ from edgexp.errors import EdgexpError, UsageError
 from edgexp.evaluation.evaluate import Watch, Wishes, check_setups, evaluate, header_for
 from edgexp.evaluation.results import EPISODES, MEMORIES, Header, read
 from edgexp.evaluation.suite import Condition, Suite
-from edgexp.home import held
+from edgexp.files import hold_folder
 
 
 def contents(folder: Path) -> list:
@@ -181,7 +181,7 @@ def test_a_folder_of_another_suite_is_refused(tmp_path):
 
 
 def test_two_evaluations_do_not_write_one_folder(tmp_path):
-    with held(tmp_path, "taken"), pytest.raises(EdgexpError, match="another evaluation is writing there"):
+    with hold_folder(tmp_path, "taken"), pytest.raises(EdgexpError, match="another evaluation is writing there"):
         evaluate("toy", toy_suite(), tmp_path)
     assert not (tmp_path / EPISODES).exists()
 

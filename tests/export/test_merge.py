@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.export.adapter import read_adapter
-from edgexp.export.merge import merge, patches
 from edgexp.gguf import formats
+from edgexp.gguf.lora import patches, read_adapter
+from edgexp.gguf.merge import merge
 from edgexp.gguf.quantise import QUANTS, check_quant, plan
 from edgexp.gguf.reader import Tensor, open_gguf
 from edgexp.gguf.tensor_names import gguf_name, interleave

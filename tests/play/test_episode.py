@@ -41,7 +41,7 @@ def acting(model, template, counting, sequence, engine):
         acting = Acting(**{"repeats": 0} | how)
         policy = LocalPolicy(sequence, renderer, retriever, acting, context=engine.context, reserve=512, action_tokens=action_tokens)
         events = []
-        go.played = run(play(environment, environment.tasks("train")[0], policy, watch=events.append), engine)
+        go.played = run(play(environment, environment.tasks("train")[0], policy, watch=events.append), engine).trajectory
         return go.played.trajectory, policy, events
 
     return go

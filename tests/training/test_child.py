@@ -107,8 +107,9 @@ def test_asked_to_stop_it_finishes_the_step_and_saves(weights: Path, tmp_path: P
 
 def test_a_failure_in_the_process_is_said_in_its_words(weights: Path, tmp_path: Path) -> None:
     run = tiny.run(tmp_path / "run", tmp_path / "nowhere", tiny.settings())
-    with pytest.raises(EdgexpError, match=r"nowhere is not a checkpoint.*base\.checkpoint.*child\.log"):
+    with pytest.raises(EdgexpError, match=r"nowhere is not a checkpoint.*base\.checkpoint.*child\.log") as error:
         launch.follow(run, ["train"], lambda _: None)
+    assert error.value.details.startswith("Traceback") and error.value.details == run.log.read_text()
 
 
 @pytest.mark.parametrize(("error", "said"), [

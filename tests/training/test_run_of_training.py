@@ -10,7 +10,7 @@ import pytest
 from edgexp.bank import Bank
 from edgexp.embedding import Encoder
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.export.manifest import open_base
+from edgexp.models.model_files import open_base
 from edgexp.training import checkpoint, events, prepared, recipe
 from edgexp.training import train as trains
 from edgexp.training.events import Scores

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgexp.environments import registry
-from edgexp.environments.base import Environment, HasAdmissible, HasExpert, Outcome
+from edgexp.environments.base import Environment, HasAdmissible, HasExpert, Outcome, aspects_of, family_of, lesson_of
 from edgexp.environments.worlds.invented import RECIPES, SHAPES
 from edgexp.environments.worlds.worlds import SPLITS, Worlds
 from edgexp.errors import EdgexpError, UsageError
@@ -199,3 +199,22 @@ def test_instructions_tell_no_ways(worlds: Worlds) -> None:
         world = worlds.scene(task).world
         for secret in (world.name.lower(), *world.verbs, *world.words, *world.appliances, *(recipe.state for recipe in world.recipes)):
             assert secret not in words
+
+
+@given(any_task)
+def test_aspects_are_those_of_the_scene(task: Task) -> None:
+    scene = Worlds().scene(task)
+    assert dict(aspects_of(Worlds(), task, scene.goal)) == {
+        "type": scene.recipe.shape, "home": scene.world.name, "object": scene.object, "treatment": scene.recipe.state,
+        "receptacle": scene.target,
+    }  # fmt: skip
+
+
+@given(any_task, st.integers(0, 8), any_task)
+def test_a_house_is_a_family_and_a_lesson_whatever_the_recipe(task: Task, other_scene: int, stranger: Task) -> None:
+    worlds = Worlds()
+    first = worlds.houses[task.split]
+    neighbour = worlds.task(f"{task.id.rpartition('/')[0]}/{other_scene % first.scenes}")
+    for say in (family_of, lesson_of):
+        assert say(worlds, task) == say(worlds, neighbour)
+        assert (say(worlds, task) == say(worlds, stranger)) is (worlds.place(task)[0] == worlds.place(stranger)[0])

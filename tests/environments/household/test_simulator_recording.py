@@ -1,4 +1,4 @@
-"""The engine says what the real `alfworld` package said: a recording made by `tools/record_alfworld.py`, replayed word for word.
+"""The simulator says what the real `alfworld` package said: a recording made by `tools/record_alfworld.py`, replayed word for word.
 
 Where the package is at hand (`EDGEXP_ALFWORLD_VENV`, an environment that holds it), new games are played against it as well, ours and, with
 `ALFWORLD_DATA`, official ones.
@@ -17,7 +17,7 @@ from edgexp.environments.household.scene import GOAL_KINDS, Scene
 from edgexp.environments.household.simulator import Game
 from edgexp.environments.household.texts import NOTHING
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEXTS = (
     "a normal", "a hot ", "a cold ", "a clean ", "a sliced ", "hot and clean ", "cool and clean ", "hot sliced", "cool sliced",
     "clean sliced", "is on.", "nothing special", "is closed.", "is open.", "next to it, you see a ", "middle of a room",

@@ -1,4 +1,4 @@
-"""The engine's rules and texts, command by command, on a kitchen small enough to read; and what holds of every scene."""
+"""The simulator's rules and texts, command by command, on a kitchen small enough to read; and what holds of every scene."""
 
 import random
 

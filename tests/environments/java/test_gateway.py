@@ -155,7 +155,7 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from edgexp.environments.java.gateway import Gateway
-from edgexp.environments.java import Server
+from edgexp.environments.java.gateway import Server
 server = Server(Path(sys.argv[1]), sys.argv[2])
 print(server.pid, flush=True)
 {then}
