@@ -4,6 +4,7 @@
 """
 
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -158,10 +159,12 @@ def check_prompt(fleet: Fleet, ready: Ready, say: Say) -> None:
 
 
 def load_policy(name: str) -> PolicyMaker:
-    """The policy maker at `module:attribute`. Raises UsageError where there is none."""
+    """The policy maker at `module:attribute`; the module is installed, or in the current folder. Raises UsageError where there is none."""
     module, _, attribute = name.partition(":")
     if not (module and attribute):
         raise UsageError(f"--policy {name}: write it as module:attribute, for example my_agent:make")
+    if (here := str(Path.cwd())) not in sys.path:  # `python -m edgexp` looks there, the installed command does not
+        sys.path.append(here)  # last, so that nothing there hides a library
     try:
         maker: PolicyMaker = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:

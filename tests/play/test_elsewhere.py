@@ -271,7 +271,7 @@ SLEEPING = """
 import time
 from test_elsewhere import Asks, TASK, starts_of
 from edgexp.play.rollout import run_many
-policies = [Asks(lambda _: time.sleep(600), 0.2), Asks(lambda _: "add one")]
+policies = [Asks(lambda _: time.sleep(100), 0.2), Asks(lambda _: "add one")]
 print(sorted(one.trajectory.end for one in run_many(starts_of(policies), 2)), flush=True)
 """
 
@@ -281,7 +281,7 @@ from test_elsewhere import Asks, TASK, starts_of
 from edgexp.play.rollout import run_many
 def wait(_):
     print("asked", flush=True)
-    time.sleep(600)
+    time.sleep(100)
 list(run_many(starts_of([Asks(wait)]), 2))
 """
 
@@ -295,7 +295,10 @@ def child(code: str) -> "subprocess.Popen[str]":
 @pytest.mark.slow
 def test_a_process_ends_although_a_server_holds_one_of_its_threads() -> None:
     process = child(SLEEPING)
-    out, err = process.communicate(timeout=120)
+    try:
+        out, err = process.communicate(timeout=50)
+    finally:
+        process.kill()
     assert out.strip() == "['done', 'error: the oracle: no answer within 0.2 seconds']", err
     assert process.returncode == 0
 
@@ -305,5 +308,8 @@ def test_ctrl_c_ends_a_process_that_waits_for_a_server() -> None:
     process = child(HANGING)
     assert process.stdout is not None and process.stdout.readline() == "asked\n"
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=120)
+    try:
+        process.communicate(timeout=50)
+    finally:
+        process.kill()
     assert process.returncode == -signal.SIGINT or process.returncode == 130

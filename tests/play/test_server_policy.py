@@ -163,7 +163,7 @@ COMMAND = ("run", "household", "--policy", "server_policy:make", "--memory", "of
 def call(url: str, *more: str) -> "subprocess.CompletedProcess[str]":
     """The command line in another process, in the folder of the policy."""
     surroundings = {**os.environ, "CHAT_SERVER": url, "CHAT_SECONDS": "20"}
-    command = [sys.executable, "-m", "edgexp", *COMMAND, *more]
+    command = [sys.executable, "-P", "-m", "edgexp", *COMMAND, *more]  # -P: as the installed command, which does not look in this folder
     return subprocess.run(command, cwd=FILE.parent, env=surroundings, capture_output=True, text=True, timeout=120, check=False)
 
 

@@ -134,6 +134,18 @@ def test_a_policy_is_found_by_module_and_attribute(own_module: str) -> None:
     assert load_policy(f"{__name__}:maker") is maker or load_policy(f"{__name__}:maker").__name__ == "maker"
 
 
+def test_a_policy_in_the_current_folder_is_found_and_hides_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_agent_here.py").write_text("def make(*_): return 'here'\n")
+    (tmp_path / "colorsys.py").write_text("raise ImportError('the wrong one')\n")
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", ".")])
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert load_policy("my_agent_here:make")(None, None, Acting()) == "here"  # type: ignore[arg-type, comparison-overlap]
+    assert sys.path[-1] == str(tmp_path) and sys.path.count(str(tmp_path)) == 1
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    assert load_policy("colorsys:rgb_to_hsv")(0, 0, 0) == (0, 0, 0)  # type: ignore[arg-type, comparison-overlap]
+
+
 @pytest.mark.parametrize(("name", "kind", "words"), [
     ("my_agents", UsageError, "--policy my_agents: write it as module:attribute, for example my_agent:make"),
     ("", UsageError, "--policy : write it as module:attribute"),
