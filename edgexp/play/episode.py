@@ -180,10 +180,19 @@ def play(environment: Environment, task: Task, policy: Policy, *, max_steps: int
         raise EdgexpError(f"{task.id}: {environment.name} cannot begin it: {error}") from error
     episode = Playing(environment, task, start, watch)
     watch(Began(task, start))
-    policy.begin(episode)
+    _begin(episode, policy)
     played = episode.played((yield from _until_over(episode, policy, max_steps or environment.max_steps)), policy.provenance(environment))
     watch(Ended(played))
     return played
+
+
+def _begin(episode: Playing, policy: Policy) -> None:
+    try:
+        policy.begin(episode)
+    except EdgexpError:
+        raise
+    except Exception as error:  # a policy is somebody's own code; the other episodes go on
+        raise EdgexpError(f"{episode.task.id}: the policy cannot begin it: {_reason(error)}") from error
 
 
 def _until_over(episode: Playing, policy: Policy, max_steps: int) -> Asking[str]:
@@ -206,7 +215,12 @@ def _until_over(episode: Playing, policy: Policy, max_steps: int) -> Asking[str]
 def _decide(episode: Playing, policy: Policy) -> Asking[Decision | None]:
     """The policy's decision, with the time it took."""
     started, seconds = perf_counter(), episode.seconds
-    decision = yield from policy.decide(episode)
+    try:
+        decision = yield from policy.decide(episode)
+    except EdgexpError:
+        raise
+    except Exception as error:  # as in `_begin`
+        raise PolicyFailed(f"the policy: {_reason(error)}") from error
     took = perf_counter() - started
     if decision is None:
         return None

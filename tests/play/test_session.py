@@ -5,6 +5,7 @@ import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from edgexp.play.local import Acting
 from edgexp.play.rollout import run
 from edgexp.play.scripted import Scripted
 from edgexp.play.session import OpenSession, Session, Settings, load_policy, open_session
+from edgexp.prompt import messages
 from edgexp.retrieval import Retriever, VectorRetriever
 from edgexp.trajectory import Task, Trajectory
 
@@ -375,3 +377,10 @@ def test_as_many_engines_as_keep_the_cores_busy() -> None:
                 if threads <= cores:
                     engines = fleet.engines_for(places, cores, threads)
                     assert 1 <= engines <= places and engines * threads <= cores
+
+
+@pytest.mark.parametrize(("trained", "said"), [(None, []), (messages.VERSION, []), (messages.VERSION + 1, ["mine was trained with version"])])
+def test_a_model_trained_with_another_prompt_is_told(trained: int | None, said: list[str]) -> None:
+    fleet, ready, heard = SimpleNamespace(model=SimpleNamespace(prompt=trained)), SimpleNamespace(name="mine"), list[str]()
+    session.check_prompt(fleet, ready, heard.append)  # type: ignore[arg-type]
+    assert [line[: len(words)] for line, words in zip(heard, said, strict=True)] == said
