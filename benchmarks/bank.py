@@ -17,11 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from edgexp.bank import Bank
-from edgexp.embedding import Encoder
+from edgexp.embedding import Encoder, open_encoder
 from edgexp.environments.registry import make
 from edgexp.play.collecting import expert_episode, spread
 from edgexp.play.rollout import run
-from edgexp.play.session import open_encoder
 from edgexp.trajectory import Trajectory, encode
 
 

@@ -26,11 +26,11 @@ import safetensors.numpy
 from rich.console import Console
 from rich.table import Table
 
-from edgexp.export.manifest import open_base
 from edgexp.gguf.quantise import QUANTS
 from edgexp.gguf.reader import open_gguf
 from edgexp.gguf.tensor_names import ROLES
 from edgexp.models import BASE_POLICY
+from edgexp.models.model_files import open_base
 
 PACKAGES = ("torch", "transformers<=5.17.0", "peft", "gguf", "sentencepiece", "protobuf", "safetensors", "accelerate")
 QUANTISER = "llama-cpp-python==0.3.36"

@@ -25,11 +25,10 @@ from rich.table import Table
 from edgexp.bank import Bank, Filters, task_text
 from edgexp.bank.upkeep import identity, key_vectors
 from edgexp.bank.vector_index import EXACT_LIMIT
-from edgexp.embedding import Encoder
+from edgexp.embedding import Encoder, open_encoder
 from edgexp.environments.registry import make
 from edgexp.play.collecting import expert_episode, spread
 from edgexp.play.rollout import run
-from edgexp.play.session import open_encoder
 from edgexp.retrieval import VectorRetriever
 from edgexp.trajectory import Trajectory
 

@@ -152,7 +152,7 @@ def run_edgexp(folder: Path, steps: int, trajectories: int, dtype: str, clock: C
     from edgexp.training import backend, events, prepared
     from edgexp.training.launch import Run
     from edgexp.training.loop import Loop
-    from edgexp.training.plan import Plan
+    from edgexp.training.prepared import Plan
 
     job = Run(folder).job()
     assert job

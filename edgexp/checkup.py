@@ -46,7 +46,7 @@ def examine(model: str | None = None, bank: Path | None = None, fresh: bool = Fa
 
 
 def _machine() -> Iterator[Finding]:
-    from edgexp.engine.tuning import cores
+    from edgexp.machine import cores
 
     system = f"{platform.system()} {platform.machine()}, {cores()} cores, Python {platform.python_version()}, edgexp {__version__}"
     yield Finding("machine", "good", system)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgexp.errors import EdgexpError
-from edgexp.models import encoder
+from edgexp.models import DEFAULT_EMBEDDER, encoder, resolve
 from edgexp.models.encoder import EncoderConfig
 
 if TYPE_CHECKING:
@@ -107,6 +107,12 @@ class Encoder:
         except Exception as error:  # onnxruntime raises its own classes, of no common base
             raise EdgexpError(f"{self._graph} did not run: {_first_line(error)}") from error
         return output
+
+
+def open_encoder(name: str = DEFAULT_EMBEDDER, say: Callable[[str], None] = lambda _: None) -> Encoder:
+    """An encoder by a manifest's name or a folder's path, checked and loaded. Raises EdgexpError where it is not on this machine."""
+    ready = resolve(name, role="embedder", say=say)
+    return Encoder.open(ready.path, name=ready.name)
 
 
 def _pooled(output: "NDArray[np.float32]", mask: "NDArray[np.int64]", pooling: str) -> "NDArray[np.float32]":

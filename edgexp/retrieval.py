@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 import msgspec
 from msgspec import Meta
 
-from edgexp.bank import Bank, Embedder, Filters, Hit, Kind, course_text, task_text
+from edgexp.bank import Bank, Embedder, Filters, Hit, Kind, history_text, task_text
 from edgexp.errors import UsageError
 from edgexp.trajectory import Step, Task, Trajectory
 
@@ -180,9 +180,9 @@ def ids(hits: Sequence[Hit]) -> list[str]:
 def recent_history(goal: str, steps: Sequence[Step], encoder: Embedder) -> str:
     """The `course` query of an episode under way: the goal and as many of the latest actions as the encoder can read."""
     actions = [step.action for step in steps]
-    while len(actions) > 1 and encoder.count(course_text(goal, actions), query=True) > encoder.max_tokens:
+    while len(actions) > 1 and encoder.count(history_text(goal, actions), query=True) > encoder.max_tokens:
         actions = actions[max(1, len(actions) // 8) :]
-    return course_text(goal, actions)
+    return history_text(goal, actions)
 
 
 def mmr(hits: Sequence[Hit], vectors: "NDArray[np.float32]", k: int, weight: float) -> list[Hit]:

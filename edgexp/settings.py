@@ -61,11 +61,12 @@ def change(table: dict[str, Any], assignment: str, lists: Sequence[str]) -> None
         raise UsageError(f"--set {assignment}: write it as section.key=value, for example train.lr=1e-4")
     places: list[Any] = [table]
     for section in sections:
-        inner = [place.setdefault(section, [{}] if section in lists else {}) for place in places if isinstance(place, dict)]
+        inner = [place.setdefault(section, [{}] if section in lists else {}) for place in places]
         places = [entry for place in inner for entry in (place if isinstance(place, list) else [place])]
+        if not all(isinstance(place, dict) for place in places):
+            raise UsageError(f"--set {assignment}: {section} is not a section, it has a value of its own")
     for place in places:
-        if isinstance(place, dict):
-            place[last] = new
+        place[last] = new
 
 
 def show(settings: Any) -> str:

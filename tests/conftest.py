@@ -1,27 +1,60 @@
-"""What all tests share: a home folder of their own, the real model and its vocabulary, opened once."""
+"""What all tests share: a home folder of their own, the real model and its vocabulary opened once, and which tests are slow.
+
+Importing this loads no model library: `pytest -m "not slow"` runs where there is none.
+"""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 from toys import Counting
 
-from edgexp.embedding import Encoder
-from edgexp.engine.engine import Engine, Sequence
-from edgexp.engine.model import Model
-from edgexp.engine.native import Tuning
 from edgexp.errors import EdgexpError
-from edgexp.prompt.template import Template, learn
+
+if TYPE_CHECKING:
+    from edgexp.embedding import Encoder
+    from edgexp.engine.engine import Engine, TokenSequence
+    from edgexp.engine.model import Model
+    from edgexp.prompt.template import Template
 
 # Started in the background by a shell, pytest ignores Ctrl-C and its children inherit that; tests that send it need the usual behaviour.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test is about time: a loaded machine must not fail one.
 hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("untimed")
+
+
+# Whoever asks for one of these, directly or through another fixture, needs weights or starts programs.
+QUICK = "not slow"
+SLOW_FIXTURES = {"policy_path", "encoder_folder", "smollm_base", "edgexp"}
+WHOLLY_SLOW = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.slow\b", re.MULTILINE)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A quick run tries fewer examples."""
+    if config.option.markexpr == QUICK:
+        hypothesis.settings.load_profile("quick")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs slow fixtures as slow; what is slow for another reason says so itself."""
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A quick run does not even import a file that is slow as a whole: some load torch, which takes seconds."""
+    if config.option.markexpr != QUICK or collection_path.suffix != ".py":
+        return None
+    return bool(WHOLLY_SLOW.search(collection_path.read_text("utf-8"))) or None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -59,30 +92,36 @@ def encoder_folder(own_home: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def encoder(encoder_folder: Path) -> Encoder:
+def encoder(encoder_folder: Path) -> "Encoder":
     """The default sentence encoder, opened once."""
+    from edgexp.embedding import Encoder
     from edgexp.models import DEFAULT_EMBEDDER
 
     return Encoder.open(encoder_folder, name=DEFAULT_EMBEDDER)
 
 
 @pytest.fixture(scope="session")
-def model(policy_path: Path) -> Iterator[Model]:
+def model(policy_path: Path) -> "Iterator[Model]":
     """The default model, two threads that sleep while they wait, no repacked weights (they crash on some machines)."""
+    from edgexp.engine.model import Model
+    from edgexp.engine.native import Tuning
+
     tuning = Tuning(1, 2, {"OMP_WAIT_POLICY": "PASSIVE"}, extra_buffers=False)
     with Model(policy_path, tuning) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
-def engine(model: Model) -> Iterator[Engine]:
+def engine(model: "Model") -> "Iterator[Engine]":
     """An engine for all tests; each takes its own sequences and gives them back."""
+    from edgexp.engine.engine import Engine
+
     with Engine(model, context=4096, slots=32) as opened:
         yield opened
 
 
 @pytest.fixture
-def sequence(engine: Engine) -> Iterator[Sequence]:
+def sequence(engine: "Engine") -> "Iterator[TokenSequence]":
     """A fresh sequence."""
     made = engine.new()
     yield made
@@ -90,8 +129,10 @@ def sequence(engine: Engine) -> Iterator[Sequence]:
 
 
 @pytest.fixture(scope="session")
-def template(model: Model) -> Template:
+def template(model: "Model") -> "Template":
     """The default model's chat template as ids."""
+    from edgexp.prompt.template import learn
+
     assert model.template
     return learn(model.template, model.vocabulary)
 

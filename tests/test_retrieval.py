@@ -9,7 +9,7 @@ from bank_samples import WordEncoder, trajectories, trajectory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgexp.bank import Bank, Hit, course_text, task_text
+from edgexp.bank import Bank, Hit, history_text, task_text
 from edgexp.embedding import Encoder
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.retrieval import Dropped, Filters, Memory, Recalled, Retrieval, Retriever, VectorRetriever, fit, mmr, recent_history
@@ -65,7 +65,7 @@ def test_dynamic_recall_is_by_course(bank: Bank) -> None:
     retriever = VectorRetriever(bank, Retrieval(memory='dynamic', every=2), exclude_self=False)
     assert recall(retriever, own).query == task_text(own.goal, own.observation), "before the first action there is no course"
     memory = recall(retriever, own, len(own.steps))
-    assert memory.query == course_text(own.goal, [step.action for step in own.steps]) and of(memory)[0] == own.id
+    assert memory.query == history_text(own.goal, [step.action for step in own.steps]) and of(memory)[0] == own.id
     assert [retriever.due(step) for step in range(5)] == [True, False, True, False, True]
     assert [VectorRetriever(bank).due(step) for step in range(3)] == [True, False, False]
     off = VectorRetriever(bank, Retrieval(memory='off'))

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from edgexp.home import write_atomic
-from edgexp.models import manifest
+from edgexp.files import write_atomic
+from edgexp.models import model_files
 from edgexp.training import recipe
 from edgexp.training.train import LOG, RECIPE, RECORD
 
@@ -33,7 +33,7 @@ def ship(run: Path, target: Path) -> str:
     lines = [json.loads(line) for line in (target / LOG).read_text(encoding="utf-8").splitlines()]
     told = [{**line, "path": Path(line["path"]).name} if "path" in line else line for line in lines]
     write_atomic(target / LOG, "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in told).encode())
-    record["files"] = {name: manifest.sha256(target / name) for name in record["files"] if (target / name).is_file()}
+    record["files"] = {name: model_files.sha256(target / name) for name in record["files"] if (target / name).is_file()}
     write_atomic(target / RECORD, json.dumps(record, indent=2, ensure_ascii=False).encode() + b"\n")
     return f'adapter = "../adapters/{target.name}"\nsha256 = "{record["files"]["adapter_model.safetensors"]}"\ntype = "q8_0"'
 

@@ -25,9 +25,10 @@ from edgexp.embedding import Encoder
 from edgexp.engine.tokenizer import GGUFTokenizer
 from edgexp.environments.base import Expert
 from edgexp.environments.household.generator import Draw
+from edgexp.environments.registry import family_of_task
 from edgexp.environments.worlds.invented import SHAPES
 from edgexp.environments.worlds.players import guesser, imitator
-from edgexp.environments.worlds.worlds import SPLITS, Worlds
+from edgexp.environments.worlds.worlds import Worlds
 from edgexp.models import BASE_POLICY, DEFAULT_EMBEDDER, resolve
 from edgexp.play.collecting import expert_episode
 from edgexp.play.rollout import run
@@ -80,10 +81,9 @@ def play(environment: Worlds, task: Task, player: Expert) -> bool:
     return False
 
 
-def lesson(task: Task) -> tuple[int, str]:
+def lesson(task: Task) -> tuple[str, str]:
     """The world and the recipe of a task; the shapes of a world's recipes are different."""
-    _, split, house, _ = task.id.split("/")
-    return SPLITS[split].first_world + int(house), task.type
+    return family_of_task(task), task.type
 
 
 def fill(bank: Bank, environment: Worlds, tasks: Sequence[Task], console: Console) -> None:

@@ -4,7 +4,7 @@
 """
 
 from edgexp.bank.bank import Bank, default_path
-from edgexp.bank.records import KINDS, AddResult, Entry, Episode, Filters, Hit, Kind, Recall, Stats, Status, Weighed, course_text, task_text
+from edgexp.bank.records import KINDS, AddResult, Entry, Episode, Filters, Hit, Kind, Recall, Scored, Stats, Status, history_text, task_text
 from edgexp.bank.upkeep import Embedder
 
 __all__ = [
@@ -18,10 +18,10 @@ __all__ = [
     "Hit",
     "Kind",
     "Recall",
+    "Scored",
     "Stats",
     "Status",
-    "Weighed",
-    "course_text",
     "default_path",
+    "history_text",
     "task_text",
 ]

@@ -3,18 +3,18 @@
 The façade over store, indexes and log. Knows nothing of prompts, models or how an episode is played.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from edgexp.bank import store as log
 from edgexp.bank import upkeep
+from edgexp.bank.neighbours import Progress
 from edgexp.bank.records import AddResult, Entry, Episode, Filters, Hit, Kind, Stats, Status
 from edgexp.bank.schema import connect
-from edgexp.bank.store import EncoderRow, Store
+from edgexp.bank.store import EncoderRow, Store, count_episodes, read_episode, recent_episodes, write_episode
 from edgexp.bank.upkeep import Embedder
 from edgexp.bank.vector_index import EXACT_LIMIT, Indexes, search
 from edgexp.errors import EdgexpError, UsageError
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FILE = "bank.sqlite3"
-Progress = Callable[[int, int], None]
-"""Told how much is done, and of how much."""
-
 _WORTH_A_FILE = 256
 """Fewer new vectors than this are read from the database as fast as from a file: no snapshot on closing."""
 
@@ -231,7 +228,7 @@ class Bank:
             successful=self._store.count(Filters(success=True)),
             by_environment=self._store.by("environment"),
             by_source=self._store.by("source"),
-            episodes=log.count(self._store.database),
+            episodes=count_episodes(self._store.database),
             encoder=encoder.name if encoder else "",
             encoder_id=encoder.id if encoder else "",
             dimensions=encoder.dimensions if encoder else 0,
@@ -246,21 +243,21 @@ class Bank:
     def log_episode(self, episode: Episode) -> str:
         """Record a played episode and what was retrieved for it; its short id, for `why`."""
         self._may_write()
-        return log.write(self._store.database, episode)
+        return write_episode(self._store.database, episode)
 
     def why(self, prefix: str) -> Episode:
         """A logged episode with all its retrievals. Raises UsageError when not exactly one id begins with `prefix`."""
-        return log.read(self._store.database, prefix)
+        return read_episode(self._store.database, prefix)
 
     def episodes(self, limit: int = 20) -> list[Episode]:
         """The latest logged episodes, the newest first, without their retrievals."""
-        return log.recent(self._store.database, limit)
+        return recent_episodes(self._store.database, limit)
 
     # Upkeep
 
     def verify(self, progress: Progress | None = None) -> list[str]:
         """Everything that is wrong, one line each; nothing is changed. `progress` is told trajectories checked and total."""
-        problems = list(upkeep.problems(self._store, progress))
+        problems = list(upkeep.find_problems(self._store, progress))
         try:
             return problems + [line for index in self._indexes.all() for line in index.check()]
         except EdgexpError as error:

@@ -1,16 +1,17 @@
-"""Vectors as one mapped file of plain numbers, and the exact scores of a query against all of them.
+"""The two ways to near vectors: a matrix that scores every vector exactly, and a graph that proposes some. Each is a mapped file.
 
-The file is the vectors, f16 [count, dimensions], then, from the next multiple of 64 bytes on, their rows in the database, int64 [count],
-ascending. There is nothing in it to parse: a damaged byte that slipped past the checksum is a wrong score and never a crash.
+Knows rows and vectors; knows nothing of the database, of trajectories, or of which file is the newest.
 
-USearch's HNSW graph over the older part of a large bank: near vectors in well under a millisecond, nearly always the nearest.
+The matrix. Its file is the vectors, f16 [count, dimensions], then, from the next multiple of 64 bytes on, their rows in the database,
+int64 [count], ascending. There is nothing in it to parse: a damaged byte that slipped past the checksum is a wrong score, never a crash.
 
+The graph is USearch's HNSW over the older part of a large bank: it takes well under a millisecond and nearly always finds the nearest.
 Only banks above the exact limit have one. USearch reads a mapped file without any check and dies of a damaged one, so a graph is mapped
-only after its seal was checked; and it proposes rows only: their scores come from the matrix.
+only after its seal was checked. It proposes rows only: their scores come from the matrix.
 
-HNSW can fail without a sign: where many vectors lie around one that is nearer to each of them than they are to each other, each keeps
+HNSW can fail without a sign. Where many vectors lie around one that is nearer to each of them than they are to each other, each keeps
 that one as its only neighbour, it keeps a few of them, and the rest cannot be reached (recall 0.3 was seen). So a graph has to prove
-itself against exact search before it is used; one that does not is sealed as a file of no vectors, and the search stays exact.
+itself against exact search before it is used. One that does not is sealed as a file of no vectors, and the search stays exact.
 """
 
 import logging
@@ -25,7 +26,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+Progress = Callable[[int, int], None]
+"""Told how much is done, and of how much."""
+
 _ALIGN = 64
+_CONNECTIVITY = 16
+_EXPANSION = 128
+_ADD_AT_ONCE = 2048
+_TRIED = 64
+_PROOFS = 100
+_GOOD = 0.95
+"""Of the ten nearest to each of `_PROOFS` stored vectors, the share a graph must find."""
+_log = logging.getLogger("edgexp.bank")
 
 
 class Matrix:
@@ -109,14 +121,14 @@ class Delta:
         self._count = count
 
 
-def write_matrix(path: Path, pieces: Iterable[tuple["NDArray[np.int64]", "NDArray[np.float16]"]]) -> Filled:
-    """Fill a file with `pieces` of rows and vectors, of which there must be at least one. Raises OSError."""
+def write_matrix(path: Path, parts: Iterable[tuple["NDArray[np.int64]", "NDArray[np.float16]"]]) -> Filled:
+    """Fill a file with `parts` of rows and vectors, of which there must be at least one. Raises OSError."""
     import numpy as np
 
     rows = []
     with path.open("wb") as file:
-        for piece, vectors in pieces:
-            rows.append(piece)
+        for part, vectors in parts:
+            rows.append(part)
             file.write(vectors.tobytes())
         file.write(b"\0" * (_aligned(file.tell()) - file.tell()))
         every = np.concatenate(rows)
@@ -124,21 +136,13 @@ def write_matrix(path: Path, pieces: Iterable[tuple["NDArray[np.int64]", "NDArra
     return Filled(len(every), int(every[-1]))
 
 
+def matrix_size(seal: Seal) -> int:
+    """The bytes of a matrix's file, by what its seal says is in it."""
+    return _aligned(2 * seal.count * seal.dimensions) + 8 * seal.count
+
+
 def _aligned(size: int) -> int:
     return -(-size // _ALIGN) * _ALIGN
-
-
-Progress = Callable[[int, int], None]
-"""Told how much is done, and of how much."""
-
-_CONNECTIVITY = 16
-_EXPANSION = 128
-_ADD_AT_ONCE = 2048
-_TRIED = 64
-_PROOFS = 100
-_GOOD = 0.95
-"""Of the ten nearest to each of `_PROOFS` stored vectors, the share a graph must find."""
-_log = logging.getLogger("edgexp.bank")
 
 
 class Graph:
@@ -163,7 +167,7 @@ class Graph:
         return np.asarray(self._index.search(query.astype(np.float16), count, threads=1).keys).astype(np.int64)
 
 
-def library() -> str:
+def graph_library() -> str:
     """USearch and its version: a graph is read by the version that wrote it and no other."""
     from importlib.metadata import version
 
@@ -186,7 +190,7 @@ def write_graph(path: Path, matrix: Matrix, old: tuple[Path, Seal] | None, progr
         index.add(new.rows[begin:end].astype(np.uint64), new.vectors[begin:end], threads=1)
         if progress:
             progress(end, len(new))
-    found = recall(Graph(index, matrix.last_row), matrix)
+    found = measure_recall(Graph(index, matrix.last_row), matrix)
     if found < _GOOD:
         _log.warning("a graph over %d vectors finds %.0f %% of the nearest only: they are searched exactly", len(matrix), 100 * found)
         index = _empty(matrix.vectors.shape[1])
@@ -194,7 +198,7 @@ def write_graph(path: Path, matrix: Matrix, old: tuple[Path, Seal] | None, progr
     return Filled(len(index), matrix.last_row)
 
 
-def recall(graph: Graph, matrix: Matrix) -> float:
+def measure_recall(graph: Graph, matrix: Matrix) -> float:
     """The share of the ten nearest that the graph finds, over queries spread evenly over the matrix."""
     import numpy as np
 

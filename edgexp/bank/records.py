@@ -1,9 +1,7 @@
-"""What goes into and comes out of a bank, as data. No SQL, no vectors.
+"""What goes into and comes out of a bank, as data, and the texts a trajectory is found by. Knows no SQL, no files and no vectors.
 
-The texts a trajectory is found by. Store and queries compose them here, so that the two always match.
-
-A trajectory has one vector of each kind: `task` (what was asked and first seen) and `course` (what was asked and done), so that an
-episode can be matched by its task before it begins and by its course while it runs.
+A trajectory has two keys: its task (what was asked and first seen) and its history (what was asked and done). An episode is matched by
+its task before it begins, and by its history while it runs. Store and queries compose the texts of keys here, so that the two always match.
 """
 
 import re
@@ -62,8 +60,8 @@ class Entry(msgspec.Struct, frozen=True):
     created: str
 
 
-class Weighed(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One trajectory a retrieval weighed: its score, and why it was left out of the prompt, where it was."""
+class Scored(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One trajectory that a retrieval found: its score, and why it was left out of the prompt, where it was."""
 
     id: str
     score: float
@@ -79,7 +77,7 @@ class Recall(msgspec.Struct, frozen=True):
     step: int
     query: str
     seconds: float
-    hits: tuple[Weighed, ...]
+    hits: tuple[Scored, ...]
 
 
 class Episode(msgspec.Struct, frozen=True):
@@ -121,18 +119,18 @@ class Stats(msgspec.Struct, frozen=True):
 
 
 Kind = Literal["task", "course"]
+"""What a key is about. `course` means the history: banks have always stored it under that word."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-
 VERSION = 3
-"""Of how keys are made of texts: to be raised with every change here, so that a bank made before says that it must be rebuilt."""
+"""Of how keys are made of texts. Raise it with every change to that: a bank made before then says that it must be rebuilt."""
 _SENTENCE = re.compile(r".*?[.!?](?=\s|$)", re.DOTALL)
 _LONGEST = 80
 """Characters of a first sentence that count."""
 
 
 def task_text(goal: str, observation: str) -> str:
-    """The `task` key: the goal on the first line, then the first sentence of the first observation, which says where one is.
+    """The key of the task: the goal on the first line, then the first sentence of the first observation, which says where one is.
 
     What follows it, a room's long list of furniture, says little about the task and drowns the goal: of the best hits for household tasks
     68 % had the task's type with it and 80 % without (docs/benchmarks.md).
@@ -142,19 +140,19 @@ def task_text(goal: str, observation: str) -> str:
     return f"{' '.join(goal.splitlines())}\n{' '.join(sentence.split())[:_LONGEST]}"
 
 
-def pieces(kind: Kind, text: str) -> list[str]:
-    """The texts that a key is made of: embedded apart, their unit vectors added and scaled to length 1, so that each counts the same."""
+def split_key(kind: Kind, text: str) -> list[str]:
+    """The texts that a key is made of. They are embedded apart and their unit vectors added, so that each counts the same."""
     parts = text.split("\n", 1) if kind == "task" else [text]
     return [part for part in parts if part.strip()] or [text]
 
 
-def course_text(goal: str, actions: Sequence[str]) -> str:
-    """The `course` key: the goal and the actions, one a line."""
+def history_text(goal: str, actions: Sequence[str]) -> str:
+    """The key of the history, of kind `course`: the goal and the actions, one a line."""
     return "\n".join([goal, *actions])
 
 
-def text_of(trajectory: Trajectory, kind: Kind) -> str:
-    """The text of a finished trajectory; what is longer than the encoder's limit loses its end there."""
+def key_text(trajectory: Trajectory, kind: Kind) -> str:
+    """The key of a finished trajectory. The encoder cuts off the end of what is longer than its limit."""
     if kind == "task":
         return task_text(trajectory.goal, trajectory.observation)
-    return course_text(trajectory.goal, [step.action for step in trajectory.steps])
+    return history_text(trajectory.goal, [step.action for step in trajectory.steps])

@@ -4,6 +4,7 @@ Every SQL statement of the bank goes through `Database`, so every failure of SQL
 """
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,7 +134,7 @@ def connect(path: Path, *, readonly: bool, create: bool, wait: float) -> Databas
         database.execute("PRAGMA cell_size_check = ON")  # a damaged page is an error rather than a wrong answer
         _check(database, readonly)
         if not readonly:
-            _prepare(database)
+            _prepare(database, wait)
     except BaseException:
         database.close()
         raise
@@ -164,8 +165,10 @@ def _open(path: Path, readonly: bool, wait: float) -> sqlite3.Connection:
 
 def _check(database: Database, readonly: bool) -> None:
     """Is this a bank, of a version this code knows?"""
-    application, version = _header(database)
-    if application != APPLICATION_ID and not (_is_blank(database, application, version) and not readonly):
+    with database.snapshot():  # another process may be making it just now
+        application, version = _header(database)
+        blank = _is_blank(database, application, version)
+    if application != APPLICATION_ID and not (blank and not readonly):
         raise EdgexpError(f"{database.path} is a database, but not an edgexp bank")
     if version > len(MIGRATIONS):
         raise EdgexpError(
@@ -175,8 +178,9 @@ def _check(database: Database, readonly: bool) -> None:
         raise EdgexpError(f"{database.path} is of an older version: `edgexp bank rebuild` brings it up to date")
 
 
-def _prepare(database: Database) -> None:
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
+def _prepare(database: Database, wait: float) -> None:
+    _use_log(database, wait)
+    for pragma in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
         database.execute(f"PRAGMA {pragma}")
     if _header(database)[1] == len(MIGRATIONS):
         return
@@ -188,6 +192,20 @@ def _prepare(database: Database) -> None:
         database.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         database.execute("INSERT OR IGNORE INTO meta VALUES ('bank', lower(hex(randomblob(12))))")
+
+
+def _use_log(database: Database, wait: float) -> None:
+    """Switch to the write-ahead log. This is the one statement for which SQLite itself does not wait for other processes."""
+    give_up = time.monotonic() + wait
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            return
+        except EdgexpError as error:
+            busy = getattr(error.__cause__, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+            if not busy or time.monotonic() > give_up:
+                raise
+        time.sleep(0.01)
 
 
 def _header(database: Database) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 A sealed file is a data file and a JSON sidecar of the same name, written in this order, each under another name first, synced and then
 renamed: a sidecar means that the data was complete. Files are never overwritten, because a reader may have them mapped and would die;
 newer ones get new names, and old ones are deleted by whoever wrote the newer. All of it is a cache: any file may vanish at any time.
+What is inside a file is its writer's affair: nothing here knows vectors, graphs or tables.
 
 The checksum is SHA-256 over the sums of the file's 4 KiB pages as 64-bit words: ten times faster than hashing every byte, so it is
 checked on every mapping and nothing needs to be remembered. It finds every change within one word of a page, torn and zeroed pages,
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from edgexp.home import write_atomic
+from edgexp.files import write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,14 +89,16 @@ class Shelf:
             raise
         self.discard(content, keep=final)
 
-    def newest(self, content: Content, library: str) -> tuple[tuple[Path, Seal] | None, list[str]]:
-        """The newest file that can be trusted, and what was wrong with the newer ones."""
+    def newest(
+        self, content: Content, library: str, size_of: Callable[[Seal], int] | None = None
+    ) -> tuple[tuple[Path, Seal] | None, list[str]]:
+        """The newest file that can be trusted, and what was wrong with the newer ones. `size_of` is the size that follows from a seal."""
         problems: list[str] = []
         for sidecar in sorted(self._folder.glob(f"{self._kind}-*.{content}.json"), reverse=True):
             path = sidecar.with_suffix("")
             try:
                 seal = msgspec.json.decode(sidecar.read_bytes(), type=Seal)
-                problem = self._distrust(path, seal, library)
+                problem = self._distrust(path, seal, library, size_of(seal) if size_of else seal.size)
             except FileNotFoundError:  # a writer has just replaced it
                 continue
             except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -135,15 +138,15 @@ class Shelf:
             checksum=checksum(mapped(path)),
         )
 
-    def _distrust(self, path: Path, seal: Seal, library: str) -> str:
+    def _distrust(self, path: Path, seal: Seal, library: str, size: int) -> str:
         """Why a file must not be used, or nothing. Raises OSError when it cannot be read."""
         expected = (_FORMAT, library, self._bank, self._encoder, self._kind, self._dimensions)
         if (seal.format, seal.library, seal.bank, seal.encoder, seal.kind, seal.dimensions) != expected:
             return "belongs to another bank, encoder or version"
         if seal.last_id != self._id_of_row(seal.last_row):
             return "does not belong to this state of the database"
-        if path.stat().st_size != seal.size:
-            return f"has {path.stat().st_size} bytes instead of {seal.size}"
+        if not path.stat().st_size == seal.size == size:
+            return f"has {path.stat().st_size} bytes instead of {size}"
         if checksum(mapped(path)) != seal.checksum:
             return "does not have the checksum it was sealed with"
         return ""

@@ -1,8 +1,7 @@
-"""Trajectories and vectors in SQLite: the truth of a bank. Knows tables; knows nothing of index files, models or prompts.
+"""Trajectories, their vectors and the log of played episodes in SQLite: the truth of a bank. Knows nothing of index files or models.
 
-The log of played episodes: what was retrieved before which step, with which score, and what was left out and why.
-
-A record and nothing more: it outlives the trajectories it names.
+The log says what was retrieved before which step, with which score, and what was left out and why. It is a record and nothing more: it
+outlives the trajectories it names.
 """
 
 import hashlib
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgexp.bank.records import KINDS, Entry, Episode, Filters, Kind, Recall, Status, Weighed
+from edgexp.bank.records import KINDS, Entry, Episode, Filters, Kind, Recall, Scored, Status
 from edgexp.bank.schema import Database
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Trajectory, decode, encode
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
 
 
 _COLUMNS = "id, status, environment, task_id, task_type, task_group, split, success, score, source, steps, created"
+_EPISODE_COLUMNS = "run, environment, task_id, trajectory, success, score, model, created"
+_LIST = "(SELECT value FROM json_each(?))"
+"""A list as one argument: no limit on its length, and the same statement for every length."""
 _READ_MANY = 1024
 
 
@@ -144,6 +146,7 @@ class Store:
             last = rows[-1][0]
 
     def count(self, filters: Filters, status: Status | None = None) -> int:
+        """How many trajectories match."""
         where, arguments = _where(filters, status)
         return int(self.database.rows(f"SELECT count(*) FROM trajectory WHERE {where}", arguments)[0][0])
 
@@ -222,6 +225,7 @@ class Store:
         return [(row, unpack(data, identity)) for row, identity, data in self.database.rows(sql, (_list(rows),))]
 
     def id_of_row(self, row: int) -> str | None:
+        """The id of the trajectory in a row; None when it is not there."""
         found = self.database.one("SELECT id FROM trajectory WHERE row = ?", (row,))
         return found[0] if found else None
 
@@ -237,10 +241,6 @@ def unpack(data: bytes, identity: str) -> Trajectory:
         return decode(zlib.decompress(data))
     except (zlib.error, TypeError, EdgexpError) as error:
         raise EdgexpError(f"the stored trajectory {identity} is damaged ({error}): `edgexp bank forget {identity}` removes it") from error
-
-
-_LIST = "(SELECT value FROM json_each(?))"
-"""A list as one argument: no limit on its length, and the same statement for every length."""
 
 
 def _list(values: Iterable[Any]) -> str:
@@ -272,15 +272,12 @@ def _named(row: tuple[Any, ...]) -> dict[str, Any]:
     return dict(zip(names, row, strict=True))
 
 
-_LOG_COLUMNS = "run, environment, task_id, trajectory, success, score, model, created"
-
-
-def write(database: Database, episode: Episode) -> str:
+def write_episode(database: Database, episode: Episode) -> str:
     """Log an episode in one transaction; its id, `e` and 8 hexadecimal digits."""
     e, identity = episode, "e" + secrets.token_hex(4)
     values = (identity, e.run, e.environment, e.task_id, e.trajectory, e.success, e.score, e.model, e.created)
     with database.transaction():
-        number = database.insert(f"INSERT INTO episode (id, {_LOG_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        number = database.insert(f"INSERT INTO episode (id, {_EPISODE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         for recall in e.recalls:
             database.execute("INSERT INTO recall VALUES (?, ?, ?, ?)", (number, recall.step, recall.query, recall.seconds))
             for rank, hit in enumerate(recall.hits, 1):
@@ -289,9 +286,9 @@ def write(database: Database, episode: Episode) -> str:
     return identity
 
 
-def read(database: Database, prefix: str) -> Episode:
+def read_episode(database: Database, prefix: str) -> Episode:
     """The episode whose id begins with `prefix`, with its recalls. Raises UsageError when there is not exactly one."""
-    sql = f"SELECT number, id, {_LOG_COLUMNS} FROM episode WHERE id >= ? AND id < ? ORDER BY id LIMIT 2"
+    sql = f"SELECT number, id, {_EPISODE_COLUMNS} FROM episode WHERE id >= ? AND id < ? ORDER BY id LIMIT 2"
     found = database.rows(sql, (prefix, prefix + "\U0010ffff"))
     if len(found) != 1:
         which = "more than one episode" if found else "no episode"
@@ -301,24 +298,25 @@ def read(database: Database, prefix: str) -> Episode:
         Recall(step, query, seconds, _hits(database, number, step))
         for step, query, seconds in database.rows("SELECT step, query, seconds FROM recall WHERE episode = ? ORDER BY step", (number,))
     ]
-    return _episode(identity, values, tuple(recalls))
+    return _to_episode(identity, values, tuple(recalls))
 
 
-def recent(database: Database, limit: int) -> list[Episode]:
+def recent_episodes(database: Database, limit: int) -> list[Episode]:
     """The latest episodes, the newest first, without their recalls."""
-    rows = database.rows(f"SELECT id, {_LOG_COLUMNS} FROM episode ORDER BY number DESC LIMIT ?", (limit,))
-    return [_episode(identity, values, ()) for identity, *values in rows]
+    rows = database.rows(f"SELECT id, {_EPISODE_COLUMNS} FROM episode ORDER BY number DESC LIMIT ?", (limit,))
+    return [_to_episode(identity, values, ()) for identity, *values in rows]
 
 
-def count(database: Database) -> int:
+def count_episodes(database: Database) -> int:
+    """How many episodes the log holds."""
     return int(database.rows("SELECT count(*) FROM episode")[0][0])
 
 
-def _hits(database: Database, number: int, step: int) -> tuple[Weighed, ...]:
+def _hits(database: Database, number: int, step: int) -> tuple[Scored, ...]:
     sql = "SELECT trajectory, score, dropped, tokens FROM recalled WHERE episode = ? AND step = ? ORDER BY rank"
-    return tuple(Weighed(*row) for row in database.rows(sql, (number, step)))
+    return tuple(Scored(*row) for row in database.rows(sql, (number, step)))
 
 
-def _episode(identity: str, values: list[object], recalls: tuple[Recall, ...]) -> Episode:
-    fields = dict(zip(_LOG_COLUMNS.split(", "), values, strict=True))
+def _to_episode(identity: str, values: list[object], recalls: tuple[Recall, ...]) -> Episode:
+    fields = dict(zip(_EPISODE_COLUMNS.split(", "), values, strict=True))
     return msgspec.convert({**fields, "id": identity, "recalls": recalls}, Episode, strict=False)

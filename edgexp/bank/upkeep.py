@@ -1,12 +1,13 @@
-"""Trajectories to the vectors a bank stores, for new ones and for a whole bank under another encoder.
+"""Vectors for what a bank holds, and whether all that it holds is still sound. Knows nothing of index files or of how a search works.
 
-Does everything in a bank still say what was put in? Re-derives all that can be re-derived.
+Makes the stored vectors of new trajectories, and those of a whole bank under another encoder. Re-derives whatever can be re-derived
+(ids, the columns trajectories are filtered by, lengths of vectors) and says where the bank says something else.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from edgexp.bank.records import KINDS, VERSION, Filters, Kind, pieces, text_of
+from edgexp.bank.records import KINDS, VERSION, Filters, Kind, key_text, split_key
 from edgexp.bank.store import EncoderRow, Store
 from edgexp.errors import EdgexpError
 from edgexp.trajectory import Trajectory, content_id
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 BATCH = 64
 """Trajectories embedded together and committed together."""
+UNIT_TOLERANCE = 2e-3
+"""How far from 1 the length of a stored vector may be: f16 rounds each component by up to one part in 2,048."""
 
 
 class Embedder(Protocol):
@@ -45,7 +48,7 @@ def vectors_of(embedder: Embedder, trajectories: Sequence[Trajectory]) -> list[d
     """The vectors of each trajectory as they are stored, little-endian f16. Raises EdgexpError when one is not a unit vector."""
     by_kind: dict[Kind, list[bytes]] = {}
     for kind in KINDS:
-        texts = [text_of(trajectory, kind) for trajectory in trajectories]
+        texts = [key_text(trajectory, kind) for trajectory in trajectories]
         vectors = key_vectors(embedder, kind, texts)
         for sound, text in zip(is_unit(vectors), texts, strict=True):
             if not sound:
@@ -55,10 +58,10 @@ def vectors_of(embedder: Embedder, trajectories: Sequence[Trajectory]) -> list[d
 
 
 def key_vectors(embedder: Embedder, kind: Kind, texts: Sequence[str], *, query: bool = False) -> "NDArray[np.float32]":
-    """Unit vectors [len(texts), dimensions] of keys or queries of one kind, made of their pieces."""
+    """Unit vectors [len(texts), dimensions] of keys or queries of one kind, made of their parts."""
     import numpy as np
 
-    parts = [pieces(kind, text) for text in texts]
+    parts = [split_key(kind, text) for text in texts]
     encoded = iter(embedder.encode([text for part in parts for text in part], query=query))
     sums = np.array([sum(next(encoded) for _ in part) for part in parts], np.float32)
     sums = sums.reshape(len(texts), embedder.dimensions)
@@ -75,7 +78,7 @@ def reembed(store: Store, embedder: Embedder, progress: Callable[[int, int], Non
     database, done = store.database, 0
     with database.transaction():
         encoder = store.know_encoder(identity(embedder), embedder.name, embedder.dimensions)
-    repair = set(bad_vectors(store, encoder))
+    repair = set(find_bad_vectors(store, encoder))
     while True:
         with database.transaction():
             todo = sorted(repair | set(store.without_vectors(encoder)))
@@ -103,34 +106,30 @@ def _embed_rows(
     return done
 
 
-UNIT_TOLERANCE = 2e-3
-"""How far from 1 the length of a stored vector may be: f16 rounds each component by up to one part in 2,048."""
-
-
-def problems(store: Store, progress: Callable[[int, int], None] | None = None) -> Iterator[str]:
+def find_problems(store: Store, progress: Callable[[int, int], None] | None = None) -> Iterator[str]:
     """What is wrong with the database, one line each; `progress` is told trajectories done and total."""
     try:
         for (message,) in store.database.rows("PRAGMA integrity_check(20)"):
             if message != "ok":
                 yield f"{store.database.path}: {message}"
-        yield from _trajectories(store, progress)
+        yield from _check_trajectories(store, progress)
         encoder = store.encoder()
         if encoder:
-            yield from _vectors(store, encoder)
+            yield from _check_vectors(store, encoder)
     except EdgexpError as error:  # so damaged that there is no going on
         yield str(error)
 
 
-def _vectors(store: Store, encoder: EncoderRow) -> Iterator[str]:
+def _check_vectors(store: Store, encoder: EncoderRow) -> Iterator[str]:
     if strays := store.strays():
         yield f"{store.database.path}: {strays} vectors belong to no trajectory"
     for row in store.without_vectors(encoder):
         yield f"trajectory {store.id_of_row(row)} lacks a vector: `edgexp bank rebuild` computes it"
-    for row in bad_vectors(store, encoder):
+    for row in find_bad_vectors(store, encoder):
         yield f"trajectory {store.id_of_row(row)} has a vector that is not a unit vector: `edgexp bank rebuild` computes it anew"
 
 
-def bad_vectors(store: Store, encoder: EncoderRow) -> list[int]:
+def find_bad_vectors(store: Store, encoder: EncoderRow) -> list[int]:
     """Rows with a vector of a wrong length, with NaN in it, or not of length 1."""
     import numpy as np
 
@@ -151,7 +150,7 @@ def is_unit(vectors: "NDArray[np.floating]") -> "NDArray[np.bool_]":
     return unit
 
 
-def _trajectories(store: Store, progress: Callable[[int, int], None] | None) -> Iterator[str]:
+def _check_trajectories(store: Store, progress: Callable[[int, int], None] | None) -> Iterator[str]:
     """Every body against its id and its columns."""
     total = store.count(Filters())
     for number, entry in enumerate(store.entries(Filters(), None, -1, newest=False), 1):

@@ -1,14 +1,14 @@
-"""One kind of vectors, ready to be ranked: a mapped matrix, a delta of what is newer, and above the exact limit a graph.
+"""Ranks the rows of a bank's vectors, and finds the k best that pass the filters. Knows nothing of texts, encoders or prompts.
 
-An index is a cache of the store's vectors: whatever becomes of its files, it goes on with what the store holds. It ranks rows; which of
-them are accepted, and what they are, only the store knows.
+`Index` is the vectors of one kind of key: a mapped matrix, a delta of what is newer, and above the exact limit a graph. It is a cache of
+the store's vectors: whatever becomes of its files, it goes on with what the store holds. It ranks rows. Which of them are accepted, and
+what they are, only the store knows.
 
-The indexes of a bank, one for each kind of key: opened when first asked for, kept in step with the store, renewed when worth it.
+`Indexes` are all of a bank: opened when first asked for, kept in step with the store, written anew when that is worth it.
 
-The k best of what passes the filters. Joins an index, which ranks rows, with the store, which knows what they are.
-
-The store is asked about the best-ranked rows first and about all that could count only when these do not suffice: filters cost nothing
-in the common case and never lose a result. What was forgotten or quarantined drops out here, however old the index is.
+`search` joins the two. The store is asked about the best-ranked rows first, and about all that could count only when these do not
+suffice: filters cost nothing in the common case and never lose a result. What was forgotten or quarantined drops out here, however old
+the index is.
 """
 
 import logging
@@ -66,10 +66,10 @@ class Index:
         self._graph: Graph | None = None
         self._tried = 0
         self._name = self._shelf.latest("vectors")
-        found, self.problems = self._shelf.newest("vectors", "")
+        found, self.problems = self._shelf.newest("vectors", "", neighbours.matrix_size)
         self._matrix = Matrix.map(*found) if found else self._delta.matrix
         if len(self._matrix) > self._exact_limit:
-            found, problems = self._shelf.newest("graph", neighbours.library())
+            found, problems = self._shelf.newest("graph", neighbours.graph_library())
             self._graph = Graph.map(*found) if found and found[1].count else None
             self._tried = found[1].last_row if found else 0
             self.problems += problems
@@ -135,8 +135,8 @@ class Index:
         whole = self._matrix
         if len(whole.after(self._tried)) <= self._exact_limit:
             return
-        old = self._shelf.newest("graph", neighbours.library())[0] if self._graph else None
-        self._shelf.publish("graph", neighbours.library(), lambda path: neighbours.write_graph(path, whole, old, progress))
+        old = self._shelf.newest("graph", neighbours.graph_library())[0] if self._graph else None
+        self._shelf.publish("graph", neighbours.graph_library(), lambda path: neighbours.write_graph(path, whole, old, progress))
         self.remap()
 
 

@@ -1,7 +1,8 @@
 """The command line: a click group that imports a command's module only when that command is asked for.
 
 The module of every command is `edgexp.cli.<name>_command`, with a click command called `<name>`. Errors that edgexp raises on purpose
-become one line on standard error and the error's exit code; `--debug` shows the traceback.
+become one line on standard error and the error's exit code; `--debug` shows the traceback, and before it what an error brings as its
+`details`: what a child process said before it died.
 """
 
 import importlib
@@ -79,6 +80,7 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.exit(2)
     except EdgexpError as error:
         if "--debug" in arguments:
+            click.echo(error.details, err=True, nl=bool(error.details))
             raise
         click.echo(f"edgexp: {error}", err=True)
         sys.exit(error.exit_code)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgexp.cli.options import acting_options, bank_option, json_option, memory_options, say, settings_of, task_options, wanted
+from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("environment", default="household")
+@click.argument("environment", default=DEFAULT_ENVIRONMENT)
 @click.option("--policy", default="expert", show_default=True, metavar="WHO",
               help="Who plays: expert, agent (the model), or module:attribute of a policy of your own.")
 @click.option("-n", "--number", default=120, show_default=True, help="Tasks to play. Those that the bank has already are skipped.")
@@ -85,15 +86,20 @@ def collect(policy: str, number: int, steps: int | None, mistakes: float, split:
 def collect_with_progress(bank: "Bank", episodes: "Iterable[Finished]", total: int, batch: int = 1) -> tuple[int, int]:
     """Collect with a progress bar; how many episodes were won, and how many could not be played. Ctrl-C keeps what was stored."""
     from edgexp.play.collecting import collect
-    from edgexp.progress import bar
+    from edgexp.progress import Bars
 
-    with bar("collecting") as progress:
-        shown, failures = progress.add_task("", total=total), 0
+    with Bars() as bars:
+        done = failures = 0
+
+        def advance(_: object = None) -> None:
+            nonlocal done
+            done += 1
+            bars.tell("collecting", done, total)
 
         def failed(error: Exception) -> None:
             nonlocal failures
             failures += 1
-            progress.advance(shown)
-            progress.console.print(f"not played: {error}", highlight=False, markup=False)
+            advance()
+            bars.say(f"not played: {error}")
 
-        return collect(bank, episodes, lambda _: progress.advance(shown), failed, batch), failures
+        return collect(bank, episodes, advance, failed, batch), failures

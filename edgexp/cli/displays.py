@@ -11,15 +11,15 @@ from time import perf_counter
 import click
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from edgexp.cli.options import say
 from edgexp.evaluation import statistics
 from edgexp.evaluation.evaluate import Watch
-from edgexp.evaluation.report.figures import endings
+from edgexp.evaluation.report.wording import describe_endings
 from edgexp.evaluation.results import Results, Row, read
 from edgexp.evaluation.statistics import Change, Share
+from edgexp.progress import Bars
 from edgexp.training import events
 from edgexp.training.train import Watchers
 
@@ -30,113 +30,75 @@ def watch_training(as_json: bool) -> Iterator[Watchers]:
     if as_json:
         yield Watchers(event=lambda event: click.echo(events.encode(event).decode(), nl=False))
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}", style="dim"),
-               TimeRemainingColumn())
-    bars = _TrainingBars(Progress(*columns, console=Console(stderr=True)))
-    try:
-        yield bars.watchers
-    finally:
-        bars.close()
+    with Bars(keep=True) as bars:
+        yield _TrainingBars(bars).watchers
 
 
 class _TrainingBars:
     """One bar a stage."""
 
-    def __init__(self, bars: Progress):
+    def __init__(self, bars: Bars):
         self._bars = bars
-        self._data: TaskID | None = None
-        self._steps: TaskID | None = None
+        self._total = 0
         self._tokens = self._seconds = 0.0
-        self._rollouts: dict[str, TaskID] = {}
-        self.watchers = Watchers(self._say, self._prepared, self._event, self._played)
-
-    def close(self) -> None:
-        """Leave the bars as they are."""
-        if self._bars.tasks:
-            self._bars.stop()
-
-    def _add(self, label: str, total: int, done: int = 0) -> TaskID:
-        if not self._bars.tasks:
-            self._bars.start()  # not before: even an empty display leaves a line
-        return self._bars.add_task(label, total=total, completed=done, note="")
-
-    def _say(self, text: str) -> None:
-        self._bars.console.print(text, style="dim", highlight=False)
+        self.watchers = Watchers(bars.say, self._prepared, self._event, self._played)
 
     def _prepared(self, done: int, total: int) -> None:
-        if self._data is None:
-            self._data = self._add("samples", total)
-        self._bars.update(self._data, completed=done, total=total)
+        self._bars.tell("samples", done, total)
 
     def _played(self, checkpoint: str, done: int, won: int, total: int) -> None:
-        if checkpoint not in self._rollouts:
-            self._rollouts[checkpoint] = self._add(checkpoint, total)
-        self._bars.update(self._rollouts[checkpoint], completed=done, note=f"{won} of {done} dev episodes won")
+        self._bars.tell(checkpoint, done, total, f"{won} of {done} dev episodes won")
 
     def _event(self, event: events.Event) -> None:
         match event:
             case events.Notice(text):
-                self._say(text)
+                self._bars.say(text)
             case events.Started():
-                self._say(f"{event.backend} on {event.device}, {event.precision}; {event.trainable:,} trainable parameters; "
-                          f"{event.tokens:,} tokens in {event.steps} steps, padding {event.padding:.1%}")
-                self._steps = self._add("steps  ", event.steps, event.done)
+                self._bars.say(f"{event.backend} on {event.device}, {event.precision}; {event.trainable:,} trainable parameters; "
+                               f"{event.tokens:,} tokens in {event.steps} steps, padding {event.padding:.1%}")
+                self._total = event.steps
+                self._bars.tell("steps", event.done, self._total)
             case events.Stepped():
                 self._step(event)
             case events.Evaluated():
                 for name, scores in event.scores.items():
-                    self._say(f"step {event.step}, {name:<10} memory: loss {scores.loss:.4f}, actions right {scores.actions:.1%}")
+                    self._bars.say(f"step {event.step}, {name:<10} memory: loss {scores.loss:.4f}, actions right {scores.actions:.1%}")
 
     def _step(self, event: events.Stepped) -> None:
         self._tokens, self._seconds = self._tokens + event.tokens, self._seconds + event.seconds
-        if self._steps is not None:
-            note = f"loss {event.loss:.4f}  {self._tokens / self._seconds:,.0f} tokens/s"
-            self._bars.update(self._steps, completed=event.step, note=note)
+        self._bars.tell("steps", event.step, self._total, f"loss {event.loss:.4f}  {self._tokens / self._seconds:,.0f} tokens/s")
 
 
 @contextmanager
 def watch_evaluation(as_json: bool) -> Iterator[Watch]:
     """Watchers that draw on standard error; with `as_json`, every row also goes to standard output as a line."""
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(),
-               TextColumn("{task.fields[note]}", style="dim"), TimeRemainingColumn())
-    # Episodes take a minute or so: the default window of 30 seconds would never see two of them end.
-    bars = Progress(*columns, console=Console(stderr=True), speed_estimate_period=1e9, transient=True)
-    shown = _EvaluationBars(bars, as_json)
-    try:
-        yield Watch(say if as_json else shown.say, shown.filling, shown.planned, shown.opened, shown.kept)
-    finally:
-        if bars.tasks:
-            bars.stop()
+    with Bars(slow=True) as bars:
+        shown = _EvaluationBars(bars, as_json)
+        yield Watch(say if as_json else bars.say, shown.filling, shown.planned, shown.opened, shown.kept)
 
 
 class _EvaluationBars:
     """One bar for filling each bank, one for the episodes."""
 
-    def __init__(self, bars: Progress, as_json: bool):
+    def __init__(self, bars: Bars, as_json: bool):
         self._bars, self._as_json = bars, as_json
-        self._filling: dict[str, TaskID] = {}
-        self._episodes: TaskID | None = None
         self._won: dict[str, list[bool]] = {}
-        self._tokens, self._started = 0, 0.0
-
-    def say(self, text: str) -> None:
-        """A remark, above the bars."""
-        self._bars.console.print(text, style="dim", highlight=False, markup=False)
+        self._done, self._total, self._tokens, self._started = 0, 0, 0, 0.0
 
     def filling(self, environment: str, done: int, total: int) -> None:
         """An expert plays for the bank."""
-        if environment not in self._filling:
-            self.say(f"an expert plays {total} episodes of {environment} for the evaluation's bank (once)")
-            self._filling[environment] = self._add("filling the bank", total)
-        self._bars.update(self._filling[environment], completed=done)
+        if done == 0:
+            self._bars.say(f"an expert plays {total} episodes of {environment} for the evaluation's bank (once)")
+        self._bars.tell(f"filling the bank, {environment}", done, total)
 
     def planned(self, rows: Sequence[Row], todo: int) -> None:
         """It is known what is to be played."""
         if rows:
-            self.say(f"{len(rows)} episodes are there already; {todo} are to be played")
+            self._bars.say(f"{len(rows)} episodes are there already; {todo} are to be played")
         for row in rows:
             self._won.setdefault(row.condition, []).append(row.success)
-        self._episodes = self._add("episodes", todo)
+        self._total = todo
+        self._bars.tell("episodes", 0, todo)
 
     def opened(self) -> None:
         """A model is open: from the first one on, time counts."""
@@ -148,15 +110,10 @@ class _EvaluationBars:
         self._tokens += row.tokens.evaluated
         rate = self._tokens / (perf_counter() - self._started)
         won = self._won[row.condition]
-        if self._episodes is not None:
-            self._bars.update(self._episodes, advance=1, note=f"{row.condition} {sum(won)}/{len(won)} won · {rate:,.0f} tokens/s")
+        self._done += 1
+        self._bars.tell("episodes", self._done, self._total, f"{row.condition} {sum(won)}/{len(won)} won · {rate:,.0f} tokens/s")
         if self._as_json:
             click.echo(msgspec.json.encode(row))
-
-    def _add(self, label: str, total: int) -> TaskID:
-        if not self._bars.tasks:
-            self._bars.start()  # not before: even an empty display leaves a line
-        return self._bars.add_task(label, total=total, note="")
 
 
 def show_results(folder: Path, as_json: bool) -> None:
@@ -190,11 +147,11 @@ def _baseline(results: Results) -> str:
 
 def _lines(results: Results, baseline: str) -> Iterator[tuple[str, str, dict[str, object]]]:
     """Condition, part of the tasks and its figures, in the suite's order; all tasks together last where there are several parts."""
-    rows = statistics.by(results.rows, "condition")
+    rows = statistics.group_rows(results.rows, "condition")
     compared = rows[baseline,]
     names = [name for name in results.header.conditions if (name,) in rows]
     for name in [*names, *(key for (key,) in rows if key not in names)]:
-        parts = statistics.by(rows[name,], "environment", "split", "group")
+        parts = statistics.group_rows(rows[name,], "environment", "split", "group")
         for (environment, split, group), part in parts.items():
             against = [row for row in compared if (row.environment, row.split, row.group) == (environment, split, group)]
             label = " ".join(filter(None, (environment, split, group)))
@@ -204,8 +161,8 @@ def _lines(results: Results, baseline: str) -> Iterator[tuple[str, str, dict[str
 
 
 def _figures(name: str, part: str, rows: Sequence[Row], against: Sequence[Row], baseline: str) -> dict[str, object]:
-    change = None if name == baseline else statistics.compare(rows, against)
-    return {"condition": name, "tasks": part, "success": statistics.success(rows), "change": change, "costs": statistics.costs(rows)}
+    change = None if name == baseline else statistics.compare_pairs(rows, against)
+    return {"condition": name, "tasks": part, "success": statistics.share_won(rows), "change": change, "costs": statistics.mean_costs(rows)}
 
 
 def _won(share: Share) -> str:
@@ -224,5 +181,5 @@ def _asides(results: Results) -> None:
     say("won: Wilson's interval. against: points, Newcombe's interval over tasks played by both; p: McNemar's exact test")
     broken = sum(row.end.startswith("error") for row in results.rows)
     full = sum(row.end == "context_full" for row in results.rows)
-    for text in endings(broken, full):
+    for text in describe_endings(broken, full):
         say(text)

@@ -126,15 +126,14 @@ def _draw(environment: "ServedEnvironment", split: str, number: int | None, task
 def _freeze(servers: "list[ServedEnvironment]", left: "list[Task]", as_json: bool) -> "list[GoldPath]":
     """Find the paths under a progress bar; failures are told as they come."""
     from edgexp.environments.java.served import freeze_all
-    from edgexp.progress import bar
+    from edgexp.progress import Bars
 
     found: list[GoldPath] = []
-    with bar("solving") as progress:
-        shown = progress.add_task("", total=len(left))
+    with Bars() as bars:
 
         def done(path: "GoldPath") -> None:
             found.append(path)
-            progress.advance(shown)
+            bars.tell("solving", len(found), len(left))
             if as_json:
                 click.echo(msgspec.json.encode(path))
             elif not path.success:

@@ -1,8 +1,6 @@
 """`edgexp export`: from an adapter to a GGUF that `edgexp run --model` takes, compared with the trained model on the way."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +9,7 @@ import click
 from edgexp.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgexp.export.job import Exported, Progress
+    from edgexp.export.job import Exported
 
 
 @click.command()
@@ -38,24 +36,27 @@ def export(adapter: Path, base: str | None, quant: str, adapter_only: bool, name
       edgexp export exprag-lora-robust --quant q4_k_m --out small
       edgexp export runs/two/adapter --base ./my-base.gguf
     """
+    from edgexp.export.adapter import find_adapter, find_base
     from edgexp.export.job import Request
     from edgexp.export.job import export as run
-    from edgexp.export.manifest import find_adapter, find_base, open_base, pretty
+    from edgexp.export.provenance import pretty
     from edgexp.gguf.quantise import check_quant
     from edgexp.home import home
+    from edgexp.models.model_files import open_base
+    from edgexp.progress import Bars
 
     kind, adapter = check_quant(quant), find_adapter(adapter)
     title = _name(adapter, name)
     folder = (out or home() / "models" / title).expanduser().absolute()
     request = Request(adapter, open_base(base) if base else find_base(adapter), title, folder, kind, adapter_only, not no_gate)
-    with _bars(quiet=as_json) as progress:
-        exported = run(request, progress)
+    with Bars("share", quiet=as_json, keep=True) as bars:
+        exported = run(request, bars.tell)
     click.echo(pretty(exported.record).decode(), nl=False) if as_json else _show(exported)
 
 
 def _name(adapter: Path, given: str | None) -> str:
     """The name asked for, or one made from the adapter's. Raises UsageError for one that cannot be a model's name."""
-    from edgexp.export.manifest import name_of
+    from edgexp.export.adapter import name_of
 
     name = given if given is not None else re.sub(r"[^a-z0-9._-]+", "-", name_of(adapter).lower()).strip("-._")
     if not re.fullmatch("[a-z0-9][a-z0-9._-]*", name):
@@ -75,22 +76,3 @@ def _show(exported: "Exported") -> None:
         click.echo(f"run it with: edgexp run --model {record.name}")
     else:
         click.echo(f"load it beside {record.base.path}, for example: llama-cli --model … --lora {Path(record.file.path).name}")
-
-
-@contextmanager
-def _bars(quiet: bool) -> "Iterator[Progress]":
-    """A bar for each stage, on standard error."""
-    from rich.console import Console
-    from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    tasks: dict[str, TaskID] = {}
-    with Bars(*columns, console=Console(stderr=True, quiet=quiet), disable=quiet) as bars:
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield show

@@ -112,7 +112,7 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
 
 def _rows() -> Iterator[dict[str, Any]]:
     from edgexp.models.manifest import files, read
-    from edgexp.models.store import state
+    from edgexp.models.ready import state
 
     for name, path in sorted(files()):
         try:
@@ -155,29 +155,7 @@ def _size(size: int | None) -> str:
 @contextmanager
 def _report(quiet: bool) -> "Iterator[Report]":
     """Lines and progress bars on standard error."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from edgexp.progress import Bars
 
-    console = Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-
-    class Shown:
-        def __init__(self, bars: Progress) -> None:
-            self.bars, self.tasks = bars, dict[str, TaskID]()
-
-        def say(self, text: str) -> None:
-            console.print(text, markup=False)
-
-        def progress(self, name: str, done: int, total: int | None) -> None:
-            self.bars.start()  # not before there is a bar: an empty display leaves an empty line
-            if name not in self.tasks:
-                self.tasks[name] = self.bars.add_task(name, total=total)
-            self.bars.update(self.tasks[name], completed=done, total=total)
-
-    bars = Progress(*columns, console=console, disable=quiet)
-    shown = Shown(bars)
-    try:
-        yield shown
-    finally:
-        if shown.tasks:
-            bars.stop()
+    with Bars("bytes", quiet=quiet) as bars:
+        yield bars

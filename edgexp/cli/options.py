@@ -188,11 +188,10 @@ def status_of(chosen: str) -> "Status | None":
 @contextmanager
 def progress_bar(label: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """A progress bar, as something to be told how much is done and of how much."""
-    from edgexp.progress import bar
+    from edgexp.progress import Bars
 
-    with bar(label) as shown:
-        task = shown.add_task("", total=None, visible=not quiet)
-        yield lambda done, total: shown.update(task, completed=done, total=total)
+    with Bars(quiet=quiet) as bars:
+        yield lambda done, total: bars.tell(label, done, total)
 
 
 def print_lines(values: Iterable[Any]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgexp.cli.options import acting_options, bank_option, json_option, memory_options, say, settings_of, task_options, wanted
+from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ STARTER = 120
 
 
 @click.command()
-@click.argument("environment", default="household")
+@click.argument("environment", default=DEFAULT_ENVIRONMENT)
 @click.option("-n", "--number", default=3, show_default=True, help="Episodes to play.")
 @click.option("--policy", default="", metavar="MODULE:ATTRIBUTE", help="A policy of your own that acts in place of a model.")
 @acting_options
@@ -88,12 +89,12 @@ def _tasks(session: "OpenSession", number: int, task_ids: tuple[str, ...], types
 def _starter_bank(session: "OpenSession") -> None:
     """With nothing to remember of this environment, collect some expert episodes of its training tasks first."""
     from edgexp.cli.collect_command import collect_with_progress
-    from edgexp.environments.base import HasExpert
+    from edgexp.environments.base import has_expert
     from edgexp.play.collecting import expert_episodes, left_to_play, spread
     from edgexp.retrieval import Filters
 
     bank, environment = session.bank, session.environment
-    if bank is None or not session.settings.remembers or not isinstance(environment, HasExpert):
+    if bank is None or not session.settings.remembers or not has_expert(environment):
         return
     if bank.count(Filters(environment=environment.name)):
         return

@@ -99,12 +99,12 @@ def _figures(recipe: "Recipe", built: "Built") -> None:
     """The dataset's tables, and how many steps it comes to."""
     from rich.console import Console
 
-    from edgexp.training.plan import plan
+    from edgexp.training.prepared import plan_steps
 
     Console().print(built.figures)
     train = recipe.train
-    todo = plan(built.sets["train"].lengths, trajectories=train.trajectories, at_once=1, epochs=train.epochs, steps=train.steps,
-                seed=recipe.seed)
+    todo = plan_steps(built.sets["train"].lengths, trajectories=train.trajectories, at_once=1, epochs=train.epochs, steps=train.steps,
+                      seed=recipe.seed)
     click.echo(f"{len(todo.steps)} optimiser steps of {train.trajectories} samples")
 
 

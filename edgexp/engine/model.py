@@ -9,6 +9,7 @@ from pathlib import Path
 from edgexp.engine import native
 from edgexp.engine.native import Tuning, chat_template, named_templates, open_native
 from edgexp.engine.tokenizer import Vocabulary
+from edgexp.gguf.lora import PROMPT_KEY
 
 
 class Model:
@@ -48,6 +49,12 @@ class Model:
         buffer = ctypes.create_string_buffer(4096)
         length = self._lib.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer))
         return None if length < 0 else buffer.value.decode("utf-8", "replace")
+
+    @property
+    def prompt(self) -> int | None:
+        """The version of the prompt's words that edgexp trained the model with; None for a model that it did not train."""
+        version = self.metadata(PROMPT_KEY) or ""
+        return int(version) if version.isdecimal() else None
 
     def close(self) -> None:
         """Free the weights; closing twice is fine."""

@@ -7,17 +7,20 @@ neighbour, and whether they spin is read when the library loads, so each way of 
 
 import os
 import platform
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from edgexp import process
 from edgexp.engine import native
 from edgexp.engine.native import Tuning
+from edgexp.engine.probe import Rate, Trial, measure_rates
 from edgexp.errors import EdgexpError
-from edgexp.home import home, write_atomic
+from edgexp.files import write_atomic
+from edgexp.home import home
+from edgexp.machine import cores
+from edgexp.process import ChildDied
 
 WAITING: tuple[dict[str, str], ...] = ({"OMP_WAIT_POLICY": "PASSIVE"}, {"GOMP_SPINCOUNT": "300"})
 """Ways for threads to wait, the one kinder to neighbours first: sleep at once, or spin for some microseconds and then sleep.
@@ -33,15 +36,9 @@ ACTION_PROMPT, ACTION_TOKENS = 32, 3
 """Tokens of an observation, and tokens decided, in a typical action: what the ways of waiting are compared by."""
 
 
-class Rate(msgspec.Struct, frozen=True):
-    """What a child measured, in tokens per second."""
+LIMIT = 300.0
+"""Seconds after which a measurement hangs."""
 
-    threads: int
-    prompt: float
-    generate: float
-
-
-_rates = msgspec.json.Decoder(Rate)
 _file = msgspec.json.Decoder(dict[str, Tuning])
 
 
@@ -78,15 +75,15 @@ def measure(model: Path) -> Tuning:
     counts = thread_counts(cores())
     notes: tuple[str, ...] = ()
     extra = True
-    first, died = _child(model, WAITING[0], counts, extra)
+    first, died = _measure_in_child(model, WAITING[0], counts, extra)
     if died:
         extra, notes = False, (f"llama.cpp {died} here with repacked weights; running without them",)
-        first, died = _child(model, WAITING[0], counts, extra)
+        first, died = _measure_in_child(model, WAITING[0], counts, extra)
         if died:
             raise EdgexpError(f"llama.cpp {died} when it evaluates {model}; see what it says with: edgexp doctor")
     results = [(WAITING[0], first)]
     for waiting in WAITING[1:]:
-        rates, died = _child(model, waiting, counts, extra)
+        rates, died = _measure_in_child(model, waiting, counts, extra)
         if not died:
             results.append((waiting, rates))
     return choose(results, extra, notes)
@@ -100,11 +97,6 @@ def choose(results: list[tuple[dict[str, str], list[Rate]]], extra: bool = True,
             waiting, rates = other, measured
     one, many = _fastest(rates, "generate"), _fastest(rates, "prompt")
     return Tuning(one.threads, many.threads, waiting, extra, round(one.generate, 1), round(many.prompt, 1), notes)
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def thread_counts(available: int) -> list[int]:
@@ -124,20 +116,24 @@ def _action_seconds(rates: list[Rate]) -> float:
     return ACTION_PROMPT / _fastest(rates, "prompt").prompt + ACTION_TOKENS / _fastest(rates, "generate").generate
 
 
-def _child(model: Path, waiting: dict[str, str], counts: list[int], extra: bool) -> tuple[list[Rate], str]:
+def _measure_in_child(model: Path, waiting: dict[str, str], counts: list[int], extra: bool) -> tuple[list[Rate], str]:
     """Rates by thread count, and how the child died (empty if it did not)."""
     environment = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")} | waiting
-    command = [sys.executable, "-m", "edgexp.engine.probe", str(model), "1" if extra else "0", ",".join(map(str, counts))]
+    trial = Trial(str(model), tuple(counts), extra)
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, timeout=300, check=False)
-    except subprocess.TimeoutExpired:
-        return [], "hangs"
-    if done.returncode == 0:
-        return [_rates.decode(line) for line in done.stdout.splitlines() if line.startswith(b"{")], ""
-    if done.returncode < 0 or done.returncode > 128:
-        return [], f"crashes (exit {done.returncode})"
-    reason = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    return [], "fails: " + (reason[-1] if reason else f"exit {done.returncode}")
+        return process.call(measure_rates, trial, "measuring", environment=environment, limit=LIMIT), ""
+    except ChildDied as death:
+        return [], _how(death)
+    except EdgexpError as error:
+        return [], f"fails: {error}"
+
+
+def _how(death: ChildDied) -> str:
+    if death.code is None:
+        return "hangs"
+    if death.code < 0 or death.code > 128:
+        return f"crashes (exit {death.code})"
+    return f"fails: {death.last_words or f'exit {death.code}'}"
 
 
 def _key(model: Path) -> str:

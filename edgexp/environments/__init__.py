@@ -1,7 +1,8 @@
-"""Environments: one contract (`base`), those that come with edgexp, and how they are found by name (`registry`). Knows no models, prompts
-or banks.
+"""Environments: one contract, a registry, and the games that come with edgexp. They know nothing of models, prompts or banks.
 
-What somebody needs who writes an environment can be imported from here.
+`base` is the contract with every optional member, `registry` makes environments by name, `splits` is what splits without end share. The
+games: `household` (rooms by ALFWorld's rules), `alfworld` (its official game files), `treatments` and `worlds` (homes and houses that only
+past episodes explain), and `java` (ScienceWorld and TextWorldExpress). An environment of one's own imports from here.
 """
 
 from edgexp.environments.base import Environment, Expert, HasAdmissible, HasExpert, Outcome, Start

@@ -1,4 +1,4 @@
-"""ALFWorld's official games as an environment, played by the household engine. Knows the layout of the data; rules and texts it does not.
+"""ALFWorld's official games as an environment, played by the household's simulator. Knows the layout of the data, and no rules or texts.
 
 The data is what `alfworld-download` of the `alfworld` package fetches: `ALFWORLD_DATA/json_2.1.1/<split>/<folder>/<trial>/game.tw-pddl`.
 The games that count are those the package counts (3,553 train, 140 valid_seen, 134 valid_unseen): the six task types, no sliced objects, no

@@ -1,11 +1,26 @@
-"""What an environment is. Environments know nothing of models, prompts or banks.
+"""What an environment is. It knows nothing of models, prompts or banks.
 
-An environment is a plain object with the members of `Environment`. Two abilities are optional and found by their methods:
-`admissible()` (the actions that are valid now) and `expert()` (a scripted player that sees only what an agent sees).
+An environment is a plain object with the ten members of `Environment`. Everything else is optional:
+
+| member | what it is | where it is missing |
+|---|---|---|
+| `admissible()` | the actions that are valid now | a model writes its actions freely |
+| `expert()` | a scripted player | nobody fills a bank but models and people |
+| `remote` | true: it works in another process | False: other episodes wait while it works |
+| `restarts` | how often the process behind it had to be started anew | 0 |
+| `family(task)` | which tasks know things about each other | told from the task's id, see `family_of_id` |
+| `lesson(task)` | which tasks are done in the same way | the task's type |
+| `aspects(task, goal)` | what a task is about, by name | its type: `{"type": task.type}` |
+| `saw(observation, action)` of an expert | hears of an action that it did not choose | mistakes made for it are invalid ones only |
+
+Each has a protocol, and a function that gives its value or its default. Everybody outside asks by these functions, and so never finds out
+which environment it is. `family`, `lesson` and `aspects` tell of tasks and not of an episode: they work before a reset and after `close`,
+they answer for tasks of older versions, and they never raise.
+
 Everything is deterministic: the same task and the same actions give the same texts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -62,12 +77,20 @@ class Environment(Protocol):
         """Free everything."""
 
 
+# How an episode is played
+
+
 @runtime_checkable
 class HasAdmissible(Protocol):
     """An environment that can list what is valid now."""
 
     def admissible(self) -> list[str]:
         """Valid actions in the current state, sorted, without repeats; empty when the episode is over."""
+
+
+def valid_actions_of(environment: Environment) -> Callable[[], list[str]] | None:
+    """What lists the actions that are valid now; None where the environment lists none."""
+    return environment.admissible if isinstance(environment, HasAdmissible) else None
 
 
 class Expert(Protocol):
@@ -81,8 +104,111 @@ class Expert(Protocol):
 
 
 @runtime_checkable
+class FollowsOthers(Protocol):
+    """An expert that can go on after a valid action that was not its own. Without `saw`, an expert knows of its own actions only."""
+
+    def saw(self, observation: str, action: str) -> None:
+        """Take note of an observation, and that another action follows than the one it would choose."""
+
+
+@runtime_checkable
 class HasExpert(Protocol):
     """An environment with a scripted expert."""
 
     def expert(self) -> Expert:
         """A fresh player."""
+
+
+def has_expert(environment: Environment) -> bool:
+    """Whether the environment has a scripted expert. Makes none."""
+    return isinstance(environment, HasExpert)
+
+
+def expert_of(environment: Environment) -> Expert | None:
+    """A fresh player; None where the environment has none."""
+    return environment.expert() if isinstance(environment, HasExpert) else None
+
+
+@runtime_checkable
+class LivesElsewhere(Protocol):
+    """An environment that may work in another process."""
+
+    remote: bool
+    """Whether it does: while it works, on a thread, other episodes go on."""
+
+
+def is_remote(environment: Environment) -> bool:
+    """Whether other episodes can go on while the environment works; False where it does not say."""
+    return isinstance(environment, LivesElsewhere) and bool(environment.remote)
+
+
+@runtime_checkable
+class CountsRestarts(Protocol):
+    """An environment behind which something may die and be started anew."""
+
+    restarts: int
+    """How often that has happened to this object."""
+
+
+def restarts_of(environment: Environment) -> int:
+    """How often the process behind the environment was started anew; 0 where it does not count."""
+    return environment.restarts if isinstance(environment, CountsRestarts) else 0
+
+
+# What tasks are about
+
+
+@runtime_checkable
+class HasFamilies(Protocol):
+    """An environment that says which of its tasks know things about each other."""
+
+    def family(self, task: Task) -> str:
+        """The name of all tasks that an episode of this one tells about: those of the same room, house or template.
+
+        No family stands on both sides of what is trained on and what is held out. A split `<split>-bank` holds more of the families of
+        `<split>`. Names are unique among all environments.
+        """
+
+
+def family_of(environment: Environment | None, task: Task) -> str:
+    """The family of a task; told from its id where the environment does not say, or there is none at hand."""
+    return environment.family(task) if isinstance(environment, HasFamilies) else family_of_id(task.id)
+
+
+def family_of_id(task_id: str) -> str:
+    """The family of a task by the usual form of ids, `<environment>/<split>/<family>/<number>`: all but the number.
+
+    An id of three parts is a family of its own. A split `<split>-bank` counts as `<split>`.
+    """
+    environment, _, rest = task_id.partition("/")
+    split, _, rest = rest.partition("/")
+    return "/".join([environment, split.removesuffix("-bank"), rest.partition("/")[0]])
+
+
+@runtime_checkable
+class HasLessons(Protocol):
+    """An environment that says which of its tasks are done in the same way."""
+
+    def lesson(self, task: Task) -> str:
+        """The name of what an episode of the task teaches. Memory of other lessons shows nothing of how the task is done."""
+
+
+def lesson_of(environment: Environment | None, task: Task) -> str:
+    """What an episode of a task teaches; the task's type where the environment does not say, or there is none at hand."""
+    return environment.lesson(task) if isinstance(environment, HasLessons) else task.type
+
+
+@runtime_checkable
+class HasAspects(Protocol):
+    """An environment that says what its tasks are about."""
+
+    def aspects(self, task: Task, goal: str) -> Mapping[str, str]:
+        """Name → value of what the goal names, for example `{"type": "heat", "object": "egg", "receptacle": "shelf"}`.
+
+        `type` is always there. An aspect that the goal says nothing about is left out.
+        """
+
+
+def aspects_of(environment: Environment | None, task: Task, goal: str) -> Mapping[str, str]:
+    """What a task is about, by name; only its type where the environment does not say, or there is none at hand."""
+    return environment.aspects(task, goal) if isinstance(environment, HasAspects) else {"type": task.type}

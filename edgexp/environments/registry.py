@@ -1,18 +1,24 @@
-"""Environments by name: those that come with edgexp, entry points of the group `edgexp.environments`, and `module:attribute`."""
+"""Environments by name: those that come with edgexp, entry points of the group `edgexp.environments`, and `module:attribute`.
+
+Also what environments say of a task that comes from a bank, where nobody has an environment at hand. Knows no rules, texts or task ids.
+"""
 
 import importlib
-import importlib.metadata
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from edgexp.environments.base import Environment, Expert, HasAdmissible, HasExpert, Outcome, Start
+from edgexp.environments.base import Environment, family_of, has_expert, lesson_of, valid_actions_of
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.trajectory import Task
 
-__all__ = ["Environment", "Expert", "HasAdmissible", "HasExpert", "Outcome", "Start", "available", "describe_all", "make"]
+DEFAULT_ENVIRONMENT = "household"
+"""What is played where nobody names an environment: it needs no files and has tasks without end."""
 
 GROUP = "edgexp.environments"
+"""The group of entry points by which packages offer theirs: `name = "module:attribute"`."""
 
 BUILT_IN = {
     "household": "edgexp.environments.household:Household",
@@ -26,6 +32,8 @@ BUILT_IN = {
 
 def available() -> dict[str, str]:
     """Name → `module:attribute` of every environment that can be named, plug-ins included."""
+    import importlib.metadata  # not above: commands that only print their help need no list of packages
+
     found = dict(BUILT_IN)
     for point in importlib.metadata.entry_points(group=GROUP):
         found.setdefault(point.name, point.value)
@@ -72,6 +80,27 @@ def make(name: str, **options: Any) -> Environment:
     return environment
 
 
+def family_of_task(task: Task) -> str:
+    """Which tasks know things about this one, by its environment, or by its id where that cannot be made here."""
+    return family_of(_telling(task.environment), task)
+
+
+def lesson_of_task(task: Task) -> str:
+    """What an episode of a task teaches, by its environment, or its type where that cannot be made here."""
+    return lesson_of(_telling(task.environment), task)
+
+
+@lru_cache(maxsize=64)
+def _telling(name: str) -> Environment | None:
+    """The environment of that name; None where it cannot be made. Closed at once, for what it says of tasks needs nothing open."""
+    try:
+        environment = make(name)
+        environment.close()
+    except Exception:  # a plug-in may raise anything; whoever asks of a task in a bank does not play it, and gets the default
+        return None
+    return environment
+
+
 def _describe(name: str, target: str) -> Description:
     try:
         environment = make(name)
@@ -81,7 +110,7 @@ def _describe(name: str, target: str) -> Description:
             environment.close()
     except EdgexpError as error:
         return Description(name, target, problem=str(error))
-    return Description(name, target, splits, isinstance(environment, HasAdmissible), isinstance(environment, HasExpert))
+    return Description(name, target, splits, valid_actions_of(environment) is not None, has_expert(environment))
 
 
 def _load(target: str) -> Callable[..., Any]:

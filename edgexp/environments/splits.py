@@ -1,4 +1,4 @@
-"""Splits too long to list: tasks made when asked for, and ids of the form `<environment>/<split>/<house>/<scene>`. Knows no rules."""
+"""Splits too long to list: tasks made when asked for, with ids of the form `<environment>/<split>/<house>/<scene>`. Knows no rules."""
 
 import re
 from abc import ABC, abstractmethod
@@ -7,6 +7,7 @@ from typing import overload
 
 import msgspec
 
+from edgexp.environments.base import family_of_id
 from edgexp.errors import UsageError
 from edgexp.trajectory import Task
 
@@ -79,6 +80,14 @@ class Housed(ABC):
         """The task of that id. Raises UsageError where there is none."""
         split, house, scene = self._parse(task_id)
         return self.tasks(split)[house * self.houses[split].scenes + scene]
+
+    def family(self, task: Task) -> str:
+        """The house, in whichever scene, and whether the task is of a split or of its bank."""
+        return family_of_id(task.id)
+
+    def lesson(self, task: Task) -> str:
+        """The house as well: it tells how things are done there, and the task's type does not."""
+        return self.family(task)
 
     def place(self, task: Task) -> tuple[int, int]:
         """House and scene of a task, counted over all splits. Raises UsageError when it is not one of this environment's tasks."""

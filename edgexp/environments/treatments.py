@@ -1,12 +1,11 @@
-"""The treatment that each home knows, drawn from a seed: a verb, the state it gives and the appliance it is done at. Knows no scenes.
+"""The treatments environment: `household`'s rooms and rules, and in each home one treatment more, which only its past episodes tell.
 
-A home has the same treatment in all its rooms. Other homes use the same words for other appliances, so that no word tells what to do. None
-is a treatment of the household's own, nor said in words for warm, cold or clean.
-
-The treatments environment: `household`'s rooms and rules, and one treatment more. Knows which task is which scene, and no rules.
+A treatment is a verb, the state it gives and the appliance it is done at, drawn from the home's number. A home has the same one in all its
+rooms. Other homes use the same words for other appliances, so that no word tells what to do. None is a treatment of the household's own,
+nor said in words for warm, cold or clean. Knows which home and which room a task is; the rules are the household's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 import msgspec
@@ -70,6 +69,7 @@ def _participle(verb: str) -> str:
 WORDINGS = ("in {name}, put a {state} {object} in {target}.", "in {name}, {verb} some {object} and put it in {target}.")
 """The two ways in which `household` words what is to be heated, cooled or cleaned, and whose home it is: so its past is found again."""
 
+_READ = tuple(map(goals.pattern, WORDINGS))
 
 SPLITS = {
     "train": Houses(0, 300, 0, 6),
@@ -110,6 +110,14 @@ class Treatments(Housed, SceneEnvironment):
         """As in `household`, but that the first observation names the home. Raises EdgexpError where the task is none of these."""
         start, name = super().reset(task), home(self.place(task)[0]).name
         return msgspec.structs.replace(start, observation=start.observation.replace(_ROOM, f"{_ROOM} of {name}", 1))
+
+    def aspects(self, task: Task, goal: str) -> Mapping[str, str]:
+        """The type, and of a goal that is worded as here the home, the object, the treatment (`glazed`) and the receptacle."""
+        found = next((found.groupdict() for form in _READ if (found := form.fullmatch(goal))), None)
+        if found is None:
+            return {"type": task.type}
+        treatment = found.get("state") or _participle(found["verb"])
+        return {"type": task.type, "home": found["name"], "object": found["object"], "treatment": treatment, "receptacle": found["target"]}
 
     def expert(self) -> Expert:
         """A player that searches as the household's does, and knows the treatment."""

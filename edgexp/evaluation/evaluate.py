@@ -13,7 +13,7 @@ from edgexp.evaluation.field import Field, FieldPlayers, Filling
 from edgexp.evaluation.playing import Failure, Job, Players, play_all
 from edgexp.evaluation.results import Header, Row, Setup, Writer
 from edgexp.evaluation.suite import KINDS, Condition, Suite
-from edgexp.home import held
+from edgexp.files import hold_folder
 from edgexp.play.fleet import Say
 
 
@@ -64,7 +64,7 @@ def evaluate(name: str, suite: Suite, folder: Path, wishes: Wishes | None = None
     wishes, watch = wishes or Wishes(), watch or Watch()
     _check_names(suite, wishes)
     taken = f"{folder}: another evaluation is writing there; wait for it, or name another folder with --out"
-    with held(folder, taken), Field(name, suite, wishes.models, watch.say) as things:
+    with hold_folder(folder, taken), Field(name, suite, wishes.models, watch.say) as things:
         header = header_for(folder, name, suite)
         conditions, skipped = _available(things, wishes.only, watch.say)
         jobs = things.jobs(conditions)

@@ -9,7 +9,7 @@ import msgspec
 
 from edgexp.bank import Bank, Embedder
 from edgexp.bank.records import Filters
-from edgexp.environments.base import Environment, HasExpert
+from edgexp.environments.base import Environment, family_of, has_expert
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.evaluation.suite import KINDS, Condition, Tasks
 from edgexp.home import home
@@ -61,7 +61,7 @@ def fill(bank: Bank, environments: Environments, tasks: Tasks, played: Sequence[
     wanted = left_to_play(bank, _wanted(environment, tasks, played), "expert")
     if not wanted:
         return 0
-    if not isinstance(environment, HasExpert):
+    if not has_expert(environment):
         raise UsageError(f"{environment.name} has no expert to fill a bank with: name a bank of your own in tasks.experience.bank")
     done = 0
 
@@ -122,8 +122,8 @@ def _wanted(environment: Environment, tasks: Tasks, played: Sequence[Task]) -> l
     """The tasks whose expert episodes the suite's own bank holds. Both groups, whichever is played: the other one misleads."""
     experience = tasks.experience
     if experience.same_places:
-        places = {_place(task.id) for task in played}
-        wanted = [task for task in environment.tasks(experience.split) if _place(task.id) in places]
+        places = {family_of(environment, task) for task in played}
+        wanted = [task for task in environment.tasks(experience.split) if family_of(environment, task) in places]
     else:
         groups = GROUPS if any(task.group for task in played) else (None,)
         wanted = [t for group in groups for t in _first(environment, experience.split, group, (), experience.number, tasks.seed)]
@@ -139,7 +139,3 @@ def _first(environment: Environment, split: str, group: str | None, types: Seque
         return (group is None or task.group == group) and (not types or task.type in types)
 
     return spread(environment.tasks(split), max(number, _DRAWN), seed, keep)[:number]
-
-
-def _place(task_id: str) -> tuple[str, ...]:
-    return tuple(task_id.split("/")[2:-1])

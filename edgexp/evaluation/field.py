@@ -7,17 +7,18 @@ from pathlib import Path
 from types import TracebackType
 
 from edgexp.bank import Bank
-from edgexp.embedding import Encoder
+from edgexp.embedding import Encoder, open_encoder
 from edgexp.errors import EdgexpError
 from edgexp.evaluation import experience
 from edgexp.evaluation.playing import Job, code
 from edgexp.evaluation.results import Setup
 from edgexp.evaluation.suite import Condition, Suite, Tasks
-from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, manifest, resolve, store
+from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, manifest, resolve
+from edgexp.models.ready import state
 from edgexp.play.episode import Episode
 from edgexp.play.fleet import Environments, Fleet, Say
 from edgexp.play.rollout import Evaluator
-from edgexp.play.session import Session, open_bank, open_encoder
+from edgexp.play.session import Session, check_prompt, open_bank
 from edgexp.prompt import messages
 from edgexp.retrieval import Retriever, retriever_for
 from edgexp.trajectory import Task
@@ -81,7 +82,7 @@ class Field:
         known = manifest.find(name)
         if known is None:
             return None if Path(name).expanduser().is_file() else f"no model is called {name}"
-        return f"the weights of {name} are not here" if store.state(known)[0] == "not here" else None
+        return f"the weights of {name} are not here" if state(known)[0] == "not here" else None
 
     def ready(self, condition: Condition) -> Ready:
         """The checked file of a condition's model. Raises EdgexpError where it is not here or damaged."""
@@ -183,6 +184,7 @@ class FieldPlayers:
         """`trees` says that actions will be scored; see `Fleet`."""
         self.places, self._field = places, field
         self._fleet = Fleet(ready.path, places, context=field.room(ready), trees=trees, gpu_layers=gpu_layers, say=say)
+        check_prompt(self._fleet, ready, say)
         self._session = Session(field.environments, places, self._fleet, ready)
 
     def __enter__(self) -> "FieldPlayers":

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
 from edgexp import trajectory as trajectories
 from edgexp.errors import EdgexpError
-from edgexp.home import write_atomic
+from edgexp.files import append_lines, write_atomic
 from edgexp.play.local import Acting
 from edgexp.play.scripted import now
 from edgexp.trajectory import Played, Recall, Remembered, Seconds, Tokens, Trajectory
@@ -244,8 +244,6 @@ class Writer:
         self.header = header
         self._write_header()
         self._known = {t.id for t in _memories(folder)}
-        self._episodes: BinaryIO = (folder / EPISODES).open("ab")
-        self._memories: BinaryIO = (folder / MEMORIES).open("ab")
 
     def know(self, setup: Setup) -> str:
         """Note a setup in the header, where it is new; its key."""
@@ -260,14 +258,12 @@ class Writer:
             raise ValueError(f"setup {row.setup} is not known to the results")
         new = {t.id: t for t in memories if t.id not in self._known}
         if new:
-            _append(self._memories, b"".join(trajectories.encode(t) + b"\n" for t in new.values()))
+            append_lines(self.folder / MEMORIES, *map(trajectories.encode, new.values()))
             self._known |= new.keys()
-        _append(self._episodes, msgspec.json.encode(row) + b"\n")
+        append_lines(self.folder / EPISODES, msgspec.json.encode(row))
 
     def close(self) -> None:
-        """Close the files; closing twice is fine."""
-        self._episodes.close()
-        self._memories.close()
+        """Nothing is open between two rows; closing twice is fine."""
 
     def __enter__(self) -> "Writer":
         return self
@@ -285,12 +281,6 @@ def forget(folder: Path, header: Header, conditions: Sequence[str]) -> int:
     kept = [row for row in rows if row.condition not in conditions]
     write_atomic(folder / EPISODES, b"".join(msgspec.json.encode(row) + b"\n" for row in kept))
     return len(rows) - len(kept)
-
-
-def _append(file: BinaryIO, data: bytes) -> None:
-    file.write(data)
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _mend(path: Path) -> int:

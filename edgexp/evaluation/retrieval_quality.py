@@ -1,8 +1,9 @@
-"""Is what a bank gives for a task about the same thing? Measured without a model: of the retrieved episodes, how many share the task's
-type, its object, its receptacle; by the task once (static), by the course of an expert's episode (dynamic), and by chance. Where tasks have
-groups, also among the episodes of the task's own group, which is what a `matched` bank gives.
+"""Is what a bank gives for a task about the same thing? Of the retrieved episodes, how many share its type, its object, its receptacle?
 
-Relevance here is likeness of tasks, not usefulness: whether a memory helps is for `edgexp eval` to say.
+Retrieval is asked once for the task (static) and along an expert's episode (dynamic), and compared with chance. Where tasks have groups, it
+is also measured among the episodes of the task's own group, which is what a `matched` bank gives.
+
+Likeness of tasks is not usefulness: whether a memory helps is for `edgexp eval` to say. Knows banks and experts. Does not know any model.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,8 +12,8 @@ from typing import Literal
 import msgspec
 
 from edgexp.bank import Bank, Filters
-from edgexp.environments.base import Environment, HasExpert
-from edgexp.environments.household import scene
+from edgexp.environments import base
+from edgexp.environments.base import Environment, has_expert
 from edgexp.errors import EdgexpError
 from edgexp.evaluation.statistics import Mean, bootstrap
 from edgexp.play.episode import play
@@ -24,7 +25,9 @@ from edgexp.trajectory import Provenance, Task, Trajectory
 TYPE = "task type"
 OWN = ", own group"
 """Ends the names of ways that look at episodes of the task's group only."""
+Mode = Literal["static", "dynamic", "chance"]
 Progress = Callable[[int, int], None]
+"""Is told how many tasks are done, of how many."""
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -50,42 +53,55 @@ class Quality(msgspec.Struct, frozen=True):
 
     @property
     def about(self) -> str:
-        """What was measured, in a sentence."""
-        return (f"Of the {self.k} episodes that are retrieved for a task, the share that is about the same thing; means over {self.tasks} "
-                f"tasks of {self.environment} with bootstrap intervals of 95 %. The bank {self.bank[:13]} holds {self.trajectories:,} "
-                f"episodes; encoder {self.encoder}. Chance: a draw from the same bank. A task never finds itself.")  # fmt: skip
+        """What was measured, in words."""
+        retrieved = "episode is" if self.k == 1 else "episodes are"
+        return (f"For each task {self.k} past {retrieved} retrieved. A share says how many of them are about the same thing. Shares are "
+                f"means over {self.tasks} tasks of {self.environment}, with bootstrap intervals of 95 %. The bank {self.bank[:13]} holds "
+                f"{self.trajectories:,} episodes; its encoder is {self.encoder}. Chance is a draw from the same bank. A task never finds "
+                "itself.")  # fmt: skip
 
 
-def measure(bank: Bank, environment: Environment, tasks: Sequence[Task], k: int = 2, progress: Progress = lambda *_: None) -> Quality:
+def measure_quality(
+    bank: Bank, environment: Environment, tasks: Sequence[Task], k: int = 2, progress: Progress = lambda *_: None
+) -> Quality:
     """Retrieve for every task in every way. Raises EdgexpError where there is no task, or nothing in the bank for one.
 
     Dynamic retrieval follows the episode of the environment's expert, and is left out where there is none.
     """
     filters = Filters(environment=environment.name)
-    held = [(t.task, aspects_of(t.task, t.goal)) for t in bank.each(filters)]
+    held = [(t.task, aspects_of(environment, t.task, t.goal)) for t in bank.each(filters)]
     if not held or not tasks:
         what = f"the bank {bank.path} holds no episode of {environment.name}" if tasks else "there is no task"
         raise EdgexpError(f"retrieval cannot be measured: {what}")
-    modes: tuple[Literal["static", "dynamic"], ...] = ("static", "dynamic") if isinstance(environment, HasExpert) else ("static",)
-    scopes = ("", OWN) if _grouped(tasks, [task for task, _ in held]) else ("",)
-    shares: dict[str, list[dict[str, float]]] = {name + scope: [] for scope in scopes for name in (*modes, "chance")}
+    ways = _list_ways(environment, tasks, [task for task, _ in held])
+    shares: dict[str, list[dict[str, float]]] = {mode + scope: [] for mode, scope in ways}
     counts = dict.fromkeys(shares, 0)
     for number, task in enumerate(tasks):
         episode = _episode(environment, task)
-        wanted = aspects_of(task, episode.goal)
-        for scope in scopes:
+        for mode, scope in ways:
             group = task.group if scope else None
-            for mode in modes:
+            if mode == "chance":
+                found = [aspects for other, aspects in held if other.id != task.id and group in (None, other.group)]
+            else:
                 retriever = VectorRetriever(bank, Retrieval(k=k, memory=mode), msgspec.structs.replace(filters, group=group))
-                found = [aspects_of(t.task, t.goal) for t in _retrieved(retriever, episode)]
-                shares[mode + scope].append(_alike(wanted, found))
+                found = [aspects_of(environment, t.task, t.goal) for t in _retrieved(retriever, episode)]
                 counts[mode + scope] += len(found) // k
-            others = [aspects for other, aspects in held if other.id != task.id and group in (None, other.group)]
-            shares["chance" + scope].append(_alike(wanted, others))
+            shares[mode + scope].append(_alike(aspects_of(environment, task, episode.goal), found))
         progress(number + 1, len(tasks))
     kinds = tuple(dict.fromkeys(kind for one in shares["chance"] for kind in one))
-    ways = tuple(Way(name, _means(kinds, of), counts[name]) for name, of in shares.items())
-    return Quality(environment.name, len(tasks), bank.fingerprint(), len(held), bank.encoder_name, k, kinds, ways)
+    measured = tuple(Way(name, _means(kinds, of), counts[name]) for name, of in shares.items())
+    return Quality(environment.name, len(tasks), bank.fingerprint(), len(held), bank.encoder_name, k, kinds, measured)
+
+
+def aspects_of(environment: Environment, task: Task, goal: str) -> dict[str, str]:
+    """What a task is about, as the environment tells: its type, and as a rule more, such as an object and a receptacle."""
+    return {TYPE if name == "type" else name: value for name, value in base.aspects_of(environment, task, goal).items()}
+
+
+def _list_ways(environment: Environment, tasks: Sequence[Task], held: Sequence[Task]) -> list[tuple[Mode, str]]:
+    """Ways to retrieve, each with the scope that ends its name."""
+    modes: tuple[Mode, ...] = ("static", "dynamic", "chance") if has_expert(environment) else ("static", "chance")
+    return [(mode, scope) for scope in (("", OWN) if _grouped(tasks, held) else ("",)) for mode in modes]
 
 
 def _grouped(tasks: Sequence[Task], held: Sequence[Task]) -> bool:
@@ -94,15 +110,9 @@ def _grouped(tasks: Sequence[Task], held: Sequence[Task]) -> bool:
     return several and all(any(t.group == task.group and t.id != task.id for t in held) for task in tasks)
 
 
-def aspects_of(task: Task, goal: str) -> dict[str, str]:
-    """What a task is about: its type and, where the goal is worded as in the household world, its object and receptacle."""
-    request = scene.read(goal)
-    return {TYPE: task.type} | ({"object": request.object, "receptacle": request.target} if request else {})
-
-
 def _episode(environment: Environment, task: Task) -> Trajectory:
     """The expert's episode; without an expert, its beginning."""
-    if isinstance(environment, HasExpert):
+    if has_expert(environment):
         return run(play(environment, task, ExpertPolicy(environment))).trajectory
     start = environment.reset(task)
     return Trajectory(task, start.goal, start.observation, (), False, 0.0, "gave_up", Provenance("expert"))

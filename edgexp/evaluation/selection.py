@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from edgexp.errors import EdgexpError
-from edgexp.export import child
+from edgexp.export import steps
 from edgexp.play.collecting import spread
 from edgexp.play.session import Settings, open_session
 from edgexp.training.launch import Base
@@ -34,7 +34,7 @@ class DevEpisodes:
         wanted, done, won = self._recipe.check.episodes, 0, 0
         with tempfile.TemporaryDirectory(prefix=".rollouts-", dir=checkpoint.parent) as work:
             model = Path(work) / "model.gguf"
-            child.write(child.Merge(self._base.gguf, str(checkpoint), "q8_0", str(model)))
+            steps.write(steps.Merge(self._base.gguf, str(checkpoint), "q8_0", str(model)))
             for number, data in enumerate(sources.values()):
                 count = wanted * (number + 1) // len(sources) - wanted * number // len(sources)
                 for success in self._play(data, model, count):

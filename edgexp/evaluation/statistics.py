@@ -1,4 +1,4 @@
-"""Counts with intervals and paired comparisons. Knows numbers and rows, and nothing of how they came about."""
+"""Shares and means with intervals, and paired comparisons. Knows numbers and rows, and not how they came about or who reads them."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -113,7 +113,7 @@ def bootstrap(values: Sequence[float], level: float = LEVEL, rounds: int = ROUND
     return Mean(float(data.mean()), float(low), float(high), len(data))
 
 
-def compare(rows: Iterable[Row], baseline: Iterable[Row]) -> Change | None:
+def compare_pairs(rows: Iterable[Row], baseline: Iterable[Row]) -> Change | None:
     """A condition against the baseline on the tasks that both have played; None where there is none."""
     before = {row.task_id: row.success for row in baseline}
     pairs = [(row.success, before[row.task_id]) for row in sorted(rows, key=lambda row: row.task_id) if row.task_id in before]
@@ -124,7 +124,7 @@ def compare(rows: Iterable[Row], baseline: Iterable[Row]) -> Change | None:
     return Change(len(pairs), gained, lost, (gained - lost) / len(pairs), low, high, mcnemar(gained, lost))
 
 
-def success(rows: Iterable[Row]) -> Share:
+def share_won(rows: Iterable[Row]) -> Share:
     """How many of the rows were won."""
     outcomes = [row.success for row in rows]
     return wilson(sum(outcomes), len(outcomes))
@@ -142,14 +142,14 @@ TO_SUCCESS = "steps to success"
 """Beside them: steps of the episodes that were won."""
 
 
-def costs(rows: Sequence[Row]) -> dict[str, Mean]:
+def mean_costs(rows: Sequence[Row]) -> dict[str, Mean]:
     """The mean score and cost of an episode, by name, and the steps of those that were won; what there is no episode for is not in it."""
     means = {name: bootstrap([of(row) for row in rows]) for name, of in COSTS.items()} if rows else {}
     won = [row.steps for row in rows if row.success]
     return means | ({TO_SUCCESS: bootstrap(won)} if won else {})
 
 
-def by(rows: Iterable[Row], *fields: str) -> dict[tuple[str, ...], list[Row]]:
+def group_rows(rows: Iterable[Row], *fields: str) -> dict[tuple[str, ...], list[Row]]:
     """Rows by the values of some of their fields (`condition`, `split`, `group`, `task_type`, `environment`), sorted by those."""
     found: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from edgexp import settings
+from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.local import Acting, Actions
 
@@ -33,14 +34,14 @@ class Experience(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     number: Whole = 120
     """Expert episodes of each group in the suite's own bank."""
     same_places: bool = False
-    """Instead of `number` episodes of anything, all those of the places that the tasks are in (in an id, what stands between the split and
-    the last number)."""
+    """Instead of `number` episodes of anything, all those of the places that the tasks are in (the families of
+    tasks, by the environment's word)."""
 
 
 class Tasks(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=False):
     """What is played, in every condition the same."""
 
-    environment: Text = "household"
+    environment: Text = DEFAULT_ENVIRONMENT
     splits: Annotated[tuple[Text, ...], Meta(min_length=1)] = ("dev",)
     groups: tuple[str, ...] = ()
     """Sides of the paper's split; empty for all tasks together."""

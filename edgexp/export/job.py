@@ -1,29 +1,30 @@
 """An export from beginning to end: check, write under a working name, compare with the trained model, take the name, record.
 
-Every native step runs in a child process (`child.py`). A failure at any point leaves an earlier export of the same name as it was.
+Every native step runs in a child process (`steps.py`). A failure at any point leaves an earlier export of the same name as it was. Knows
+nothing of file formats, nor of what the model is for.
 """
 
 import importlib.metadata
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import edgexp
 from edgexp.errors import EdgexpError
-from edgexp.export import child, manifest
-from edgexp.export.adapter import CONFIG, WEIGHTS
-from edgexp.export.manifest import Base, Digested, Record
+from edgexp.export import steps
+from edgexp.export.adapter import RECORD, read_training
 from edgexp.export.parity import Parity
+from edgexp.export.provenance import Digested, Record, check_name, pretty, record_path, write_entry, write_report
 from edgexp.export.reference import FILE as REFERENCE
 from edgexp.export.reference import read_reference
+from edgexp.files import working_folder, write_atomic
+from edgexp.gguf.lora import CONFIG, WEIGHTS
 from edgexp.gguf.quantise import check_quant
 from edgexp.gguf.reader import open_gguf
 from edgexp.gguf.writer import explained
-from edgexp.home import sweep, write_atomic
-from edgexp.models import manifest as digest
+from edgexp.models import model_files
+from edgexp.models.model_files import Base
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, how much is done, how much there is)."""
@@ -63,7 +64,7 @@ def export(request: Request, progress: Progress = lambda *_: None) -> Exported:
     _check(request)
     with _workplace(request.folder) as work:
         made = work / request.file.name
-        sha256 = child.write(_writing(request, made), lambda done, total: progress("merging", done, total))
+        sha256 = steps.write(_writing(request, made), lambda done, total: progress("merging", done, total))
         parity = _compare(request, made, progress) if request.gate else None
         if parity is not None and parity.failures:
             raise _reject(request, made, parity)
@@ -80,11 +81,11 @@ def _check(request: Request) -> None:
     for name in (CONFIG, WEIGHTS):
         if not (request.adapter / name).is_file():
             raise EdgexpError(f"{request.adapter} is not an adapter: it has no {name}; name the folder that edgexp train wrote")
-    manifest.read_training(request.adapter)
+    read_training(request.adapter)
     if request.gate:
         _check_reference(request.adapter)
     if not request.adapter_only:
-        manifest.check_name(request.name)
+        check_name(request.name)
     try:
         request.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -96,14 +97,14 @@ def _check_reference(adapter: Path) -> None:
         raise EdgexpError(f"{adapter} has no {REFERENCE}, so the export cannot be compared with the trained model; training writes it, "
                           "and --no-gate exports without")
     meant = read_reference(adapter / REFERENCE).origin.adapter_sha256
-    if meant != digest.sha256(adapter / WEIGHTS):
+    if meant != model_files.sha256(adapter / WEIGHTS):
         raise EdgexpError(f"{adapter / REFERENCE} was made with another adapter than the {WEIGHTS} beside it; train again, or export with "
                           "--no-gate")
 
 
-def _writing(request: Request, out: Path) -> child.Merge | child.Lora:
+def _writing(request: Request, out: Path) -> steps.Merge | steps.Lora:
     base, adapter = str(request.base.path), str(request.adapter)
-    return child.Lora(base, adapter, str(out)) if request.adapter_only else child.Merge(base, adapter, request.quant, str(out))
+    return steps.Lora(base, adapter, str(out)) if request.adapter_only else steps.Merge(base, adapter, request.quant, str(out))
 
 
 def _compare(request: Request, made: Path, progress: Progress) -> Parity:
@@ -111,14 +112,14 @@ def _compare(request: Request, made: Path, progress: Progress) -> Parity:
     if request.adapter_only:
         # The base runs as it is: what differs from training is how llama.cpp rounds activations, as with q8_0 where the base is quantised.
         model, lora, quant = str(request.base.path), str(made), "q8_0"
-    job = child.Compare(model, lora, str(request.adapter / REFERENCE), quant)
-    return child.compare(job, lambda done, total: progress("comparing", done, total))
+    job = steps.Compare(model, lora, str(request.adapter / REFERENCE), quant)
+    return steps.compare(job, lambda done, total: progress("comparing", done, total))
 
 
 def _reject(request: Request, made: Path, parity: Parity) -> EdgexpError:
     kept = request.file.with_name(f"{request.file.name}.rejected")
     made.replace(kept)
-    report = manifest.write_report(kept, parity)
+    report = write_report(kept, parity)
     hint = "" if request.adapter_only or request.quant in ("f16", "q8_0") else "more bits lose less: --quant q8_0; "
     return EdgexpError(f"the export does not say what the trained model said: {'; '.join(parity.failures)}; {hint}"
                        f"the file is kept as {kept}, the report is {report.name}")
@@ -126,20 +127,20 @@ def _reject(request: Request, made: Path, parity: Parity) -> EdgexpError:
 
 def _publish(request: Request, made: Path, record: Record) -> Path | None:
     """Give the file its name, then its report, its record and its entry: each vouches for what is there already."""
-    manifest.record_path(request.file).unlink(missing_ok=True)
+    record_path(request.file).unlink(missing_ok=True)
     made.replace(request.file)
     if record.parity is not None:
-        manifest.write_report(request.file, record.parity)
-    write_atomic(manifest.record_path(request.file), manifest.pretty(record))
+        write_report(request.file, record.parity)
+    write_atomic(record_path(request.file), pretty(record))
     if request.adapter_only:
         return None
     header = open_gguf(request.file)
     licence = request.base.licence or str(header.get("general.license") or "")
-    return manifest.write_entry(record, licence=licence, context=int(header.require(f"{header.architecture}.context_length")))
+    return write_entry(record, licence=licence, context=int(header.require(f"{header.architecture}.context_length")))
 
 
 def _record(request: Request, file: Digested, parity: Parity | None) -> Record:
-    training = manifest.read_training(request.adapter)
+    training = read_training(request.adapter)
     return Record(
         name=request.name,
         kind="adapter" if request.adapter_only else "merged",
@@ -151,25 +152,22 @@ def _record(request: Request, file: Digested, parity: Parity | None) -> Record:
         code=edgexp.__version__,
         tools={name: importlib.metadata.version(name) for name in ("llama-cpp-python", "numpy")},
         training=training,
-        training_record=_digested(request.adapter / manifest.RECORD) if training else None,
+        training_record=_digested(request.adapter / RECORD) if training else None,
         gate="passed" if parity is not None else "skipped",
         parity=parity,
     )
 
 
 def _digested(path: Path) -> Digested:
-    return Digested(str(path.absolute()), digest.sha256(path), path.stat().st_size)
+    return Digested(str(path.absolute()), model_files.sha256(path), path.stat().st_size)
 
 
 @contextmanager
 def _workplace(folder: Path) -> Iterator[Path]:
     """A folder on the same disk that is gone afterwards, whatever happens; what killed exports left goes first."""
-    sweep(folder, ".export-*")
-    try:
-        work = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
-    except OSError as error:
-        raise EdgexpError(f"{folder} cannot be written to: {error.strerror or error}; name another place with --out") from error
-    try:
+    with ExitStack() as made:
+        try:
+            work = made.enter_context(working_folder(folder, "export"))
+        except OSError as error:
+            raise EdgexpError(f"{folder} cannot be written to: {error.strerror or error}; name another place with --out") from error
         yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

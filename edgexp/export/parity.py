@@ -5,13 +5,16 @@ The trained model's answers come from a `Reference`; the exported model is run h
 equal depends on the export's type: rounding to 16 bits is nearly invisible, four bits are not. Knows nothing of training or merging.
 """
 
+import ctypes
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edgexp.engine import engine as engines
+from edgexp.engine import native
 from edgexp.engine.model import Model
 from edgexp.errors import EdgexpError
 from edgexp.export.reference import Reference
@@ -114,6 +117,17 @@ def compare(reference: Reference, model: Model, bounds: Bounds, progress: Callab
             if progress:
                 progress(done, total)
     return judged(reference, np.concatenate(logprobs), np.concatenate(gaps), (ids_checked, difference), bounds)
+
+
+def attach(engine: engines.Engine, path: Path) -> None:
+    """Load an adapter-only file into an engine's context, before its first token. Raises EdgexpError with llama.cpp's own complaint."""
+    lib = native.load()
+    handle = lib.llama_adapter_lora_init(engine.model.handle, str(path).encode())
+    if not handle:
+        raise EdgexpError(f"llama.cpp does not load {path}: {native.last_error() or 'it gave no reason'}")
+    adapters = (lib.llama_adapter_lora_p_ctypes * 1)(handle)
+    if lib.llama_set_adapters_lora(engine.handle, adapters, 1, (ctypes.c_float * 1)(1.0)) != 0:
+        raise EdgexpError(f"llama.cpp does not use {path}: {native.last_error() or 'it gave no reason'}")
 
 
 def check_ids(reference: Reference, model: Model) -> tuple[int, str]:

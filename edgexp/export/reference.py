@@ -15,7 +15,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from edgexp.errors import EdgexpError
-from edgexp.home import write_atomic
+from edgexp.files import write_atomic
 from edgexp.trajectory import Trajectory
 
 FILE = "reference.safetensors"

@@ -1,10 +1,9 @@
-"""Which number format each tensor of an export gets: llama.cpp's own mixtures for the types offered here. Knows nothing of values.
+"""Quantising: which number format each tensor of an export gets, and a whole GGUF rewritten with another type by llama.cpp itself.
 
-The choice follows `llama_model_quantize` tensor by tensor, so that an export equals what llama.cpp's quantiser makes of the f16 export,
-byte for byte; a test holds the two together. Making the choice here lets one pass over the base merge and quantise with a few rows in
-memory, without a full-size f16 file in between.
-
-A GGUF rewritten with another tensor type by llama.cpp, in this process. Run in a child: the library prints, and may abort.
+`plan` follows `llama_model_quantize` tensor by tensor, so that an export equals what llama.cpp's quantiser makes of the f16 export, byte
+for byte; a test holds the two together. Making the choice here lets one pass over the base merge and quantise with a few rows in memory,
+without a full-size f16 file in between. `requantise` needs no adapter: there llama.cpp does it all. Knows nothing of values, nor of where
+models come from.
 """
 
 import shutil
@@ -13,8 +12,7 @@ from pathlib import Path
 
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.gguf.formats import F16, KINDS, Q4_0, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0
-from edgexp.gguf.reader import GgufFile, Tensor
-from edgexp.models.manifest import Requantise
+from edgexp.gguf.reader import GgufFile, Tensor, open_gguf
 
 QUANTS = {"f16": (F16, 1), "q8_0": (Q8_0, 7), "q4_k_m": (Q4_K, 15), "q4_0": (Q4_0, 2)}
 """The types an export can have: its main number format, and the file's `general.file_type`."""
@@ -90,24 +88,17 @@ _ROOM = 64 << 20
 """Bytes: less free space than this after a failure means the disk was full; llama.cpp does not say."""
 
 
-def requantise(source: Path, out: Path, recipe: Requantise) -> list[str]:
-    """Write `<model>.<TYPE>.gguf` into `out`; returns its name. Raises EdgexpError where llama.cpp cannot."""
+def requantise(source: Path, out: Path, quant: str) -> str:
+    """Write `<model>.<QUANT>.gguf` into the folder `out`; returns its name. `quant` is one of f16, q8_0, q6_k, q5_k_m, q4_k_m, q4_0.
+
+    Run it in a child process: the library prints, and may abort. Raises EdgexpError where llama.cpp cannot.
+    """
     import llama_cpp
 
-    from edgexp.gguf.reader import open_gguf
-
     open_gguf(source)
-    ftypes = {
-        "f16": llama_cpp.LLAMA_FTYPE_MOSTLY_F16,
-        "q8_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0,
-        "q6_k": llama_cpp.LLAMA_FTYPE_MOSTLY_Q6_K,
-        "q5_k_m": llama_cpp.LLAMA_FTYPE_MOSTLY_Q5_K_M,
-        "q4_k_m": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M,
-        "q4_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0,
-    }
-    name = f"{source.stem.rpartition('.')[0] or source.stem}.{recipe.type.upper()}.gguf"
+    name = f"{source.stem.rpartition('.')[0] or source.stem}.{quant.upper()}.gguf"
     params = llama_cpp.llama_model_quantize_default_params()
-    params.ftype = ftypes[recipe.type]
+    params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{quant.upper()}")
     params.allow_requantize = True
     llama_cpp.llama_backend_init()
     status = llama_cpp.llama_model_quantize(str(source).encode(), str(out / name).encode(), params)
@@ -116,4 +107,4 @@ def requantise(source: Path, out: Path, recipe: Requantise) -> list[str]:
             raise EdgexpError(f"{out.parent}: no room for the new file; free some, or EDGEXP_HOME names another place")
         raise EdgexpError(f"{source}: llama.cpp could not requantise it (status {status})")
     open_gguf(out / name)
-    return [name]
+    return name

@@ -29,7 +29,7 @@ class Tensor:
     name: str
     shape: tuple[int, ...]
     kind: int
-    """Number format, a key of `ggml.KINDS`."""
+    """Number format, a key of `formats.KINDS`."""
     offset: int = 0
     """First byte, counted from the start of the file."""
 

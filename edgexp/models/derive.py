@@ -1,28 +1,29 @@
-"""What is made from a source once: a requantised GGUF, an ONNX encoder. Made in a child process, checked, then moved into place whole.
+"""What is made from a source once: a requantised GGUF, a base merged with an adapter, an ONNX encoder.
 
 The result is the folder `home()/models/<name>/ready/`. Its `made.json` says from which bytes, by which recipe and with which tools, and
 holds the digest of every file. A folder that does not fit the manifest any more, or is damaged, is made again; losing it costs time.
+
+It is made in a child process (`make_files` runs there, and imports what is heavy), under a working name, and takes its place whole. Knows
+nothing of where sources come from, nor of the file formats.
 """
 
-import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-import edgexp
+from edgexp import process
 from edgexp.errors import EdgexpError
-from edgexp.home import sweep
-from edgexp.models import manifest as digest
+from edgexp.files import build_folder
+from edgexp.models import model_files
 from edgexp.models.manifest import Adapt, Bert, Derive, Manifest, Pool, Requantise
-from edgexp.models.store import Here, Say, check, folder, locate, not_here
+from edgexp.models.model_files import Here, folder, locate, not_here
+from edgexp.process import ChildDied, Progress
 
-# Raised by one whenever the same source would give another result: everything made by the older code is then made again.
-RECIPES = {Requantise: 1, Bert: 1, Pool: 1, Adapt: 1}
+Say = Callable[[str], None]
+
+RECIPES = {Requantise: 1, Bert: 1, Pool: 1, Adapt: 2}
+"""Raised by one whenever the same source would give another result: everything made by the older code is then made again."""
 
 
 class Made(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,7 +39,7 @@ class Made(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What the child is asked to do, sent to it as JSON."""
+    """What the child is asked to do."""
 
     name: str
     derive: Derive
@@ -58,7 +59,7 @@ def ensure(manifest: Manifest, say: Say) -> tuple[Path, str]:
     here = locate(manifest)
     if here is None:
         raise not_here(manifest)
-    return _result(manifest, _make(manifest, here, check(manifest, here), say))
+    return _result(manifest, _make(manifest, here, model_files.check(manifest, here), say))
 
 
 def peek(manifest: Manifest) -> Path | None:
@@ -82,7 +83,7 @@ def verify(manifest: Manifest, made: Made) -> dict[str, str | None]:
     problems: dict[str, str | None] = {}
     for name, expected in made.files.items():
         try:
-            got = digest.sha256(_ready(manifest) / name, fresh=True)
+            got = model_files.sha256(_ready(manifest) / name, fresh=True)
         except OSError as error:
             problems[name] = f"cannot be read: {error.strerror}"
         else:
@@ -95,7 +96,7 @@ def fingerprint(recipe: Derive, sources: dict[str, str]) -> str:
     if isinstance(recipe, Adapt):
         recipe = msgspec.structs.replace(recipe, adapter="")  # its digest says which one; where it lies does not matter
     told = msgspec.json.encode(recipe, order="deterministic").decode()
-    return digest.of_mapping({**sources, "\0recipe": told, "\0version": str(RECIPES[type(recipe)])})
+    return model_files.sha256_of_mapping({**sources, "\0recipe": told, "\0version": str(RECIPES[type(recipe)])})
 
 
 def _ready(manifest: Manifest) -> Path:
@@ -119,12 +120,12 @@ def _current(manifest: Manifest, made: Made) -> bool:
     if not fitting or any(None not in pinned.values() for pinned in fitting):
         return bool(fitting)
     here = locate(manifest)  # without pins the files themselves say whether they changed
-    return here is None or all(made.sources.get(n) == (sha or digest.sha256(here.paths[n])) for n, sha in here.sha256.items())
+    return here is None or all(made.sources.get(n) == (sha or model_files.sha256(here.paths[n])) for n, sha in here.sha256.items())
 
 
 def _intact(manifest: Manifest, made: Made) -> bool:
     try:
-        return all(digest.sha256(_ready(manifest) / name) == sha for name, sha in made.files.items())
+        return all(model_files.sha256(_ready(manifest) / name) == sha for name, sha in made.files.items())
     except OSError:
         return False
 
@@ -132,15 +133,18 @@ def _intact(manifest: Manifest, made: Made) -> bool:
 def _make(manifest: Manifest, here: Here, sources: dict[str, str], say: Say) -> Made:
     assert manifest.derive is not None
     say(f"{manifest.name}: {_verb(manifest.derive)}, once")
-    with workplace(manifest.name) as work:
-        paths = {name: str(path) for name, path in here.paths.items()}
-        _run(Job(manifest.name, manifest.derive, paths, sources, fingerprint(manifest.derive, sources), str(work)))
-        _move(work, _ready(manifest))
+    paths = {name: str(path) for name, path in here.paths.items()}
+    try:
+        with build_folder(_ready(manifest)) as work:
+            _run(Job(manifest.name, manifest.derive, paths, sources, fingerprint(manifest.derive, sources), str(work)))
+    except OSError as error:
+        raise EdgexpError(f"{_ready(manifest)}: cannot be written: {error.strerror or error}; close what uses this model and try again; "
+                          "EDGEXP_HOME names another place") from error
     made = peek_made(manifest)
     if made is None:
         raise EdgexpError(f"{manifest.name}: what was made has vanished from {_ready(manifest)}; run the command again")
     for name, sha in made.files.items():
-        digest.remember(_ready(manifest) / name, sha)
+        model_files.remember_sha256(_ready(manifest) / name, sha)
     return made
 
 
@@ -156,42 +160,64 @@ def _verb(recipe: Derive) -> str:
 
 def _run(job: Job) -> None:
     """Let a child do it: a native crash, its prints and its memory stay there."""
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(edgexp.__file__).parents[1])!r}); "
-               "from edgexp.models.worker import main; main()"]
-    done = subprocess.run(command, input=msgspec.json.encode(job), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
-    if done.returncode != 0:
-        said = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
-        why = said[-1].strip() if said else "it said nothing"
-        if done.returncode < 0:
-            why = f"the process died of signal {-done.returncode}; its last words: {why}"
-        raise EdgexpError(f"{job.name}: {_verb(job.derive)} failed: {why}")
-
-
-def _move(work: Path, ready: Path) -> None:
-    """Put the finished folder in place of an older one."""
-    old = work.with_name(work.name + ".old")
+    doing = f"{job.name}: {_verb(job.derive)}"
     try:
-        if ready.exists():
-            ready.rename(old)
-        work.rename(ready)
+        process.call(make_files, job, doing)
+    except ChildDied:
+        raise
+    except EdgexpError as error:
+        raise EdgexpError(f"{doing} failed: {error}", details=error.details) from error
+
+
+def make_files(job: Job, _: Progress) -> None:
+    """In the child: make the files, and `made.json` last. Raises EdgexpError."""
+    import importlib.metadata
+
+    try:
+        made, tools = _made_by(job)
+        files = {name: model_files.sha256(Path(job.out) / name, fresh=True) for name in made}
+        versions = {tool: importlib.metadata.version(tool) for tool in tools}
+        record = Made(job.fingerprint, job.sources, files, versions)
+        (Path(job.out) / "made.json").write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
     except OSError as error:
-        raise EdgexpError(f"{ready}: cannot be replaced: {error.strerror}; close what uses this model and try again") from error
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+        raise EdgexpError(f"{error.filename or Path(job.out).parent}: {error.strerror or error}") from error
 
 
-@contextmanager
-def workplace(name: str) -> Iterator[Path]:
-    """A folder beside the model's others that is gone afterwards, whatever happens; leftovers of killed processes go too."""
-    parent = folder(name)
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        sweep(parent, ".work-*")
-        work = Path(tempfile.mkdtemp(prefix=".work-", dir=parent))
-    except OSError as error:
-        raise EdgexpError(f"{parent}: cannot be written to: {error.strerror}; EDGEXP_HOME names another place") from error
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+def _made_by(job: Job) -> tuple[list[str], list[str]]:
+    """Names of the files, the one to load first, and of the packages that took part."""
+    out, paths = Path(job.out), {name: Path(path) for name, path in job.paths.items()}
+    match job.derive:
+        case Requantise():
+            from edgexp.gguf.quantise import requantise
 
+            return [requantise(next(iter(paths.values())), out, job.derive.type)], ["llama-cpp-python"]
+        case Adapt():
+            return [merge_adapter(next(iter(paths.values())), out, job.name, job.derive)], ["numpy"]
+        case Bert():
+            from edgexp.models.encoder_graph import convert_bert
+
+            return convert_bert(paths, out, job.derive, job.fingerprint), ["onnx", "numpy", "safetensors", "onnxruntime"]
+        case Pool():
+            from edgexp.models.encoder_graph import wrap_graph
+
+            return wrap_graph(paths, out, job.derive, job.fingerprint), ["onnx", "numpy", "onnxruntime"]
+
+
+def merge_adapter(base: Path, out: Path, name: str, recipe: Adapt) -> str:
+    """Write `<name>.<TYPE>.gguf`, base and adapter merged, into `out`; returns its name.
+
+    Raises EdgexpError where the adapter is missing, is not the one meant, or does not fit.
+    """
+    from edgexp.gguf.lora import WEIGHTS, patches, read_adapter
+    from edgexp.gguf.merge import merge
+    from edgexp.gguf.reader import open_gguf
+
+    weights = Path(recipe.adapter) / WEIGHTS
+    if not weights.is_file():
+        raise EdgexpError(f"{weights} is not there; bring the adapter back, or name its folder in the manifest")
+    if model_files.sha256(weights, fresh=True) != recipe.sha256:
+        raise EdgexpError(f"{weights} is not the adapter that the manifest means (its sha256 differs); it was changed or damaged")
+    opened, made = open_gguf(base), f"{name}.{recipe.type.upper()}.gguf"
+    adapter = read_adapter(Path(recipe.adapter))
+    merge(opened, patches(adapter, opened), recipe.type, out / made, about=adapter.about)
+    return made

@@ -1,4 +1,4 @@
-"""`encoder.json`: how a folder with an ONNX sentence encoder is to be used. Loads no graph.
+"""`encoder.json`: how a folder with an ONNX sentence encoder is to be used. Loads no graph; knows nothing of how it was made.
 
 A folder holds the graph, tokenizer.json and encoder.json. The graph takes `input_ids` and `attention_mask` (int64, [n, t]) and gives
 either unit vectors `embedding` (float32, [n, dimensions]; pooling "done") or token embeddings [n, t, dimensions] that the reader pools.
@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from edgexp.errors import EdgexpError
-from edgexp.models import manifest
+from edgexp.models import model_files
 
 NAME = "encoder.json"
 
@@ -65,4 +65,4 @@ def files(folder: Path, config: EncoderConfig) -> set[str]:
 def fingerprint_of(folder: Path) -> str:
     """The folder's stated fingerprint, or a digest of its files where it states none."""
     config = read(folder)
-    return config.fingerprint or manifest.of_mapping({name: manifest.sha256(folder / name) for name in files(folder, config)})
+    return config.fingerprint or model_files.sha256_of_mapping({name: model_files.sha256(folder / name) for name in files(folder, config)})

@@ -1,14 +1,17 @@
-"""A small builder of ONNX graphs, and what every encoder graph of ours ends in: pooling over the mask, then unit length.
+"""ONNX sentence encoders: made from a BERT checkpoint, operator by operator and without torch, or by wrapping a ready graph.
 
-Needs `onnx` and `numpy`. Knows no model.
+Every graph ends alike: token embeddings pooled over the mask, then scaled to unit length. In: a checkpoint (config.json,
+model.safetensors) or a graph, and tokenizer.json, as the hub has them. Out: model.onnx (input_ids, attention_mask → embedding, fp32),
+tokenizer.json unchanged, encoder.json. The same source gives the same bytes.
 
-A BERT checkpoint becomes an ONNX sentence encoder, operator by operator, without torch.
+Exported decoders want more inputs than an encoder has: segments, positions, an empty key-value cache. All of them follow from the ids and
+the mask, so they are computed in the graph. Weights in a file beside the graph stay there; it is linked, or copied where that fails.
 
-In: config.json, model.safetensors, tokenizer.json, as the hub has them. Out: model.onnx (input_ids, attention_mask → embedding, fp32),
-tokenizer.json unchanged, encoder.json. The same checkpoint gives the same bytes.
+Imports onnx and numpy at once: for the child that makes such a file, nobody else. Knows nothing of where the files come from.
 Method: Devlin et al., BERT (2018); Reimers and Gurevych, Sentence-BERT (2019).
 """
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,16 +19,19 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgexp.errors import EdgexpError
 from edgexp.models import encoder
-from edgexp.models.manifest import Bert
+from edgexp.models.manifest import Bert, Pool
 
 OPSET = 20
 """The first with Gelu; onnxruntime has had it since 1.17."""
 IR_VERSION = 9
+WRAPPED = range(13, 24)
+"""Opsets of ready graphs that can be wrapped."""
 
 
 class Graph:
@@ -60,14 +66,14 @@ def add_pooling(graph: Graph, hidden: str, mask: str, pooling: str, output: str 
     Each pooling is a sum of some token vectors; that a mean also divides makes no difference to a vector of unit length.
     Padding never enters the sum, so a text gives the same vector alone and in a batch.
     """
-    weights = graph.op("Cast", [_chosen(graph, mask, pooling)], "pool.weights", to=TensorProto.FLOAT)
+    weights = graph.op("Cast", [_chosen_tokens(graph, mask, pooling)], "pool.weights", to=TensorProto.FLOAT)
     row = graph.op("Unsqueeze", [weights, graph.ints(1)], "pool.row")
     total = graph.op("MatMul", [row, hidden], "pool.total")
     flat = graph.op("Squeeze", [total, graph.ints(1)], "pool.flat")
     graph.nodes.append(helper.make_node("LpNormalization", [flat], [output], name="pool.unit", axis=-1, p=2))
 
 
-def _chosen(graph: Graph, mask: str, pooling: str) -> str:
+def _chosen_tokens(graph: Graph, mask: str, pooling: str) -> str:
     """Which tokens count, [n, t]: all real ones, the first or the last of them, on whichever side the padding is."""
     if pooling == "mean":
         return mask
@@ -81,7 +87,16 @@ def _chosen(graph: Graph, mask: str, pooling: str) -> str:
     return graph.op("And", [at, real], "pool.chosen")
 
 
-def probe(path: Path, dimensions: int) -> None:
+def _write_encoder(out: Path, graph: bytes, tokenizer: Path, settings: encoder.EncoderConfig) -> list[str]:
+    """Write the folder and try it once; the names of its files."""
+    (out / settings.graph).write_bytes(graph)
+    shutil.copyfile(tokenizer, out / settings.tokenizer)
+    encoder.write(out, settings)
+    try_encoder(out / settings.graph, settings.dimensions)
+    return [settings.graph, settings.tokenizer, encoder.NAME]
+
+
+def try_encoder(path: Path, dimensions: int) -> None:
     """Run a finished encoder once. Raises EdgexpError unless it gives a unit vector of so many numbers."""
     import onnxruntime
 
@@ -102,7 +117,7 @@ def probe(path: Path, dimensions: int) -> None:
 Weights = dict[str, NDArray[np.float32]]
 
 
-class Config(msgspec.Struct, frozen=True):
+class BertConfig(msgspec.Struct, frozen=True):
     """What matters of config.json; other keys are passed over."""
 
     hidden_size: int
@@ -115,27 +130,18 @@ class Config(msgspec.Struct, frozen=True):
     position_embedding_type: str = "absolute"
 
 
-def convert(paths: dict[str, Path], out: Path, recipe: Bert, fingerprint: str) -> list[str]:
+def convert_bert(paths: dict[str, Path], out: Path, recipe: Bert, fingerprint: str) -> list[str]:
     """Write the encoder folder into `out`; returns the names of its files. Raises EdgexpError for a checkpoint that is no plain BERT."""
-    config = _config(paths["config.json"], recipe)
-    weights = _weights(paths["model.safetensors"])
-    (out / "model.onnx").write_bytes(build(config, weights, recipe.pooling))
-    shutil.copyfile(paths["tokenizer.json"], out / "tokenizer.json")
-    settings = encoder.EncoderConfig(
-        config.hidden_size, recipe.max_tokens, query_prefix=recipe.query_prefix, fingerprint=fingerprint
-    )
-    encoder.write(out, settings)
-    probe(out / "model.onnx", config.hidden_size)
-    return ["model.onnx", "tokenizer.json", encoder.NAME]
+    config = _bert_config(paths["config.json"], recipe)
+    weights = _bert_weights(paths["model.safetensors"])
+    settings = encoder.EncoderConfig(config.hidden_size, recipe.max_tokens, query_prefix=recipe.query_prefix, fingerprint=fingerprint)
+    return _write_encoder(out, bert_graph(config, weights, recipe.pooling), paths["tokenizer.json"], settings)
 
 
-def build(config: Config, weights: Weights, pooling: str) -> bytes:
+def bert_graph(config: BertConfig, weights: Weights, pooling: str) -> bytes:
     """The serialised ONNX model. Raises EdgexpError naming a tensor that is missing or of the wrong shape."""
-    import onnx
-    from onnx import TensorProto, helper
-
     graph = Graph()
-    add_pooling(graph, _Network(graph, config, weights).hidden(), "attention_mask", pooling)
+    add_pooling(graph, _Bert(graph, config, weights).hidden(), "attention_mask", pooling)
     inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, ["n", "t"]) for name in ("input_ids", "attention_mask")]
     output = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", config.hidden_size])
     body = helper.make_graph(graph.nodes, "bert", inputs, [output], list(graph.constants.values()))
@@ -144,10 +150,10 @@ def build(config: Config, weights: Weights, pooling: str) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-class _Network:
+class _Bert:
     """The layers. Tokens are kept as rows of one matrix [n·t, d], so that every dense layer is one Gemm with its bias inside."""
 
-    def __init__(self, graph: Graph, config: Config, weights: Weights) -> None:
+    def __init__(self, graph: Graph, config: BertConfig, weights: Weights) -> None:
         self.graph, self.config, self.weights = graph, config, weights
         self.width = config.hidden_size
         self.head = config.hidden_size // config.num_attention_heads
@@ -166,8 +172,6 @@ class _Network:
 
     def mask_bias(self) -> str:
         """[n, 1, 1, t]: 0 for a token, for padding a number whose exponential is exactly 0 in float32."""
-        from onnx import TensorProto
-
         g = self.graph
         mask = g.op("Cast", ["attention_mask"], "mask.float", to=TensorProto.FLOAT)
         mask = g.op("Unsqueeze", [mask, g.ints(1, 2)], "mask.heads")
@@ -231,9 +235,9 @@ class _Network:
         return value
 
 
-def _config(path: Path, recipe: Bert) -> Config:
+def _bert_config(path: Path, recipe: Bert) -> BertConfig:
     try:
-        config = msgspec.json.decode(path.read_bytes(), type=Config)
+        config = msgspec.json.decode(path.read_bytes(), type=BertConfig)
     except msgspec.DecodeError as error:
         raise EdgexpError(f"{path}: {error}") from error
     fixed = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
@@ -247,7 +251,7 @@ def _config(path: Path, recipe: Bert) -> Config:
     return config
 
 
-def _weights(path: Path) -> Weights:
+def _bert_weights(path: Path) -> Weights:
     """Every floating-point tensor as float32, without the prefix some checkpoints carry."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -257,3 +261,90 @@ def _weights(path: Path) -> Weights:
     except (SafetensorError, KeyError) as error:
         raise EdgexpError(f"{path}: not a safetensors file that can be read: {error}") from error
     return {name.removeprefix("bert."): value.astype(np.float32) for name, value in tensors.items() if value.dtype.kind == "f"}
+
+
+def wrap_graph(paths: dict[str, Path], out: Path, recipe: Pool, fingerprint: str) -> list[str]:
+    """Write the encoder folder into `out`; returns the names of its files. Raises EdgexpError for a graph that cannot be wrapped."""
+    try:
+        model = onnx.load(str(paths[recipe.graph]), load_external_data=False)
+    except Exception as error:  # protobuf's DecodeError is not part of onnx's interface
+        raise EdgexpError(f"{paths[recipe.graph]}: not an ONNX file that can be read") from error
+    beside = _external_files(model)
+    missing = beside - paths.keys()
+    if missing:
+        raise EdgexpError(f"{recipe.graph} keeps weights in {', '.join(sorted(missing))}; name it as a file of the source")
+    rewire(model, recipe.pooling)
+    for name in sorted(beside):
+        _link_file(paths[name], out / name)
+    settings = encoder.EncoderConfig(recipe.dimensions, recipe.max_tokens, query_prefix=recipe.query_prefix, batch=recipe.batch,
+                                     fingerprint=fingerprint)  # fmt: skip
+    return [*_write_encoder(out, model.SerializeToString(deterministic=True), paths["tokenizer.json"], settings), *sorted(beside)]
+
+
+def rewire(model: Any, pooling: str) -> None:
+    """Change the model in place: optional inputs computed, token embeddings pooled, everything else no longer an output."""
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+    if opset not in WRAPPED:
+        raise EdgexpError(f"the ONNX graph has opset {opset}; from {WRAPPED[0]} to {WRAPPED[-1]} can be wrapped")
+    body, front, back = model.graph, Graph("edgexp."), Graph("edgexp.")
+    held = {tensor.name for tensor in body.initializer}
+    inputs = [value for value in body.input if value.name not in held]
+    for value in inputs:
+        _compute_input(front, value)
+    hidden = _token_embeddings(body)
+    tokens = back.op("Cast", [hidden], "tokens", to=TensorProto.FLOAT)
+    add_pooling(back, tokens, "attention_mask", pooling)
+    nodes = [*front.nodes, *body.node, *back.nodes]
+    del body.node[:]
+    body.node.extend(nodes)
+    body.initializer.extend([*front.constants.values(), *(c for n, c in back.constants.items() if n not in front.constants)])
+    del body.input[:], body.output[:]
+    body.input.extend(helper.make_tensor_value_info(name, TensorProto.INT64, ["n", "t"]) for name in ("input_ids", "attention_mask"))
+    body.output.extend([helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", None])])
+
+
+def _compute_input(graph: Graph, value: Any) -> None:
+    """Nodes that give an optional input its only sensible value."""
+    name, kind = value.name, value.type.tensor_type.elem_type
+    if name in ("input_ids", "attention_mask"):
+        return
+    if name == "token_type_ids":
+        graph.nodes.append(helper.make_node("Sub", ["input_ids", "input_ids"], [name], name="edgexp.segments"))
+    elif name == "position_ids":
+        count = graph.op("CumSum", ["attention_mask", graph.constant("axis", np.array(1, np.int64))], "count")
+        before = graph.op("Sub", [count, graph.ints(1)], "before")
+        graph.nodes.append(helper.make_node("Max", [before, graph.ints(0)], [name], name="edgexp.positions"))
+    elif name.startswith("past_key_values."):
+        sizes = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+        if len(sizes) != 4 or not (sizes[1] and sizes[3]):
+            raise EdgexpError(f"the ONNX input {name} has no fixed heads and width; it cannot be left empty")
+        if "edgexp.n" not in {node.name for node in graph.nodes}:
+            graph.op("Slice", [graph.op("Shape", ["input_ids"], "shape"), graph.ints(0), graph.ints(1)], "n")
+        shape = graph.op("Concat", ["edgexp.n", graph.ints(sizes[1], 0, sizes[3])], f"shape.{name}", axis=0)
+        zero = helper.make_tensor("zero", kind, [1], [0])
+        graph.nodes.append(helper.make_node("ConstantOfShape", [shape], [name], name=f"edgexp.{name}", value=zero))
+    else:
+        raise EdgexpError(f"the ONNX graph wants an input {name}, which does not follow from a text")
+
+
+def _token_embeddings(body: Any) -> str:
+    names = [output.name for output in body.output]
+    for name in ("last_hidden_state", "token_embeddings", "hidden_states"):
+        if name in names:
+            return name
+    raise EdgexpError(f"the ONNX graph gives {', '.join(names)}, but no last_hidden_state")
+
+
+def _external_files(model: Any) -> set[str]:
+    """Names of the files beside the graph that hold weights."""
+    names = {entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"}
+    if any(Path(name).name != name for name in names):
+        raise EdgexpError("the ONNX graph keeps weights outside its own folder")
+    return names
+
+
+def _link_file(source: Path, target: Path) -> None:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)

@@ -2,9 +2,10 @@
 
 Speaks the hub's plain protocol: `<endpoint>/<repo>/resolve/<revision>/<path>`, whose answer names the commit, the size and, for large
 files, the sha256. `HF_ENDPOINT` names a mirror, `HF_TOKEN` (or the token file of the hub's own tools) is sent to that host only.
-Knows nothing of manifests. Imported only by a pull.
+Knows nothing of manifests or of what the files are. Imported only by a pull.
 """
 
+import hashlib
 import http.client
 import os
 import re
@@ -20,8 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgexp.errors import EdgexpError
-from edgexp.home import lock_now
-from edgexp.models import manifest
+from edgexp.files import lock_open_file
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are here and the bytes there will be."""
@@ -83,7 +83,8 @@ def fetch(remote: Remote, target: Path, expected: str | None, progress: Progress
         _check_room(part, remote)
         try:
             _download(remote, part, progress)
-            got = manifest.sha256(part, fresh=True)
+            with part.open("rb") as file:
+                got = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise EdgexpError(f"{part}: {error.strerror or error}; what is here is kept, the same command goes on from it") from error
         wanted = expected or remote.sha256
@@ -91,7 +92,6 @@ def fetch(remote: Remote, target: Path, expected: str | None, progress: Progress
             _forget(part)
             raise EdgexpError(f"{target.name}: wrong sha256: expected {wanted}, got {got}; what was fetched is removed")
         part.replace(target)
-        manifest.remember(target, got)
         _forget(part)
     return got
 
@@ -204,7 +204,7 @@ def _exclusive(part: Path) -> Iterator[None]:
     lock = part.with_name(part.name + ".lock")
     with lock.open("a+b") as file:
         try:
-            lock_now(file.fileno())
+            lock_open_file(file.fileno())
         except OSError as error:
             raise EdgexpError(f"{part}: another process is fetching this file") from error
         try:

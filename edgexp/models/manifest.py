@@ -2,17 +2,9 @@
 
 Manifests are found in a checkout (`models/`), in the installed package (`edgexp/_data/models/`) and in the user's `home()/models/`,
 where a file of the same name overrides the shipped one. The file `<name>.toml` holds the model `<name>`.
-
-SHA-256 of large files, remembered: a file that did not change since it was hashed is not hashed again.
-
-The memory is `home()/models/.hashed.json`: size, modification time (ns), inode and digest by absolute path. It saves 0.1 to 0.3 s per
-100 MB at every start. It guards against accidents, not against somebody who forges modification times; `fresh=True` always reads.
 """
 
-import contextlib
-import hashlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
@@ -20,8 +12,9 @@ import msgspec
 from msgspec import Meta
 
 import edgexp
+from edgexp import settings
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.home import home, write_atomic
+from edgexp.home import home
 
 Role = Literal["policy", "embedder"]
 Pooling = Literal["mean", "cls", "last"]
@@ -159,12 +152,7 @@ def read(path: Path) -> Manifest:
 
 
 def _read(path: Path) -> Manifest:
-    try:
-        manifest = msgspec.toml.decode(path.read_bytes(), type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise EdgexpError(f"{path}: {_with_key(str(error))}") from error
-    except OSError as error:
-        raise EdgexpError(f"{path}: cannot be read: {error.strerror}") from error
+    manifest = settings.convert(settings.decode(settings.read(path), str(path)), Manifest, str(path))
     problem = _problem(manifest, path.stem)
     if problem:
         raise EdgexpError(f"{path}: {problem}")
@@ -202,12 +190,6 @@ def files() -> Iterator[tuple[str, Path]]:
             if path.stem not in seen:
                 seen.add(path.stem)
                 yield path.stem, path
-
-
-def _with_key(message: str) -> str:
-    """msgspec says `… - at `$.source[0].size``; we name the key first, as it is written in the file."""
-    text, separator, key = message.rpartition(" - at `$")
-    return f"{key.strip('`').lstrip('.')}: {text}" if separator else message
 
 
 def _absolute(source: Source, folder: Path) -> Source:
@@ -270,61 +252,3 @@ def _problem_derive(manifest: Manifest) -> str | None:
 def _inside(path: str) -> bool:
     parts = PurePosixPath(path)
     return not parts.is_absolute() and ".." not in parts.parts and "\\" not in path and ":" not in path
-
-
-class _Seen(msgspec.Struct, array_like=True, frozen=True):
-    size: int
-    mtime_ns: int
-    inode: int
-    sha256: str
-
-
-_decoder = msgspec.json.Decoder(dict[str, _Seen])
-
-
-def sha256(path: Path, *, fresh: bool = False) -> str:
-    """Hexadecimal digest of a file, from memory where size, time and inode still agree. Raises OSError."""
-    path = path.absolute()
-    key, seen = str(path), _load()
-    if not fresh and key in seen and _same(seen[key], path.stat()):
-        return seen[key].sha256
-    before = path.stat()
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if _same(_Seen(before.st_size, before.st_mtime_ns, before.st_ino, digest), path.stat()):
-        _remember(key, _Seen(before.st_size, before.st_mtime_ns, before.st_ino, digest))
-    return digest
-
-
-def remember(path: Path, digest: str) -> None:
-    """Note the digest of a file that was hashed under another name and then moved to `path`."""
-    path = path.absolute()
-    now = path.stat()
-    _remember(str(path), _Seen(now.st_size, now.st_mtime_ns, now.st_ino, digest))
-
-
-def of_mapping(parts: Mapping[str, str]) -> str:
-    """One digest for several named ones, whatever their order."""
-    return hashlib.sha256(b"edgexp.files.1\0" + msgspec.json.encode(dict(parts), order="deterministic")).hexdigest()
-
-
-def _same(seen: _Seen, now: os.stat_result) -> bool:
-    return (seen.size, seen.mtime_ns, seen.inode) == (now.st_size, now.st_mtime_ns, now.st_ino)
-
-
-def _memory() -> Path:
-    return home() / "models" / ".hashed.json"
-
-
-def _load() -> dict[str, _Seen]:
-    try:
-        return _decoder.decode(_memory().read_bytes())
-    except (OSError, msgspec.DecodeError):
-        return {}  # nothing is lost but the time to hash again
-
-
-def _remember(key: str, seen: _Seen) -> None:
-    known = {path: old for path, old in _load().items() if Path(path).exists()}
-    known[key] = seen
-    with contextlib.suppress(OSError):  # a home that cannot be written to is slower, not wrong
-        write_atomic(_memory(), msgspec.json.encode(known))

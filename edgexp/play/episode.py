@@ -12,7 +12,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
-from edgexp.environments.base import Environment, Outcome, Start
+from edgexp.environments.base import Environment, Outcome, Start, is_remote
 from edgexp.errors import EdgexpError
 from edgexp.retrieval import Memory
 from edgexp.trajectory import Decision, Played, Provenance, Recall, Remembered, Seconds, Step, Task, Tokens, Trajectory
@@ -156,10 +156,10 @@ def elsewhere(work: Callable[[], Answer], limit: float | None = None, who: str =
 def ask(environment: Environment, work: Callable[[], Answer]) -> Asking[Answer]:
     """What the environment answers. Raises EnvironmentFailed in place of whatever it raises.
 
-    An environment with a true `remote` attribute lives in another process: other episodes go on while it works.
+    Where the environment lives in another process, other episodes go on while it works.
     """
     try:
-        if getattr(environment, "remote", False):
+        if is_remote(environment):
             answer: Answer = yield Elsewhere(work)
             return answer
         return work()
@@ -180,10 +180,19 @@ def play(environment: Environment, task: Task, policy: Policy, *, max_steps: int
         raise EdgexpError(f"{task.id}: {environment.name} cannot begin it: {error}") from error
     episode = Playing(environment, task, start, watch)
     watch(Began(task, start))
-    policy.begin(episode)
+    _begin(episode, policy)
     played = episode.played((yield from _until_over(episode, policy, max_steps or environment.max_steps)), policy.provenance(environment))
     watch(Ended(played))
     return played
+
+
+def _begin(episode: Playing, policy: Policy) -> None:
+    try:
+        policy.begin(episode)
+    except EdgexpError:
+        raise
+    except Exception as error:  # a policy is somebody's own code; the other episodes go on
+        raise EdgexpError(f"{episode.task.id}: the policy cannot begin it: {_reason(error)}") from error
 
 
 def _until_over(episode: Playing, policy: Policy, max_steps: int) -> Asking[str]:
@@ -206,7 +215,12 @@ def _until_over(episode: Playing, policy: Policy, max_steps: int) -> Asking[str]
 def _decide(episode: Playing, policy: Policy) -> Asking[Decision | None]:
     """The policy's decision, with the time it took."""
     started, seconds = perf_counter(), episode.seconds
-    decision = yield from policy.decide(episode)
+    try:
+        decision = yield from policy.decide(episode)
+    except EdgexpError:
+        raise
+    except Exception as error:  # as in `_begin`
+        raise PolicyFailed(f"the policy: {_reason(error)}") from error
     took = perf_counter() - started
     if decision is None:
         return None
@@ -241,7 +255,8 @@ def _reason(error: Exception, limit: float | None = None) -> str:
     """An error in one line."""
     if isinstance(error, TimeoutError) and limit is not None:
         return f"no answer within {limit:g} seconds"
-    return str(error) if isinstance(error, EdgexpError) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, EdgexpError) else f"{type(error).__name__}: {error}"
+    return " ".join(line.strip() for line in text.splitlines())
 
 
 def last_observations(first: str, steps: Sequence[Step]) -> list[str]:

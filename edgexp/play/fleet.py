@@ -12,8 +12,9 @@ from types import TracebackType
 from edgexp.engine import tuning
 from edgexp.engine.engine import Engine, TokenSequence
 from edgexp.engine.model import Model
-from edgexp.environments.base import Environment
+from edgexp.environments.base import Environment, restarts_of
 from edgexp.environments.registry import make
+from edgexp.machine import cores
 
 Say = Callable[[str], None]
 
@@ -49,7 +50,7 @@ class Fleet:
             tuned = tuning.for_model(path, say)
             self.model = self._stack.enter_context(Model(path, tuned, gpu_layers))
             self.room = context or min(self.model.trained_context, LONGEST)
-            side_by_side = engines_for(places, tuning.cores(), tuned.threads) if gpu_layers == 0 else 1
+            side_by_side = engines_for(places, cores(), tuned.threads) if gpu_layers == 0 else 1
             self.engines = [self._stack.enter_context(self._make_engine(trees, number, side_by_side)) for number in range(side_by_side)]
         except BaseException:
             self._stack.close()
@@ -81,7 +82,7 @@ class Fleet:
     def _make_engine(self, trees: bool, number: int, of: int) -> Engine:
         """Engine `number` of `of`, which answers the places that `run_many` gives it."""
         places = len(range(number, self.places, of))
-        threads = max(1, tuning.cores() // of) if of > 1 else None
+        threads = max(1, cores() // of) if of > 1 else None
         if trees or self.places == 1:
             cells = places * self.room + (_SPARE if self.places > 1 else 0)
             return Engine(self.model, cells, slots=places + 1 + (_FORKS if trees else 0), threads=threads)
@@ -126,5 +127,5 @@ class Environments:
         """Environment → how often the server behind it died or hung and was started anew; those without are not in it."""
         found: Counter[str] = Counter()
         for (name, _), environment in self._made.items():
-            found[name] += getattr(environment, "restarts", 0)
+            found[name] += restarts_of(environment)
         return dict(+found)

@@ -11,7 +11,7 @@ from msgspec import Meta
 from edgexp.engine import decide
 from edgexp.engine.decide import Chooser
 from edgexp.engine.engine import TokenSequence
-from edgexp.environments.base import Environment, HasAdmissible
+from edgexp.environments.base import Environment, valid_actions_of
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.episode import Asking, CannotGoOn, Playing, ask, last_observations
 from edgexp.play.scripted import now
@@ -88,9 +88,10 @@ class LocalPolicy:
         environment, renderer = episode.environment, self._renderer
         if self._acting.actions == "free":
             return (yield from decide.free(self._sequence, renderer.answers, renderer.template.end, self._choose, self._limit))
-        if not isinstance(environment, HasAdmissible):
+        list_valid = valid_actions_of(environment)
+        if list_valid is None:
             raise UsageError(f"the environment {environment.name} does not list valid actions; play it with: --actions free")
-        valid = yield from ask(environment, environment.admissible)
+        valid = yield from ask(environment, list_valid)
         offered = drop_repeated_actions(valid, episode.steps, episode.start.observation, self._acting.repeats)
         actions: Mapping[str, list[int]] = {action: renderer.action(action) for action in offered}
         walk: Any = decide.scored if self._acting.actions == "scored" else decide.admissible

@@ -7,9 +7,8 @@ in the trajectory; they are seen in prompts, and are never labels.
 import random
 import re
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
-from edgexp.environments.base import Environment, HasAdmissible
+from edgexp.environments.base import Environment, FollowsOthers, valid_actions_of
 from edgexp.errors import UsageError
 from edgexp.play.episode import Asking, Playing, ask
 from edgexp.play.scripted import ExpertPolicy
@@ -23,20 +22,12 @@ _MISCOUNTED = 0.4
 _TRIES = 20
 
 
-@runtime_checkable
-class Unshaken(Protocol):
-    """An expert that can go on after a valid action that was not its own."""
-
-    def saw(self, observation: str, action: str) -> None:
-        """Take note of an observation, and that another action follows than the one it would choose."""
-
-
 class ErringExpert(ExpertPolicy):
     """The environment's expert, with mistakes at a share of its turns, never two in a row. A task and a seed always give the same."""
 
     def __init__(self, environment: Environment, share: float, seed: int = 0):
         super().__init__(environment)
-        if not isinstance(environment, HasAdmissible):
+        if valid_actions_of(environment) is None:
             raise UsageError(f"the environment {environment.name} does not list valid actions, so nobody can tell what a mistake would be")
         self._share, self._seed = share, seed
         self._chance = random.Random()
@@ -51,11 +42,12 @@ class ErringExpert(ExpertPolicy):
     def decide(self, episode: Playing) -> Asking[Decision | None]:
         """The expert's next action, or a mistake."""
         environment, steps = episode.environment, episode.steps
-        assert isinstance(environment, HasAdmissible)
+        list_valid = valid_actions_of(environment)
+        assert list_valid is not None
         if self._heard < len(steps):  # a mistake that nothing came of: the expert acts on what was seen before it, and never hears of it
             self._heard = len(steps)
             decision = self.act(steps[-2].observation if len(steps) > 1 else episode.start.observation)
-        elif self._may_err(steps) and (mistake := self._mistake(episode, (yield from ask(environment, environment.admissible)))):
+        elif self._may_err(steps) and (mistake := self._mistake(episode, (yield from ask(environment, list_valid)))):
             return Decision(mistake, mistake=True)
         else:
             decision = self.act(episode.observation)
@@ -68,7 +60,7 @@ class ErringExpert(ExpertPolicy):
     def _mistake(self, episode: Playing, valid: Sequence[str]) -> str:
         """A mistake; empty where none comes to mind. What is valid is told to the expert."""
         latest = episode.observation
-        if isinstance(self._expert, Unshaken) and self._chance.random() >= _INVALID:
+        if isinstance(self._expert, FollowsOthers) and self._chance.random() >= _INVALID:
             verbs: dict[str, list[str]] = {}
             for action in valid:
                 verbs.setdefault(action.partition(" ")[0], []).append(action)

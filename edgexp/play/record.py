@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from edgexp.bank import Bank
-from edgexp.bank.records import Episode, Recall, Weighed
+from edgexp.bank.records import Episode, Recall, Scored
 from edgexp.trajectory import Played
 
 ALTERNATIVES = 5
@@ -59,7 +59,7 @@ def log_entry(played: Played, run: str) -> Episode:
     t, who = played.trajectory, played.trajectory.provenance
     recalls = tuple(
         Recall(recall.step, recall.query, recall.seconds, tuple(sorted(
-            (Weighed(found.id, found.score, found.reason, found.tokens) for found in (*recall.used, *recall.dropped)),
+            (Scored(found.id, found.score, found.reason, found.tokens) for found in (*recall.used, *recall.dropped)),
             key=lambda found: -found.score,
         )))
         for recall in played.recalls

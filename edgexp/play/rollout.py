@@ -93,7 +93,12 @@ def run_many(starts: Iterable[Start], places: int, engines: Sequence[Evaluator] 
             for place in range(places):
                 while place not in live and (following := next(waiting, None)) is not None:
                     number, start = following
-                    yield from _advance(live, place, number, start(place), None)
+                    try:
+                        episode = start(place)
+                    except EdgexpError as error:  # the place's environment or policy cannot be made
+                        yield Finished(number, None, error)
+                        continue
+                    yield from _advance(live, place, number, episode, None)
             if not live:
                 return
             for place, answer in _answers(live, engines, elsewhere, rounds).items():

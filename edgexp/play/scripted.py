@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from edgexp.environments.base import Environment, Expert, HasExpert
+from edgexp.environments.base import Environment, expert_of
 from edgexp.errors import UsageError
 from edgexp.play.episode import Asking, Playing
 from edgexp.trajectory import Decision, Provenance, Source
@@ -33,9 +33,10 @@ class ExpertPolicy:
     """The environment's scripted expert, which sees what an agent sees."""
 
     def __init__(self, environment: Environment):
-        if not isinstance(environment, HasExpert):
+        expert = expert_of(environment)
+        if expert is None:
             raise UsageError(f"the environment {environment.name} has no scripted expert; collect with: --policy agent")
-        self._expert: Expert = environment.expert()
+        self._expert = expert
 
     def begin(self, episode: Playing) -> None:
         """Tell the expert the goal and what is seen first."""

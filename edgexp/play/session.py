@@ -4,6 +4,7 @@
 """
 
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,14 +13,16 @@ from typing import Annotated
 from msgspec import Meta
 
 from edgexp.bank import Bank, Filters, default_path
-from edgexp.embedding import Encoder
+from edgexp.embedding import open_encoder
 from edgexp.environments.base import Environment
+from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, resolve
 from edgexp.play.episode import Episode, Policy, Watcher, play
 from edgexp.play.fleet import Environments, Fleet, Say
 from edgexp.play.local import Acting, LocalPolicy
 from edgexp.play.rollout import Evaluator, Finished, run_many
+from edgexp.prompt import messages
 from edgexp.prompt.render import Renderer, make_renderer
 from edgexp.prompt.template import choose_template
 from edgexp.retrieval import Retriever, retriever_for
@@ -32,7 +35,7 @@ PolicyMaker = Callable[[Environment, Retriever | None, Acting], Policy]
 class Settings(Acting, frozen=True, kw_only=True):
     """How to play. The defaults are those of `edgexp run`."""
 
-    environment: str = "household"
+    environment: str = DEFAULT_ENVIRONMENT
     model: str = DEFAULT_POLICY
     policy: str = ""
     """`module:attribute` of a `PolicyMaker` that acts in place of a model; empty for the model."""
@@ -113,12 +116,6 @@ class OpenSession(Session):
         return run_many(map(start, tasks), self.places, self.engines)
 
 
-def open_encoder(name: str = DEFAULT_EMBEDDER, say: Say = lambda _: None) -> Encoder:
-    """An embedding model by name or path, checked and loaded."""
-    ready = resolve(name, role="embedder", say=say)
-    return Encoder.open(ready.path, name=ready.name)
-
-
 @contextmanager
 def open_bank(path: Path | None = None, encoder: str = DEFAULT_EMBEDDER, say: Say = lambda _: None) -> Iterator[Bank]:
     """A bank with its encoder, made if it is not there."""
@@ -140,6 +137,7 @@ def open_session(settings: Settings, say: Say = lambda _: None, *, keep: bool = 
         else:
             ready = resolve(settings.model, role="policy", say=say)
             fleet = stack.enter_context(open_fleet(ready, settings, say))
+            check_prompt(fleet, ready, say)
             session = OpenSession(environments, settings.parallel, fleet, ready, template=settings.template)
             session.renderer(settings.environment)  # a template that cannot be used is told before anything is played
         session.settings, session.environment = settings, environment
@@ -154,11 +152,21 @@ def open_fleet(ready: Ready, settings: Settings, say: Say) -> Fleet:
                  gpu_layers=settings.gpu_layers, say=say)  # fmt: skip
 
 
+def check_prompt(fleet: Fleet, ready: Ready, say: Say) -> None:
+    """Say where a model was trained with other words around its episodes than it is given now: it will play worse than it could."""
+    trained = fleet.model.prompt
+    if trained is not None and trained != messages.VERSION:
+        say(f"{ready.name} was trained with version {trained} of edgexp's prompt, and this edgexp writes version {messages.VERSION}: "
+            "train it anew, or play it with the edgexp that trained it")
+
+
 def load_policy(name: str) -> PolicyMaker:
-    """The policy maker at `module:attribute`. Raises UsageError where there is none."""
-    module, separator, attribute = name.partition(":")
-    if not separator:
+    """The policy maker at `module:attribute`; the module is installed, or in the current folder. Raises UsageError where there is none."""
+    module, _, attribute = name.partition(":")
+    if not (module and attribute):
         raise UsageError(f"--policy {name}: write it as module:attribute, for example my_agent:make")
+    if (here := str(Path.cwd())) not in sys.path:  # `python -m edgexp` looks there, the installed command does not
+        sys.path.append(here)  # last, so that nothing there hides a library
     try:
         maker: PolicyMaker = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
@@ -167,4 +175,6 @@ def load_policy(name: str) -> PolicyMaker:
         raise UsageError(f"--policy {name}: {error}") from error
     except Exception as error:  # somebody's own module may raise anything while it is imported
         raise EdgexpError(f"--policy {name}: it cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(maker):
+        raise UsageError(f"--policy {name}: it is no function that makes a policy")
     return maker

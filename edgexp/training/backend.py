@@ -1,15 +1,11 @@
 """The model with its adapter, loaded by Unsloth, or by transformers and peft where Unsloth is not installed. The only file that knows
-which. On a CPU the layers are run by `quick.py`, on a GPU by whoever loaded the model.
+which; knows nothing of steps, optimisers and runs. On a CPU the layers are run by `cpu/quick.py`, on a GPU by whoever loaded the model.
 
-From what is served to what trains: a GGUF expanded once to a folder of plain weights, and how much memory decides the type.
-
-The folder is what transformers and Unsloth load from: config.json, model.safetensors and the tokenizer files they insist on.
-"""
+A GGUF, which is what is served, is expanded once to a folder of plain weights that transformers and Unsloth load from: config.json,
+model.safetensors and the tokenizer files they insist on. How much memory there is decides the type of the exact computation."""
 
 import contextlib
 import gc
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,14 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgexp.errors import EdgexpError
-from edgexp.home import sweep, write_atomic
+from edgexp.files import build_folder, remove_stale, write_atomic
+from edgexp.machine import cores, machine_memory
 from edgexp.training.cpu import quick
-from edgexp.training.cpu.quick import R, T, Workers, cores
+from edgexp.training.cpu.quick import R, T, Workers
+from edgexp.training.events import Say
 from edgexp.training.recipe import Recipe
 
 Precision = Literal["bf16", "f32"]
 TYPES = {"bf16": torch.bfloat16, "f32": torch.float32}
-Say = Callable[[str], None]
 
 
 class Learner:
@@ -241,7 +238,7 @@ _LARGE = 1_000_000_000
 _DONE = "expanded.json"
 
 
-def folder_of(gguf: Path, sha256: str, checkpoint: str, cache: Path, say: Callable[[str], None]) -> Path:
+def folder_of(gguf: Path, sha256: str, checkpoint: str, cache: Path, say: Say) -> Path:
     """A folder to load from: the checkpoint where one is named, else the GGUF's weights, expanded into the cache where they are not yet."""
     if checkpoint:
         folder = Path(checkpoint).expanduser()
@@ -249,7 +246,7 @@ def folder_of(gguf: Path, sha256: str, checkpoint: str, cache: Path, say: Callab
             raise EdgexpError(f"{checkpoint} is not a checkpoint: it has no config.json; set base.checkpoint to a folder with the model's "
                               "unquantised weights, or to \"\" for those of the GGUF")
         return folder
-    sweep(cache, ".*-*")
+    remove_stale(cache, ".*-*")
     folder = cache / sha256[:24]
     if not (folder / _DONE).is_file():
         say(f"expanding {gguf.name} for training (once)")
@@ -261,18 +258,12 @@ def _expand(gguf: Path, folder: Path) -> None:
     """Write the expanded weights under a working name, then give them theirs."""
     from transformers import AutoTokenizer
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with build_folder(folder, folder.name) as work:
         model = _load_gguf(gguf)
         # Above a billion parameters 32 bits would cost more disk than most have; the GGUF's own numbers have no more than 16 anyway.
         model.to(torch.bfloat16 if model.num_parameters() > _LARGE else torch.float32).save_pretrained(work)
         AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(work)
         write_atomic(work / _DONE, b"{}")
-        shutil.rmtree(folder, ignore_errors=True)
-        work.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _load_gguf(gguf: Path) -> Any:
@@ -295,15 +286,5 @@ def roomy(parameters: int, device: torch.device) -> bool:
     if device.type == "cuda":
         memory = int(torch.cuda.get_device_properties(device).total_memory)
     else:
-        memory = _system_memory()
+        memory = machine_memory()
     return parameters * 4 < memory / 2
-
-
-def _system_memory() -> int:
-    """Bytes of main memory; 8 GB where the system does not say."""
-    import os
-
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 8 << 30

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgexp.errors import EdgexpError
-from edgexp.home import write_atomic
+from edgexp.files import build_folder, write_atomic
 from edgexp.training.events import Scores
 
 if TYPE_CHECKING:
@@ -59,14 +58,8 @@ def save(parent: Path, step: int, adapter: "Mapping[str, Tensor]", config: bytes
     """Write a checkpoint. Raises EdgexpError where the disk will not have it; earlier checkpoints stay as they are."""
     final = parent / name(step)
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=parent))
-        try:
+        with build_folder(final, final.name) as work:
             record = _write(work, step, adapter, config, optimizer, scores)
-            shutil.rmtree(final, ignore_errors=True)
-            work.rename(final)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise EdgexpError(f"the checkpoint of step {step} cannot be written to {parent}: {error.strerror or error}; make room and run the "
                           "same command again, it goes on from the checkpoint before") from error

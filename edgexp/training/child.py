@@ -10,20 +10,19 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 from edgexp.errors import EdgexpError
+from edgexp.machine import cores
+from edgexp.process import take_standard_output
 from edgexp.training import events
+from edgexp.training.events import Emit
 from edgexp.training.launch import LESS_MEMORY, Job, Run
-
-Emit = Callable[[events.Event], None]
 
 
 def main(arguments: list[str]) -> int:
     """Do one task and report it. Exit codes: 0 done or stopped, 1 failed with a reason sent."""
-    out = _own_output()
+    out = take_standard_output()
     run = Run(Path(arguments[1]))
 
     def emit(event: events.Event) -> None:
@@ -67,14 +66,6 @@ def _is_full_disk(error: Exception, text: str) -> bool:
     return (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "(os error 28)" in text or "(os error 112)" in text
 
 
-def _own_output() -> BinaryIO:
-    """The real standard output for events alone; what anybody prints from now on goes to standard error."""
-    out = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    return out
-
-
 def _train(run: Run, job: Job, emit: Emit) -> None:
     from edgexp.training import backend, prepared
     from edgexp.training.loop import Loop
@@ -108,7 +99,6 @@ def _ready(job: Job, emit: Emit) -> Path:
     import torch
 
     from edgexp.training import backend
-    from edgexp.training.cpu.quick import cores
 
     torch.set_num_threads(cores())
     if job.recipe.base.backend != "peft":

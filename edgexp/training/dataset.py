@@ -1,11 +1,11 @@
-"""From banks to samples: successful trajectories, rendered by the one renderer, with memory found by the one retriever.
+"""From banks to samples: successful trajectories, rendered by the one renderer, with memory found by the one retriever. Knows no torch and
+no llama.cpp.
 
-No trajectory of a task is ever shown to that task's own sample, and none of a held-out task to a training sample. Every sample is checked
-before it is used (`check.py`). What is too long is skipped and counted, or an error; it is never cut. Knows no torch and no llama.cpp.
+No trajectory of a task is ever shown to that task's own sample, and none of a held-out task to a training sample. What is too long is
+skipped and counted, or an error; it is never cut.
 
-Is a sample what it seems to be? Its labels are the trajectory's actions but for slips, each with its end of turn; none of them lies in
-the memory; and control tokens stand where the template puts them and nowhere else. Asked of every sample before training.
-"""
+Every sample is checked before it is used: its labels are the trajectory's actions but for mistakes, each with its end of turn; none of
+them lies in the memory; control tokens stand where the template puts them and nowhere else."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from edgexp.engine.tokenizer import Tokenizer
+from edgexp.environments.registry import family_of_task, lesson_of_task
 from edgexp.errors import EdgexpError
 from edgexp.export.reference import Sample
 from edgexp.prompt.render import Rendered, Renderer
@@ -23,7 +24,7 @@ from edgexp.prompt.template import Template
 from edgexp.retrieval import Memory, fit
 from edgexp.training import demonstrations
 from edgexp.training.demonstrations import Kind, Memories, Source, set_apart
-from edgexp.training.prepared import Samples, Statistics, figures, padding_of
+from edgexp.training.prepared import Samples, Statistics, count_figures, padding_of_epoch
 from edgexp.training.recipe import Recipe
 from edgexp.trajectory import Trajectory
 
@@ -48,7 +49,7 @@ class About:
     tasks: tuple[str, ...]
     """The tasks of these."""
     alike: int
-    """How many of these are of its own task type (in worlds: of its own house)."""
+    """How many of these are of its own lesson: its task type, or where houses have ways of their own, its house."""
     dropped: int
     """Found, but left out because they did not fit."""
 
@@ -83,9 +84,10 @@ class Built:
 def build(recipe: Recipe, sources: Sequence[Source], progress: Progress = lambda *_: None) -> Built:
     """All samples of a recipe. Raises EdgexpError where a source has nothing, a sample is unsound, or (by the recipe) too long."""
     training, held_out, kept_out = set_apart(recipe, sources)
-    tasks = tuple(sorted({t.task.id for _, found in held_out for t in found}))
-    built = Built(trajectories=sum(len(found) for _, found in training), held_out=tasks, kept_out=kept_out)
-    held_kin = frozenset(map(demonstrations.kin, tasks))
+    tasks = {t.task for _, found in held_out for t in found}
+    ids = tuple(sorted({task.id for task in tasks}))
+    built = Built(trajectories=sum(len(found) for _, found in training), held_out=ids, kept_out=kept_out)
+    held_families = frozenset(map(family_of_task, tasks))
     total = built.trajectories + sum(len(found) for _, found in held_out)
     done = 0
 
@@ -95,7 +97,7 @@ def build(recipe: Recipe, sources: Sequence[Source], progress: Progress = lambda
         progress(done, total)
 
     for source, found in training:
-        _train_on(built, _Maker(recipe, source, held_kin), source, found, tick)
+        _train_on(built, _Maker(recipe, source, held_families), source, found, tick)
     for source, found in held_out:
         _measure_on(built, _Maker(recipe, source), found, tick)
     if not len(built.sets["train"]):
@@ -137,7 +139,7 @@ class _Maker:
         """Render, check and append a sample."""
         remembered = [r.trajectory for r in memory.recalled]
         rendered = self.renderer.trajectory(trajectory, remembered)
-        check(rendered, trajectory, self.renderer)
+        check_sample(rendered, trajectory, self.renderer)
         built.sets.setdefault(name, Samples()).add(rendered.ids, rendered.labels)
         built.about.setdefault(name, []).append(_about(trajectory, kind, memory))
         return rendered
@@ -167,7 +169,7 @@ def _train_on(built: Built, maker: _Maker, source: Source, found: Sequence[Traje
             kind = kinds[variant][number] if memory.remembers else "absent"
             rendered = maker.add(built, "train", trajectory, kind, maker.memory(trajectory, kind, variant))
             if len(built.shown) < SHOWN:
-                built.shown.append(pieces(rendered, maker.renderer))
+                built.shown.append(marked_text(rendered, maker.renderer))
 
 
 def _measure_on(built: Built, maker: _Maker, found: Sequence[Trajectory], tick: Callable[[], None]) -> None:
@@ -184,7 +186,7 @@ def _measure_on(built: Built, maker: _Maker, found: Sequence[Trajectory], tick: 
                 built.reference.append(Sample(maker.renderer.instructions, trajectory, tuple(r.trajectory for r in memory.recalled)))
 
 
-def pieces(rendered: Rendered, renderer: Renderer) -> list[tuple[str, bool]]:
+def marked_text(rendered: Rendered, renderer: Renderer) -> list[tuple[str, bool]]:
     """The text of a sample in pieces, each with whether the model is to say it."""
     out: list[tuple[str, bool]] = []
     at = 0
@@ -196,12 +198,12 @@ def pieces(rendered: Rendered, renderer: Renderer) -> list[tuple[str, bool]]:
 
 def _about(trajectory: Trajectory, kind: Kind, memory: Memory) -> About:
     task, others = trajectory.task, [r.trajectory.task for r in memory.recalled]
-    like = demonstrations.likeness(task.environment, task.id, task.type)
+    lesson = lesson_of_task(task)
     return About(
         trajectory.id, task.id, task.environment, kind,
         memory=tuple(r.trajectory.id for r in memory.recalled),
         tasks=tuple(other.id for other in others),
-        alike=sum(demonstrations.likeness(other.environment, other.id, other.type) == like for other in others),
+        alike=sum(lesson_of_task(other) == lesson for other in others),
         dropped=sum(d.reason == "budget" for d in memory.dropped),
     )  # fmt: skip
 
@@ -212,7 +214,7 @@ def _count(built: Built, recipe: Recipe) -> Statistics:
     matched = [a for a in about if a.kind == "matched"]
     return Statistics(
         trajectories=built.trajectories,
-        sets={name: figures(samples) for name, samples in built.sets.items()},
+        sets={name: count_figures(samples) for name, samples in built.sets.items()},
         conditions={kind: kinds[kind] for kind in demonstrations.KINDS},
         empty=sum(a.kind != "absent" and not a.memory for a in about),
         remembered=sum(len(a.memory) for a in about),
@@ -220,7 +222,7 @@ def _count(built: Built, recipe: Recipe) -> Statistics:
         dropped=sum(a.dropped for a in about),
         skipped=len(built.skipped),
         kept_out=built.kept_out,
-        padding=round(padding_of(built.sets["train"].lengths, recipe.train, recipe.seed), 4),
+        padding=round(padding_of_epoch(built.sets["train"].lengths, recipe.train, recipe.seed), 4),
     )
 
 
@@ -239,20 +241,20 @@ class Remembering:
         return self._decode(tuple(ids))
 
 
-def check(rendered: Rendered, trajectory: Trajectory, renderer: Renderer) -> None:
+def check_sample(rendered: Rendered, trajectory: Trajectory, renderer: Renderer) -> None:
     """Raises EdgexpError naming the trajectory: such a sample would teach something else than it seems to."""
-    problem = next(problems(rendered, trajectory, renderer), None)
+    problem = next(find_problems(rendered, trajectory, renderer), None)
     if problem:
         raise EdgexpError(f"the sample of {trajectory.task.id} ({trajectory.id}) cannot be trained on: {problem}")
 
 
-def problems(rendered: Rendered, trajectory: Trajectory, renderer: Renderer) -> Iterator[str]:
+def find_problems(rendered: Rendered, trajectory: Trajectory, renderer: Renderer) -> Iterator[str]:
     """Everything that is wrong with a sample."""
-    yield from _labels(rendered, trajectory, renderer)
-    yield from _parts(rendered, renderer)
+    yield from _problems_of_labels(rendered, trajectory, renderer)
+    yield from _problems_of_parts(rendered, renderer)
 
 
-def _labels(rendered: Rendered, trajectory: Trajectory, renderer: Renderer) -> Iterator[str]:
+def _problems_of_labels(rendered: Rendered, trajectory: Trajectory, renderer: Renderer) -> Iterator[str]:
     tokenizer, labels = renderer.tokenizer, rendered.labels
     steps = [step for step in trajectory.steps if not step.mistake]
     if not labels or len(labels) != len(steps):
@@ -269,7 +271,7 @@ def _labels(rendered: Rendered, trajectory: Trajectory, renderer: Renderer) -> I
             yield f"a label lies in {part.name}"
 
 
-def _parts(rendered: Rendered, renderer: Renderer) -> Iterator[str]:
+def _problems_of_parts(rendered: Rendered, renderer: Renderer) -> Iterator[str]:
     """Parts follow one another without a gap; what the template writes is what it writes; the rest holds no control token."""
     at, is_control, template = 0, renderer.tokenizer.is_control, renderer.template
     own = (template.before, template.after_system, template.after_user)

@@ -1,16 +1,11 @@
-"""Which memory a training sample gets: what retrieval finds, that of other tasks, a shortened one, or none. Knows no tokens and no banks.
+"""Which trajectories of a bank are trained on, which are held out, and what each finds in its memory. Knows no tokens.
 
-Everything here is a pure function of the recipe's seed and of what it is about, so that the same recipe and bank give the same samples.
+Memory is what retrieval would show, or by a stated share something worse: that of other tasks, a shortened one, or none. At run time a
+bank can be empty, foreign or full of half episodes; a model that met such memory in training does not fall over it. Retrieval is that of
+running: the same retriever, the same filter, the same key.
 
-Which trajectories are trained on and which are held out. Knows no tokens and no memory.
+All chance comes from the recipe's seed and from what it is about, so that the same recipe and bank give the same samples."""
 
-What a training sample finds in its memory: what retrieval would show it, or by a stated share something worse.
-
-At run time a bank can be empty, foreign or full of half episodes. A model that met such memory in training does not fall over it.
-Retrieval is that of running: the same retriever, the same filter, the same key. Knows no tokens.
-"""
-
-import random
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,47 +17,34 @@ from typing import TYPE_CHECKING, Literal, get_args
 import msgspec
 
 from edgexp.bank import Bank, Embedder, Entry, Filters, task_text
+from edgexp.environments.registry import family_of_task, lesson_of_task
 from edgexp.errors import EdgexpError
 from edgexp.prompt.render import Renderer
 from edgexp.retrieval import Memory, Recalled, VectorRetriever
 from edgexp.training.recipe import Data, Mix, Recipe
 from edgexp.training.recipe import Memory as Settings
-from edgexp.trajectory import Trajectory
+from edgexp.trajectory import Task, Trajectory
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-
 Kind = Literal["matched", "mismatched", "shortened", "absent"]
 """What is in the memory of a sample; the fields of `Mix`."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
-
-_WAYS_OF_THEIR_OWN = frozenset({"worlds", "treatments"})
-"""Environments in which the house tells what works and the task type does not."""
 
 _GOLDEN = 0.6180339887498949
 """Steps of this size fill the ring evenly, however many there are."""
 
 
-def draw(seed: int, *what: object) -> random.Random:
+def draw(seed: int, *what: object) -> Random:
     """A source of chance of its own for everything that has a name."""
-    return random.Random("/".join(map(str, (seed, *what))))
+    return Random("/".join(map(str, (seed, *what))))
 
 
-def kin(task_id: str) -> str:
-    """What must not stand on both sides of held out and trained on: the task, or where ids have a fourth part, all that share the rest
-    (`worlds/train/17/3` is scene 3 of house 17, `alfworld/train/<room and goal>/<trial>` one of some drawn for a room and a goal).
-    Split `dev-bank` holds other scenes of the houses of `dev`.
-    """
-    environment, _, rest = task_id.partition("/")
-    split, _, rest = rest.partition("/")
-    return "/".join([environment, split.removesuffix("-bank"), rest.partition("/")[0]])
-
-
-def likeness(environment: str, task_id: str, task_type: str) -> str:
-    """What a task has in common with those whose trajectories show how it is done: its type, or the house it is in."""
-    return kin(task_id) if environment in _WAYS_OF_THEIR_OWN else task_type
+def task_of(entry: Entry) -> Task:
+    """The task of a trajectory that was not read."""
+    return Task(entry.task_id, entry.environment, entry.split, entry.task_type, entry.group)
 
 
 def kinds(mix: Mix, count: int, seed: int, variant: int) -> list[Kind]:
@@ -80,7 +62,7 @@ def kinds(mix: Mix, count: int, seed: int, variant: int) -> list[Kind]:
     return [KINDS[min(bisect_right(ends, ((place + 0.5) / count + turn) % 1), last)] for place in places]
 
 
-def shorten(trajectory: Trajectory, chance: random.Random) -> Trajectory:
+def shorten(trajectory: Trajectory, chance: Random) -> Trajectory:
     """The trajectory without a random number of its last steps: of two or more, at least one is gone and at least one is left."""
     return msgspec.structs.replace(trajectory, steps=trajectory.steps[: chance.randint(1, max(1, len(trajectory.steps) - 1))])
 
@@ -103,7 +85,7 @@ Chosen = list[tuple[Source, list[Trajectory]]]
 
 
 def set_apart(recipe: Recipe, sources: Sequence[Source]) -> tuple[Chosen, Chosen, int]:
-    """Demonstrations to train on and to hold out, and how many are neither because they are kin of held-out ones.
+    """Demonstrations to train on and to hold out, and how many are neither because they are of families of held-out ones.
 
     Where no source is marked for that, tasks of the training sources are held out, from each source in proportion. Raises EdgexpError for
     a source in which nothing passes the filters, and where nothing is left to train on.
@@ -121,8 +103,8 @@ def set_apart(recipe: Recipe, sources: Sequence[Source]) -> tuple[Chosen, Chosen
     chance = draw(recipe.seed, "held out")
     held = [(source, _hold_out(entries, share, chance.shuffle)) for (source, entries), share in zip(marked, shares, strict=True)]
     ids = {entry.id for _, entries in held for entry in entries}
-    related = {kin(entry.task_id) for _, entries in held for entry in entries}
-    kept = [(source, [entry for entry in entries if kin(entry.task_id) not in related]) for source, entries in training]
+    related = {family_of_task(task_of(entry)) for _, entries in held for entry in entries}
+    kept = [(source, [entry for entry in entries if family_of_task(task_of(entry)) not in related]) for source, entries in training]
     if not any(entries for _, entries in kept):
         total = sum(len(entries) for _, entries in training)
         raise EdgexpError(f"check.held_out = {wanted} leaves nothing of {total} trajectories to train on: lower it, or collect more")
@@ -169,7 +151,7 @@ def _hold_out(entries: Sequence[Entry], wanted: int, shuffle: Callable[[list[str
     """`wanted` entries, but half of them at most, of tasks or houses drawn one after the other."""
     families: dict[str, list[Entry]] = {}
     for entry in entries:
-        families.setdefault(kin(entry.task_id), []).append(entry)
+        families.setdefault(family_of_task(task_of(entry)), []).append(entry)
     order = sorted(families)
     shuffle(order)
     found = [entry for name in order for entry in families[name][:_OF_A_KIN]]
@@ -198,15 +180,16 @@ _NEAREST = 16
 
 
 class Memories:
-    """Finds memory for trajectories of one environment in one bank. Nothing finds its own task, and nothing finds kin of `kept_out`."""
+    """Finds memory for trajectories of one environment in one bank. Nothing finds its own task, nor what is of the families `kept_out`."""
 
     def __init__(self, settings: Settings, bank: Bank, environment: str, seed: int, kept_out: frozenset[str] = frozenset()):
         self._bank, self._environment, self._seed = bank, environment, seed
-        # As `session.open_session` filters at run time; what is held out is left out besides.
+        # As playing filters; what is held out is left out besides.
         self._filters = Filters(environment=environment)
         if kept_out:
-            tasks = {entry.task_id for entry in bank.entries(self._filters, "accepted")}
-            self._filters = Filters(environment=environment, exclude_task_ids=tuple(sorted(t for t in tasks if kin(t) in kept_out)))
+            tasks = {task_of(entry) for entry in bank.entries(self._filters, "accepted")}
+            related = sorted({task.id for task in tasks if family_of_task(task) in kept_out})
+            self._filters = Filters(environment=environment, exclude_task_ids=tuple(related))
         self._retriever = VectorRetriever(bank, settings, self._filters) if settings.remembers else None
         self._latest: tuple[str, Memory] = ("", Memory())
 
@@ -260,7 +243,7 @@ class Memories:
 
         ids, likes, vectors = self._strange
         task = trajectory.task
-        own = self._codes.get(likeness(task.environment, task.id, task.type), -1)
+        own = self._codes.get(lesson_of_task(task), -1)
         others = np.flatnonzero(likes != own)
         if not len(others):
             raise EdgexpError(f"the bank {self._bank.path} has nothing to mismatch with {task.id}: its trajectories of {self._environment} "
@@ -278,7 +261,7 @@ class Memories:
         import numpy as np
 
         entries = sorted(self._bank.entries(self._filters, "accepted"), key=lambda e: e.id)
-        codes = [self._codes.setdefault(likeness(e.environment, e.task_id, e.task_type), len(self._codes)) for e in entries]
+        codes = [self._codes.setdefault(lesson_of_task(task_of(e)), len(self._codes)) for e in entries]
         ids = [e.id for e in entries]
         return ids, np.array(codes, np.int64), self._bank.vectors("task", ids)
 

@@ -1,19 +1,17 @@
-"""What a training process tells whoever started it: one JSON object a line on its standard output. The same lines, with times, are the
-training log `metrics.jsonl`.
+"""What a training process tells whoever started it: one JSON object a line on its standard output. Knows no process and no torch.
 
-The training log, `metrics.jsonl`: every event of a run with the time it happened. After a crash it is cut back to where training goes
-on, so that each step is in it once.
-"""
+The same lines, with times, are the training log `metrics.jsonl`. After a crash it is cut back to where training goes on, so that each step
+is in it once."""
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from edgexp.home import write_atomic
+from edgexp.files import append_lines, write_atomic
 
 
 class Notice(msgspec.Struct, frozen=True, tag="notice"):
@@ -98,6 +96,10 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 
 Event = Notice | Started | Stepped | Evaluated | Saved | Finished | Failed
+Emit = Callable[[Event], None]
+"""Passes an event on, from the training process."""
+Say = Callable[[str], None]
+"""Tells a person something worth saying once."""
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Event)
 
@@ -115,8 +117,7 @@ def decode(line: bytes) -> Event:
 
 def append(path: Path, event: Event) -> None:
     """Add an event. A line is written in one piece, so that a crash can only cost the last one."""
-    with path.open("ab") as file:
-        file.write(_stamped(event))
+    append_lines(path, _stamped(event))
 
 
 def rewind(path: Path, step: int) -> None:
@@ -132,7 +133,7 @@ def read(path: Path, kind: str) -> list[dict[str, Any]]:
 
 def _stamped(event: Event) -> bytes:
     body: dict[str, Any] = msgspec.to_builtins(event)
-    return json.dumps({**body, "time": round(time.time(), 2)}, separators=(",", ":")).encode() + b"\n"
+    return json.dumps({**body, "time": round(time.time(), 2)}, separators=(",", ":")).encode()
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -1,12 +1,11 @@
-"""From a chosen checkpoint to a finished adapter: weights in 16 bits, configuration, and the answers that an export is compared with.
+"""From a chosen checkpoint to a finished adapter: weights in 16 bits, configuration, and the answers that an export is compared with. Knows
+nothing of how the checkpoint was trained or chosen.
 
 The reference is computed from the weights of the GGUF that an export merges into, with the adapter's very numbers as stored, in 32 bits
 where memory allows: so the gate can be tight. What the model said as it was trained (from a checkpoint, in bf16, on 4-bit weights) is kept
-beside it in `as-trained/`, which shows how much that is worth.
-"""
+beside it in `as-trained/`, which shows how much that is worth."""
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import safetensors.torch
@@ -15,15 +14,15 @@ from torch import Tensor
 
 from edgexp.errors import EdgexpError
 from edgexp.export.reference import Origin, Precision, Reference, write_reference
-from edgexp.home import write_atomic
+from edgexp.files import write_atomic
 from edgexp.training import backend, checkpoint, loop, prepared
-from edgexp.training.events import Scores
+from edgexp.training.events import Say, Scores
 from edgexp.training.launch import Job, Run
 
 AS_TRAINED = "as-trained"
 
 
-def finish(run: Run, job: Job, folder: Path, step: int, say: Callable[[str], None]) -> dict[str, Scores]:
+def finish(run: Run, job: Job, folder: Path, step: int, say: Say) -> dict[str, Scores]:
     """Write adapter, configuration and references of a step's checkpoint into the adapter folder; scores of the exact arithmetic.
 
     Raises EdgexpError where the checkpoint is damaged, or holds a number that 16 bits do not.
@@ -53,7 +52,7 @@ def finish(run: Run, job: Job, folder: Path, step: int, say: Callable[[str], Non
     return {f"{record.held_out[0].removeprefix('valid-')} in {exact}": loop.scores(samples, said)}
 
 
-def _merged_into(job: Job, folder: Path, say: Callable[[str], None]) -> Path:
+def _merged_into(job: Job, folder: Path, say: Say) -> Path:
     """The folder with the weights of the GGUF, also where training began from a checkpoint's."""
     if not job.base.checkpoint:
         return folder

@@ -1,8 +1,7 @@
-"""What a training process is told: one JSON file in the run's folder, where everything in that folder lies, and who works there. Knows no
-torch.
+"""The folder of a run, and the training process that works in it: what it is told, its events, its end, and what to say when it died
+without a word. Knows no torch, and not what happens in a step.
 
-Starts the training process and follows it: its events, its end, and what to say when it died without a word. Knows no torch.
-"""
+A run is told by one JSON file in its folder. One process at a time works there."""
 
 import contextlib
 import os
@@ -18,8 +17,9 @@ from typing import Any
 
 import msgspec
 
+from edgexp import process
 from edgexp.errors import EdgexpError
-from edgexp.home import held, write_atomic
+from edgexp.files import hold_folder, write_atomic
 from edgexp.training import events
 from edgexp.training.recipe import Recipe
 
@@ -77,7 +77,7 @@ class Run:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the folder for this process, and remove what killed ones left half made. Raises EdgexpError while another process has it."""
-        with held(self.folder, f"another process is at work in {self.folder} (a training whose command was killed stops after its "
+        with hold_folder(self.folder, f"another process is at work in {self.folder} (a training whose command was killed stops after its "
                                "step): wait for it and run the same command again, or choose another folder with --out"):  # fmt: skip
             for left in chain(self.checkpoints.glob(".step-*"), self.checkpoints.glob(".rollouts-*")):
                 shutil.rmtree(left, ignore_errors=True)
@@ -96,6 +96,9 @@ def _steps_of(job: Job) -> tuple[Base, Recipe]:
 
 
 Watcher = Callable[[events.Event], None]
+
+DETAILS = 20_000
+"""Bytes of the log that an error brings as its details."""
 
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -125,57 +128,53 @@ def follow(run: Run, task: list[str], watch: Watcher) -> None:
     """
     failure: list[str] = []
 
-    def pass_on(process: "subprocess.Popen[bytes]") -> None:
-        for event in _events(process):
+    def pass_on(child: "subprocess.Popen[bytes]") -> None:
+        for event in process.messages(child, events.decode):
             if isinstance(event, events.Failed):
                 failure.append(event.message)
             else:
                 watch(event)
 
     with run.log.open("ab") as log:
-        process = _start(run, task, log)
+        before = log.tell()
+        child = _start(run, task, log)
         try:
             try:
-                pass_on(process)
+                pass_on(child)
             except KeyboardInterrupt:
                 watch(events.Notice("stopping after this step; Ctrl-C again stops at once"))
-                _ask_to_stop(process)
-                pass_on(process)
-                process.wait()
+                _ask_to_stop(child)
+                pass_on(child)
+                child.wait()
                 raise
-            code = process.wait()
+            code = child.wait()
         finally:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
-    if failure:
-        raise EdgexpError(f"{failure[0]} (details: {run.log})")
-    if code != 0:
-        raise EdgexpError(_death(run, code))
+            if child.poll() is None:
+                child.kill()
+            child.communicate()
+    if failure or code != 0:
+        message = f"{failure[0]} (details: {run.log})" if failure else _death(run, code)
+        raise EdgexpError(message, details=_said(run, before))
 
 
 def _start(run: Run, task: list[str], log: Any) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "edgexp.training.child", task[0], str(run.folder), *task[1:]]
-    # A group of its own: Ctrl-C in a terminal goes to the whole group, and a process hit in mid-step could not save.
-    flags = 0
-    if sys.platform == "win32":
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=run.folder,
-                            env={**ENVIRONMENT, **os.environ, **OFFLINE}, start_new_session=sys.platform != "win32", creationflags=flags)
+    # A group of its own: a process that Ctrl-C hits in mid-step could not save.
+    return process.start("edgexp.training.child", [task[0], str(run.folder), *task[1:]], log=log, folder=run.folder, own_group=True,
+                         environment={**ENVIRONMENT, **os.environ, **OFFLINE})  # fmt: skip
 
 
-def _ask_to_stop(process: "subprocess.Popen[bytes]") -> None:
-    assert process.stdin
+def _ask_to_stop(child: "subprocess.Popen[bytes]") -> None:
+    assert child.stdin
     with contextlib.suppress(OSError):
-        process.stdin.write(b"stop\n")
-        process.stdin.flush()
+        child.stdin.write(b"stop\n")
+        child.stdin.flush()
 
 
-def _events(process: "subprocess.Popen[bytes]") -> Iterator[events.Event]:
-    assert process.stdout
-    for line in process.stdout:
-        with contextlib.suppress(msgspec.DecodeError):  # a library that wrote past the redirection
-            yield events.decode(line)
+def _said(run: Run, before: int) -> str:
+    """What the log got since it had so many bytes; the end of it, where that is much."""
+    with run.log.open("rb") as log:
+        log.seek(max(before, log.seek(0, os.SEEK_END) - DETAILS))
+        return log.read().decode("utf-8", "replace")
 
 
 def _death(run: Run, code: int) -> str:

@@ -1,7 +1,6 @@
-"""What a model says on held-out samples: scores by memory condition, and the answers that an export is compared with.
-
-The training loop: steps, evaluations, checkpoints, and going on from the last one as if nothing had happened.
-"""
+"""The training loop: steps, evaluations, checkpoints, and going on from the last one as if nothing had happened. Also what a model says on
+held-out samples: scores by memory condition, and the answers that an export is compared with. Knows no files but checkpoints, and not who
+loaded the model."""
 
 import math
 import time
@@ -17,9 +16,8 @@ from edgexp.errors import EdgexpError
 from edgexp.training import checkpoint
 from edgexp.training.backend import Learner
 from edgexp.training.cpu.kernels import LabelLoss, answers
-from edgexp.training.events import Evaluated, Event, Finished, Notice, Saved, Scores, Started, Stepped
-from edgexp.training.plan import Batch, Plan, Step, padding, plan
-from edgexp.training.prepared import Samples
+from edgexp.training.events import Emit, Evaluated, Finished, Notice, Saved, Scores, Started, Stepped
+from edgexp.training.prepared import GPU_TOKENS, Batch, OptimizerStep, Plan, Samples, plan_steps, share_of_padding
 from edgexp.training.recipe import Recipe, Train
 
 
@@ -67,8 +65,6 @@ def evaluate(learner: Learner, sets: Mapping[str, Samples]) -> dict[str, Scores]
     return {name: scores(samples, ask(learner, samples)) for name, samples in sets.items() if len(samples)}
 
 
-Emit = Callable[[Event], None]
-_GPU_TOKENS = 8192
 
 
 @dataclass
@@ -111,9 +107,9 @@ class Loop:
 
     def _plan(self) -> Plan:
         train = self.recipe.train
-        at_once = train.tokens_at_once or (1 if self.learner.device.type == "cpu" else _GPU_TOKENS)
-        return plan(self.data.lengths, trajectories=train.trajectories, at_once=at_once, epochs=train.epochs, steps=train.steps,
-                    seed=self.recipe.seed)
+        at_once = train.tokens_at_once or (1 if self.learner.device.type == "cpu" else GPU_TOKENS)
+        return plan_steps(self.data.lengths, trajectories=train.trajectories, at_once=at_once, epochs=train.epochs, steps=train.steps,
+                          seed=self.recipe.seed)
 
     def _resume(self, optimizer: torch.optim.Optimizer, notices: list[str], steps: int) -> int:
         """Steps done by an earlier run, its state restored."""
@@ -135,7 +131,7 @@ class Loop:
             steps=len(todo.steps), tokens=_tokens(todo.steps, lengths), done=done, done_tokens=_tokens(todo.steps[:done], lengths),
             backend=learner.backend, device=str(learner.device), precision="nf4" if learner.four_bit else learner.precision,
             trainable=sum(p.numel() for p in learner.parameters),
-            padding=round(padding(todo.steps, lengths), 4) if learner.pads else 0.0,
+            padding=round(share_of_padding(todo.steps, lengths), 4) if learner.pads else 0.0,
         ))  # fmt: skip
 
     def _step(self, optimizer: torch.optim.Optimizer, todo: Plan, done: int) -> Stepped:
@@ -154,7 +150,7 @@ class Loop:
         return Stepped(done + 1, round(todo.epoch(done + 1), 4), loss, round(hits / labels, 5), rate, norm,
                        _tokens([step], self.data.lengths), round(seconds, 4))
 
-    def _gradients(self, step: Step, seed: int) -> tuple[float, int, int]:
+    def _gradients(self, step: OptimizerStep, seed: int) -> tuple[float, int, int]:
         """Gradients of the mean loss over the step's label tokens; that loss, greedy hits, label tokens."""
         total = sum(len(self.data.labels(i)) for batch in step for i in batch)
         loss, hits = 0.0, 0
@@ -224,5 +220,5 @@ def make_optimizer(train: Train, learner: Learner) -> tuple[torch.optim.Optimize
     return made, []
 
 
-def _tokens(steps: Sequence[Step], lengths: Sequence[int]) -> int:
+def _tokens(steps: Sequence[OptimizerStep], lengths: Sequence[int]) -> int:
     return sum(lengths[i] for step in steps for batch in step for i in batch)

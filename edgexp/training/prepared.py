@@ -1,9 +1,11 @@
-"""The prepared dataset: a folder of token ids and label spans, all that the training process is given. Knows no text and no torch.
+"""Samples as the training process gets them: the folder they lie in, the order they are taken in, and their figures. Knows token ids and
+label spans; knows no text, no bank and no torch.
 
 `<set>.safetensors` holds the samples of a set, `dataset.json` what they are; it is written last, so a folder with one is complete.
 Sets are `train`, and the held-out trajectories under one or more memory conditions (`valid-matched`, `valid-mismatched`, `valid-none`).
 
-Figures of a dataset, as data: what will be trained on, how long it is, and what stands in its memory.
+Which samples make up which optimiser step is decided before the first one, from lengths and a seed alone, so that a resumed run is the
+same run. Samples that go through a model together are of nearly the same length, so that little of it is padding.
 """
 
 import hashlib
@@ -11,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -20,13 +23,11 @@ from numpy.typing import NDArray
 
 from edgexp.errors import EdgexpError
 from edgexp.export.reference import Sample
-from edgexp.home import write_atomic
-from edgexp.training.plan import padding, plan
+from edgexp.files import write_atomic
 from edgexp.training.recipe import Train
 
 if TYPE_CHECKING:
     from rich.console import Group
-
 
 FORMAT = 1
 RECORD = "dataset.json"
@@ -146,7 +147,101 @@ def _check(path: Path, samples: Samples, vocabulary: int) -> None:
             raise EdgexpError(f"{path}: sample {number} has an id outside the vocabulary of {vocabulary}")
 
 
-_AT_ONCE = 8192
+Batch = tuple[int, ...]
+"""Samples that go through the model together, padded to the longest."""
+OptimizerStep = tuple[Batch, ...]
+
+_WINDOW = 32
+"""Steps among whose samples neighbours in length are looked for: more pads less and shuffles less."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a whole training, and where each epoch begins."""
+
+    steps: tuple[OptimizerStep, ...]
+    per_epoch: tuple[int, ...]
+    """Steps of each epoch that was planned in full."""
+
+    def epoch(self, step: int) -> float:
+        """How many times the data have been seen before `step`."""
+        seen = 0.0
+        for count in self.per_epoch:
+            if step < count:
+                return seen + step / count
+            seen, step = seen + 1, step - count
+        return seen
+
+
+def plan_steps(lengths: Sequence[int], *, trajectories: int, at_once: int, epochs: float, steps: int, seed: int) -> Plan:
+    """Steps of about `trajectories` samples in batches of at most `at_once` tokens, padding included (a longer sample goes alone).
+
+    `steps` above 0 decides how many there are; otherwise `epochs` does, and every sample is seen once in each.
+    """
+    made: list[OptimizerStep] = []
+    per_epoch: list[int] = []
+    while not _enough(len(made), len(per_epoch), epochs, steps):
+        epoch = _epoch(lengths, trajectories, at_once, Random(f"{seed}/{len(per_epoch)}"))
+        per_epoch.append(len(epoch))
+        made += epoch
+    if steps:
+        wanted = steps
+    else:
+        whole = int(epochs)
+        wanted = sum(per_epoch[:whole]) + round((epochs - whole) * per_epoch[-1])
+    return Plan(tuple(made[: max(1, wanted)]), tuple(per_epoch))
+
+
+def _enough(steps: int, epochs_made: int, epochs: float, wanted: int) -> bool:
+    """Whether enough epochs are planned."""
+    return steps >= wanted if wanted else epochs_made >= epochs
+
+
+def share_of_padding(chosen: Sequence[OptimizerStep], lengths: Sequence[int]) -> float:
+    """The share of tokens in the batches of these steps that is padding."""
+    real = sum(lengths[i] for step in chosen for batch in step for i in batch)
+    padded = sum(max(lengths[i] for i in batch) * len(batch) for step in chosen for batch in step)
+    return 1 - real / padded
+
+
+def _epoch(lengths: Sequence[int], trajectories: int, at_once: int, chance: Random) -> list[OptimizerStep]:
+    """Every sample once. Within a window of samples, neighbours in length form batches; batches in random order form steps."""
+    order = list(range(len(lengths)))
+    chance.shuffle(order)
+    size = trajectories * _WINDOW
+    steps: list[OptimizerStep] = []
+    for start in range(0, len(order), size):
+        batches = _batches(sorted(order[start : start + size], key=lambda i: (lengths[i], i)), lengths, trajectories, at_once)
+        chance.shuffle(batches)
+        steps += _steps(batches, trajectories)
+    return steps
+
+
+def _batches(ordered: Sequence[int], lengths: Sequence[int], trajectories: int, at_once: int) -> list[Batch]:
+    """Runs of samples in ascending length, none larger than a step or `at_once` tokens."""
+    out: list[list[int]] = []
+    for index in ordered:
+        if out and len(out[-1]) < trajectories and (len(out[-1]) + 1) * lengths[index] <= at_once:
+            out[-1].append(index)
+        else:
+            out.append([index])
+    return [tuple(batch) for batch in out]
+
+
+def _steps(batches: Sequence[Batch], trajectories: int) -> list[OptimizerStep]:
+    """Batches in their order until a step has its samples. What is left over at the end is a smaller step."""
+    out: list[list[Batch]] = [[]]
+    held = 0
+    for batch in batches:
+        if held and held + len(batch) > trajectories:
+            out.append([])
+            held = 0
+        out[-1].append(batch)
+        held += len(batch)
+    return [tuple(step) for step in out if step]
+
+
+GPU_TOKENS = 8192
 """Tokens that go through a GPU together where the recipe leaves it open."""
 
 
@@ -178,7 +273,7 @@ class Statistics(msgspec.Struct, frozen=True):
     remembered: int = 0
     """Trajectories in the memory of training samples."""
     alike: float = 0.0
-    """Share of matched memory that is of the sample's own task type (in worlds: of its own house)."""
+    """Share of matched memory that is of the sample's own lesson: its task type, or where houses have ways of their own, its house."""
     dropped: int = 0
     """Trajectories found, but left out because they did not fit."""
     skipped: int = 0
@@ -218,7 +313,7 @@ class Statistics(msgspec.Struct, frozen=True):
         yield "padding on a GPU", f"{self.padding:.1%}"
 
 
-def figures(samples: Samples) -> Figures:
+def count_figures(samples: Samples) -> Figures:
     """The figures of one set."""
     lengths = sorted(samples.lengths) or [0]
     labels = sum(int((spans[:, 1] - spans[:, 0]).sum()) for spans in samples.spans)
@@ -228,9 +323,10 @@ def figures(samples: Samples) -> Figures:
     )  # fmt: skip
 
 
-def padding_of(lengths: Sequence[int], train: Train, seed: int) -> float:
-    """The share of padding in the first epoch."""
+def padding_of_epoch(lengths: Sequence[int], train: Train, seed: int) -> float:
+    """The share of padding in the first epoch, as a GPU would take it."""
     if not lengths:
         return 0.0
-    epoch = plan(lengths, trajectories=train.trajectories, at_once=train.tokens_at_once or _AT_ONCE, epochs=1, steps=0, seed=seed)
-    return padding(epoch.steps, lengths)
+    at_once = train.tokens_at_once or GPU_TOKENS
+    epoch = plan_steps(lengths, trajectories=train.trajectories, at_once=at_once, epochs=1, steps=0, seed=seed)
+    return share_of_padding(epoch.steps, lengths)

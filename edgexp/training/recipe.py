@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from edgexp import settings
+from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.retrieval import Retrieval
 
@@ -72,7 +73,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
     bank: str = ""
     """A folder; empty for the default bank."""
-    environment: Text = "household"
+    environment: Text = DEFAULT_ENVIRONMENT
     split: Text = "train"
     source: Literal["", "expert", "agent", "import", "person"] = ""
     """Who acted; empty for anyone."""

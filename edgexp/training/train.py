@@ -1,9 +1,7 @@
 """A training from beginning to end: find the base, prepare the dataset, train in a child process, choose a checkpoint, finish the adapter.
 
-Every stage leaves its result in the run's folder and is passed over when that is there, so the same command goes on where it stopped.
-
-Which checkpoint becomes the adapter.
-"""
+Every stage leaves its result in the run's folder and is passed over when that is there, so the same command goes on where it stopped. Knows
+no torch, and not how an episode is played: what checkpoints win is asked of whoever calls."""
 
 import contextlib
 import importlib.metadata
@@ -20,22 +18,24 @@ import msgspec
 
 import edgexp
 from edgexp.bank import Bank, default_path
+from edgexp.embedding import open_encoder
 from edgexp.engine.tokenizer import GGUFTokenizer
 from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.export.manifest import open_base
+from edgexp.files import write_atomic
 from edgexp.gguf.reader import open_gguf
-from edgexp.home import home, write_atomic
-from edgexp.models import manifest
-from edgexp.play.session import open_encoder
+from edgexp.home import home
+from edgexp.models import model_files
+from edgexp.models.model_files import open_base
+from edgexp.prompt import messages
 from edgexp.prompt.render import Renderer, learn_template
 from edgexp.training import checkpoint, events, prepared
 from edgexp.training.dataset import Built, Progress, build
 from edgexp.training.demonstrations import Source
+from edgexp.training.events import Say
 from edgexp.training.launch import Base, Job, Run, Watcher, follow, same_training
 from edgexp.training.recipe import Recipe, show
 
-Say = Callable[[str], None]
 Rollouts = Callable[[Path], float]
 """The share of dev episodes that the adapter in a checkpoint's folder wins."""
 TOOLS = ("torch", "transformers", "peft", "unsloth", "bitsandbytes", "safetensors", "llama-cpp-python")
@@ -199,13 +199,14 @@ def _complete(run: Run, job: Job, step: int, played: dict[int, float]) -> None:
         "banks": dataset.bank,
         "dataset": {"sets": dataset.sets, "statistics": dataset.statistics},
         "step": step,
+        "prompt": messages.VERSION,
         "selected_by": job.recipe.check.select,
         "curve": _curve(run, played),
         "code": edgexp.__version__,
         "tools": {name: version for name in TOOLS if (version := _version(name))},
         "machine": f"{platform.system()} {platform.machine()}",
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "files": {name: manifest.sha256(run.adapter / name) for name in files},
+        "files": {name: model_files.sha256(run.adapter / name) for name in files},
     }
     write_atomic(run.adapter / RECORD, msgspec.json.format(msgspec.json.encode(about), indent=2) + b"\n")
 

@@ -1,15 +1,19 @@
 """Child processes for the tests that kill: `write FOLDER SEED` lives in a bank until it is killed, `read FOLDER` reads it until told
-to stop, `harm FOLDER` damages index files in every way and reads on. They print what they did, one line each."""
+to stop, `watch FOLDER` looks at whole states of it until told to stop, `harm FOLDER` damages index files in every way and reads on. They
+print what they did, one line each."""
 
+import hashlib
 import random
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 from bank_samples import WordEncoder, trajectory
 
-from edgexp.bank import Bank
+from edgexp.bank import KINDS, Bank, Filters
 from edgexp.bank.vector_index import Index
+from edgexp.trajectory import content_id
 
 
 def write(folder: Path, seed: int) -> None:
@@ -31,11 +35,7 @@ def write(folder: Path, seed: int) -> None:
 
 def read(folder: Path) -> None:
     """Search and count until standard input ends; the count never falls and every hit can be read."""
-    import threading
-
-    stop = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
-    searches = held = 0
+    stop, searches, held = told_to_stop(), 0, 0
     with Bank.open(folder, WordEncoder(), readonly=True, wait=5) as bank:
         while not stop.is_set():
             now = bank.count()
@@ -44,6 +44,41 @@ def read(folder: Path) -> None:
             assert [bank.get(hit.id).id for hit in hits] == [hit.id for hit in hits]
             held, searches = now, searches + 1
     print(searches, held, flush=True)
+
+
+def watch(folder: Path) -> None:
+    """Look at one state after the other: batches of five, which share a task, are there whole or not at all, with all that is theirs."""
+    stop, states = told_to_stop(), set()
+    with Bank.open(folder, readonly=True, wait=5) as bank:
+        store = bank._store
+        while not stop.is_set():
+            with store.database.snapshot():
+                fingerprint = store.fingerprint()
+                tasks = store.by("task_id")
+                count, bodies = store.count(Filters()), store.database.rows("SELECT count(*) FROM body")[0][0]
+                vectors = [store.count_vectors(encoder, kind) for encoder in [store.encoder()] for kind in KINDS if encoder]
+                derived = [(identity, content_id(t)) for _, identity, t in store.each(Filters(), None)]
+            assert set(tasks.values()) <= {5}, tasks
+            assert count == bodies == len(derived) == 5 * len(tasks) and set(vectors) <= {count}, (count, bodies, vectors, len(derived))
+            assert all(one == other for one, other in derived)
+            assert fingerprint == fingerprint_of(bank, [identity for identity, _ in derived])
+            if fingerprint not in states:
+                states.add(fingerprint)
+                print("saw", fingerprint, flush=True)
+
+
+def fingerprint_of(bank: Bank, ids: list[str]) -> str:
+    """The fingerprint as its docstring says it is."""
+    encoder = bank._store.encoder()
+    text = "\0".join([f"edgexp.bank.1\0{encoder.id if encoder else ''}", *sorted(ids)])
+    return "b" + hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def told_to_stop() -> threading.Event:
+    """Set when standard input ends."""
+    stop = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+    return stop
 
 
 def harm(folder: Path) -> None:
@@ -95,4 +130,7 @@ def answers(folder: Path, readonly: bool) -> list[object]:
 if __name__ == "__main__":
     Index.SMALLEST_DELTA = 4  # snapshots all the time: a kill is likely to fall into one
     what, where = sys.argv[1], Path(sys.argv[2])
-    {"write": lambda: write(where, int(sys.argv[3])), "read": lambda: read(where), "harm": lambda: harm(where)}[what]()
+    if what == "write":
+        write(where, int(sys.argv[3]))
+    else:
+        {"read": read, "watch": watch, "harm": harm}[what](where)

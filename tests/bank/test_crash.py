@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 from bank_samples import WordEncoder, trajectories, trajectory
 
-from edgexp.bank import Bank, vector_index
+from edgexp.bank import Bank, neighbours
 from edgexp.errors import EdgexpError
+from edgexp.trajectory import Trajectory
+
+pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 
@@ -76,6 +79,34 @@ def test_two_readers_during_writes(tmp_path: Path, words: WordEncoder) -> None:
         assert searches > 3 and held >= 20
 
 
+def test_whoever_looks_sees_whole_states(tmp_path: Path, words: WordEncoder) -> None:
+    """Two processes look while this one adds and forgets five at a time and writes files: never a half of anything."""
+
+    def batch(number: int) -> list[Trajectory]:
+        return [trajectory(number * 5 + n, task=f"batch {number}") for n in range(5)]
+
+    with Bank.open(tmp_path / "bank", words) as bank:
+        bank.add(batch(0))
+        watchers = [child("watch", tmp_path / "bank", stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+        seen: list[list[str]] = [[], []]
+        for lines, watcher in zip(seen, watchers, strict=True):
+            threading.Thread(target=lambda lines=lines, watcher=watcher: lines.extend(watcher.stdout), daemon=True).start()
+        for number in range(1, 2000):
+            if min(map(len, seen)) > 8 or any(watcher.poll() is not None for watcher in watchers):
+                break
+            bank.add(batch(number))
+            if number % 7 == 0:
+                bank.forget([t.id for t in batch(number - 3)])
+            if number % 20 == 0:
+                bank._indexes.snapshot(1)
+    for watcher in watchers:
+        assert watcher.stdin and watcher.stderr
+        watcher.stdin.close()
+        errors = watcher.stderr.read()
+        assert watcher.wait() == 0, errors[-2000:]
+    assert min(map(len, seen)) > 8, "they saw several states"
+
+
 def test_damaged_index_files_are_noticed_and_renewed(tmp_path: Path, words: WordEncoder) -> None:
     """In a process of its own, because USearch would take it down."""
     with Bank.open(tmp_path / "bank", words, exact_limit=100) as bank:
@@ -121,7 +152,7 @@ def test_an_index_that_cannot_be_written_costs_nothing_but_speed(
         bank.add(trajectories(50))
         before = bank.search("task", "a mug", 5)
         with monkeypatch.context() as patched:
-            patched.setattr(vector_index.neighbours, "write_matrix", full)
+            patched.setattr(neighbours, "write_matrix", full)
             bank._indexes.snapshot(1)
         assert "No space left" in caplog.text and len(caplog.records) == 2
         assert bank.search("task", "a mug", 5) == before and bank.verify() == []
@@ -134,6 +165,7 @@ from pathlib import Path
 from bank_samples import WordEncoder, trajectory
 from edgexp.bank import Bank
 from edgexp.errors import EdgexpError
+from edgexp.trajectory import Trajectory
 try:
     import resource
     if sys.argv[2] == "limit":

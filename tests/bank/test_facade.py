@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from bank_samples import WordEncoder, trajectories, trajectory
 
-from edgexp.bank import Bank, Episode, Filters, Recall, Weighed, task_text
+from edgexp.bank import Bank, Episode, Filters, Recall, Scored, task_text
 from edgexp.bank.bank import FILE
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Provenance, Trajectory, content_id, read_lines
@@ -409,7 +409,7 @@ EPISODE = Episode(
     "smol",
     "2026-11-22T12:00:00+00:00",
     (
-        Recall(0, "put a mug", 0.002, (Weighed("t1", 0.9), Weighed("t2", 0.8, "budget", 700))),
+        Recall(0, "put a mug", 0.002, (Scored("t1", 0.9), Scored("t2", 0.8, "budget", 700))),
         Recall(3, "put a mug\ngo to shelf 1", 0.003, ()),
     ),
 )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgexp.bank.records import course_text, pieces, task_text
+from edgexp.bank.records import history_text, split_key, task_text
 from edgexp.bank.upkeep import key_vectors
 
 
@@ -38,10 +38,10 @@ def test_only_the_first_sentence_of_an_observation_counts(observation, sentence)
     assert task_text("heat\nsome egg", observation) == f"heat some egg\n{sentence}"
 
 
-def test_a_goal_alone_and_a_course_are_one_text():
-    assert pieces("task", "heat some egg") == ["heat some egg"]
-    assert pieces("task", task_text("", "")) == ["\n"]
-    assert pieces("course", course_text("a", ["b", "c"])) == ["a\nb\nc"]
+def test_a_goal_alone_and_a_history_are_one_text():
+    assert split_key("task", "heat some egg") == ["heat some egg"]
+    assert split_key("task", task_text("", "")) == ["\n"]
+    assert split_key("course", history_text("a", ["b", "c"])) == ["a\nb\nc"]
 
 
 def test_nothing_to_embed_is_nothing():

@@ -1,21 +1,15 @@
 """Search equals brute force over what is accepted, whatever was added, forgotten, accepted and snapshotted, in whatever order."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bank_samples import PLACES, THINGS, WordEncoder, trajectories, trajectory
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from edgexp.bank import Bank, Filters, Hit, Kind, neighbours
-from edgexp.bank.neighbours import Matrix
-from edgexp.bank.sealed import Filled
-from edgexp.bank.vector_index import _best
 
 NUMBERS = st.integers(0, 60)
 ENVIRONMENTS = ["household", "lab"]
@@ -70,7 +64,9 @@ def check(bank: Bank, found: list[Hit], kind: Kind, query: np.ndarray, k: int, f
 
 
 class BankMachine(RuleBasedStateMachine):
-    """Random lives of a bank, with a reader that stays open through all of it."""
+    """Random lives of a bank that is searched exactly, with a reader that stays open through all of it."""
+
+    exact_limit = 10_000
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,8 +75,8 @@ class BankMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "bank"
         self.words = WordEncoder()
-        self.bank = Bank.open(self.path, self.words, exact_limit=20)
-        self.reader = Bank.open(self.path, self.words, readonly=True, exact_limit=20)
+        self.bank = Bank.open(self.path, self.words, exact_limit=self.exact_limit)
+        self.reader = Bank.open(self.path, self.words, readonly=True, exact_limit=self.exact_limit)
         self.model: dict[str, str] = {}
 
     @initialize(first=NUMBERS, count=st.integers(0, 60))
@@ -113,7 +109,7 @@ class BankMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.bank.close()
-        self.bank = Bank.open(self.path, self.words, exact_limit=20)
+        self.bank = Bank.open(self.path, self.words, exact_limit=self.exact_limit)
 
     @rule(number=NUMBERS, kind=st.sampled_from(["task", "course"]), k=st.integers(1, 10), filters=FILTERS)
     def search(self, number: int, kind: Kind, k: int, filters: Filters) -> None:
@@ -133,10 +129,27 @@ class BankMachine(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-BankMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
-TestLives = BankMachine.TestCase
+class GraphMachine(BankMachine):
+    """The same lives where more than twenty vectors get a graph."""
+
+    exact_limit = 20
 
 
+class TestExactLives(BankMachine.TestCase):  # type: ignore[name-defined,misc]
+    settings = settings(max_examples=6, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.slow
+class TestManyExactLives(BankMachine.TestCase):  # type: ignore[name-defined,misc]
+    settings = settings(max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.slow
+class TestLivesWithGraphs(GraphMachine.TestCase):  # type: ignore[name-defined,misc]
+    settings = settings(max_examples=40, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.slow
 def test_filters_lose_nothing_however_rare_what_they_want_is(bank: Bank, words: WordEncoder) -> None:
     """2 of 3,000 pass, and they rank last: the search must leave its quick path and still find them."""
     bank.add([trajectory(number, "common") for number in range(3000)])
@@ -164,6 +177,7 @@ def test_equal_scores_come_in_the_order_of_their_ids(bank: Bank) -> None:
     assert [hit.id for hit in hits] == sorted(t.id for t in same_task)[:5] and len({hit.score for hit in hits}) == 1
 
 
+@pytest.mark.slow
 def test_a_graph_finds_what_exact_search_finds_nearly_always(tmp_path: Path) -> None:
     words = WordEncoder(dimensions=64)
     with Bank.open(tmp_path / "exact", words) as exact, Bank.open(tmp_path / "bank", words, exact_limit=500) as bank:
@@ -185,22 +199,7 @@ def has_graph(bank: Bank) -> bool:
     return index is not None and index.near(np.eye(index.dimensions, dtype=np.float32)[0], 1) is not None
 
 
-def test_a_graph_has_to_prove_itself(tmp_path: Path) -> None:
-    """In a star every vector is nearer to the middle one than to any other, and HNSW loses nearly all of them."""
-    rng = np.random.default_rng(0)
-    rays = rng.normal(size=(3000, 384))
-    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-    middle = np.eye(384)[0]
-    star = middle + 0.5 * rays
-    star[0] = middle
-    loose = rng.normal(size=(3000, 16)) @ rng.normal(size=(16, 384))
-    for name, vectors, good in (("star", star, False), ("loose", loose, True)):
-        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        whole = Matrix(np.arange(1, 3001), unit.astype(np.float16))
-        filled = neighbours.write_graph(tmp_path / name, whole, None)
-        assert filled == Filled(3000 if good else 0, 3000), name
-
-
+@pytest.mark.slow
 def test_what_cannot_be_found_by_a_graph_is_searched_exactly(
     tmp_path: Path, words: WordEncoder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -222,6 +221,7 @@ def test_what_cannot_be_found_by_a_graph_is_searched_exactly(
         assert has_graph(bank) and bank.verify() == []
 
 
+@pytest.mark.slow
 def test_a_graph_forgets(tmp_path: Path, words: WordEncoder) -> None:
     with Bank.open(tmp_path / "bank", words, exact_limit=200) as bank:
         bank.add(trajectories(500))
@@ -232,32 +232,3 @@ def test_a_graph_forgets(tmp_path: Path, words: WordEncoder) -> None:
         assert not file.exists()
         assert gone not in [hit.id for hit in bank.search("task", "put a mug on the shelf.", 499)]
         assert bank.rebuild() == 0 and list(bank.path.glob("task-*.graph")) and bank.verify() == []
-
-
-def test_a_graph_and_the_encoder_live_in_one_process(tmp_path: Path, encoder_folder: Path) -> None:
-    """USearch loaded before onnxruntime makes it crash on import: nothing here may ever load them in that order."""
-    with Bank.open(tmp_path / "bank", WordEncoder(), exact_limit=50) as bank:
-        bank.add(trajectories(100))
-        bank._indexes.snapshot(1)
-    code = """if True:
-        import sys
-        from pathlib import Path
-        from bank_samples import WordEncoder
-        from edgexp.bank import Bank
-        from edgexp.embedding import Encoder
-        with Bank.open(Path(sys.argv[1]), WordEncoder(), readonly=True, exact_limit=50) as bank:
-            print(len(bank.search("task", "a mug", 3)), "usearch.index" in sys.modules)
-        print(len(Encoder.open(Path(sys.argv[2])).encode(["a mug"])))
-    """
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    command = [sys.executable, "-c", code, str(tmp_path / "bank"), str(encoder_folder)]
-    assert subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split() == ["3", "True", "1"]
-
-
-@given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=30), st.integers(1, 40))
-def test_the_best_are_never_cut_within_a_tie(scores: list[float], width: int) -> None:
-    array = np.array(scores)
-    chosen = set(_best(array, width).tolist())
-    assert len(chosen) >= min(width, len(scores))
-    outside = [score for index, score in enumerate(scores) if index not in chosen]
-    assert all(score < min(array[list(chosen)]) for score in outside)

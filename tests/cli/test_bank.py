@@ -9,7 +9,7 @@ import pytest
 from bank_samples import trajectories, trajectory
 from click.testing import CliRunner, Result
 
-from edgexp.bank import Bank, Episode, Recall, Weighed
+from edgexp.bank import Bank, Episode, Recall, Scored
 from edgexp.cli import cli
 from edgexp.cli.screens import plain
 from edgexp.embedding import Encoder
@@ -131,7 +131,7 @@ def test_export_is_what_add_takes(call: Call, path: Path, tmp_path: Path) -> Non
 def test_why(call: Call, path: Path) -> None:
     assert "no episode" in call("why").stdout
     known, gone = trajectory(1), "t" + 24 * "0"
-    hits = (Weighed(known.id, 0.9), Weighed(gone, 0.8, "budget", 700))
+    hits = (Scored(known.id, 0.9), Scored(gone, 0.8, "budget", 700))
     recalls = (Recall(0, "a query", 0.01, hits), Recall(2, "b", 0, ()))
     episode = Episode("r", "household", "household/dev/1", "t1", True, 1.0, "smol", "2026", recalls)
     with Bank.open(path) as bank:

@@ -13,6 +13,7 @@ import pytest
 from conftest import Edgexp
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="training needs its extra: uv sync --extra train"),
     pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another matter there"),
 ]

@@ -13,7 +13,7 @@ from edgexp.cli.models_command import _size, _table
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.gguf.reader import Tensor
 from edgexp.gguf.writer import entry, write_gguf
-from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, manifest
+from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, model_files
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def toy(home: Path, weights: Path) -> str:
     (home / "models" / "toy.toml").write_text(
         'name = "toy"\nrole = "policy"\ndescription = "a toy"\nlicence = "MIT"\ncontext = 8\n'
         f'[[source]]\nkind = "hub"\nrepo = "maker/toy"\n[[source.file]]\npath = "toy.gguf"\nsize = {weights.stat().st_size}\n'
-        f'sha256 = "{manifest.sha256(weights)}"\n'
+        f'sha256 = "{model_files.sha256(weights)}"\n'
     )
     return "toy"
 
@@ -79,7 +79,7 @@ def test_a_broken_manifest_is_a_row_not_an_end(home):
 
 def test_pull_from_a_folder_makes_it_ready(toy, weights):
     (done,) = json.loads(run("pull", toy, "--from", str(weights.parent), "--json"))
-    assert done["sha256"] == manifest.sha256(weights) and Path(done["path"]).is_file()
+    assert done["sha256"] == model_files.sha256(weights) and Path(done["path"]).is_file()
     assert listed(toy)["state"] == "ready"
     assert json.loads(run("verify", toy, "--json")) == [{"name": "toy", "path": done["path"], "problem": None}]
 
@@ -117,6 +117,7 @@ def test_verify_of_what_is_not_here(toy):
     assert run("verify", toy, fails=EdgexpError) == "toy is not here; run: edgexp models pull toy"
 
 
+@pytest.mark.slow
 def test_pull_of_the_defaults_and_a_full_verify(own_home):
     """With the weights installed as packages nothing is fetched; the test session's home already holds what is made from them."""
     if any(listed(name)["state"] == "not here" for name in (DEFAULT_POLICY, DEFAULT_EMBEDDER)):

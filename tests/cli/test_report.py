@@ -90,3 +90,29 @@ def test_retrieval_is_measured_with_the_banks_encoder(edgexp: Edgexp, results: P
     assert done.returncode == 1 and "holds no episode of household" in done.stderr
     text = edgexp("report", results, "--retrieval", bank, "--markdown").stdout
     assert "| retrieval | same task type | same object | same receptacle |" in text and "\n| static | " in text and "| chance | " in text
+
+
+def test_several_folders_are_tables_of_their_own(edgexp: Edgexp, results: Path, tmp_path: Path) -> None:
+    other = tmp_path / "it's mine"
+    other.mkdir()
+    for name in ("suite.json", "episodes.jsonl", "memories.jsonl"):
+        (other / name).write_bytes((results / name).read_bytes())
+    text = edgexp("report", results, other, "--markdown").stdout
+    assert text.count("| condition |") == 2 and "**results**" in text and "**it's mine**" in text
+    assert text.rstrip("`\n").endswith("""$ edgexp report results 'it'"'"'s mine'""")
+
+
+def test_a_last_line_that_a_crash_cut_short_is_passed_over(edgexp: Edgexp, results: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    for name in ("suite.json", "episodes.jsonl", "memories.jsonl"):
+        (cut / name).write_bytes((results / name).read_bytes())
+    (cut / "episodes.jsonl").write_bytes((results / "episodes.jsonl").read_bytes()[:-9])
+    figures = json.loads(edgexp("report", cut, "--json").stdout)["results"][0]
+    assert figures["episodes"] == 3 and not figures["complete"]
+
+
+def test_the_help_names_what_the_page_needs_and_writes(edgexp: Edgexp) -> None:
+    text = " ".join(edgexp("report", "--help").stdout.split())
+    assert "The page needs no network." in text and "tables for a README on standard output" in text
+    assert not re.search("foreign|mismatched", text)

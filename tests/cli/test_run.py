@@ -13,7 +13,7 @@ import pytest
 from edgexp.bank import Bank
 from edgexp.trajectory import read_lines
 
-pytestmark = pytest.mark.usefixtures("policy_path")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("policy_path")]
 
 SHORT = ("run", "household", "-n", "2", "--steps", "4")
 

@@ -6,7 +6,7 @@ import pytest
 from edgexp.engine.engine import ContextFull, Engine, log_probability
 from edgexp.engine.model import Model
 from edgexp.engine.native import Tuning
-from edgexp.export.merge import merge
+from edgexp.gguf.merge import merge
 from edgexp.gguf.reader import open_gguf
 
 

@@ -6,8 +6,9 @@ import sys
 import pytest
 
 from edgexp.engine import tuning
-from edgexp.engine.tuning import Rate
+from edgexp.engine.probe import Rate
 from edgexp.errors import EdgexpError
+from edgexp.machine import cores
 
 SLEEP, SPIN = tuning.WAITING
 
@@ -38,31 +39,39 @@ def probe(tmp_path, monkeypatch):
         path = tmp_path / "python"
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setattr(tuning.sys, "executable", str(path))
+        monkeypatch.setattr(sys, "executable", str(path))
 
     if sys.platform == "win32":
         pytest.skip("stands in for the interpreter with a shell script")
     return install
 
 
-RATE = """echo '{"threads": 1, "prompt": 100.0, "generate": 10.0}'"""
+RATE = """echo '["Answer", [{"threads": 1, "prompt": 100.0, "generate": 10.0}]]'"""
 
 
 def test_a_crash_with_repacked_weights_falls_back_by_itself_and_says_so_once(probe, policy_path, own_home):
-    probe(f'if [ "$4" = 1 ]; then kill -SEGV $$; fi; {RATE}')
+    probe(f"if grep -q '\"extra_buffers\":true'; then kill -SEGV $$; fi; {RATE}")
     tuning.forget(policy_path)
     said: list[str] = []
     found = tuning.for_model(policy_path, said.append)
     assert not found.extra_buffers
-    assert any("crashes" in s for s in said)
+    assert "llama.cpp crashes (exit -11) here with repacked weights; running without them" in said
     again: list[str] = []
     assert tuning.for_model(policy_path, again.append) == found and again == []
     tuning.forget(policy_path)
 
 
-@pytest.mark.parametrize(("script", "words"), [("kill -ILL $$", "crashes"), ("echo no such op >&2; exit 1", "no such op")])
-def test_a_library_that_cannot_run_is_one_clear_line(probe, policy_path, script, words):
+@pytest.mark.parametrize(("script", "words"), [
+    ("kill -ILL $$", r"^llama\.cpp crashes \(exit -4\) when it evaluates .*; see what it says with: edgexp doctor$"),
+    ("exit 134", r"^llama\.cpp crashes \(exit 134\) when it evaluates"),
+    ("echo no such op >&2; exit 1", r"^llama\.cpp fails: no such op when it evaluates"),
+    ("exit 3", r"^llama\.cpp fails: exit 3 when it evaluates"),
+    ("exec sleep 600", r"^llama\.cpp hangs when it evaluates"),
+])  # fmt: skip
+def test_a_library_that_cannot_run_is_one_clear_line(probe, policy_path, monkeypatch, script, words):
     probe(script)
+    if "sleep" in script:
+        monkeypatch.setattr(tuning, "LIMIT", 0.2)
     with pytest.raises(EdgexpError, match=words):
         tuning.measure(policy_path)
 
@@ -70,7 +79,7 @@ def test_a_library_that_cannot_run_is_one_clear_line(probe, policy_path, script,
 def test_the_real_library_is_measured(policy_path):
     found = tuning.measure(policy_path)
     assert found.generate_rate > 1 and found.prompt_rate > 1
-    assert 1 <= found.threads <= tuning.cores()
+    assert 1 <= found.threads <= cores()
 
 
 def test_a_damaged_memory_of_measurements_is_measured_again(probe, policy_path):

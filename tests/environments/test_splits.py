@@ -63,3 +63,27 @@ def test_ids_of_no_task_are_refused(bad: str) -> None:
 def test_a_task_that_says_something_else_has_no_place() -> None:
     with pytest.raises(UsageError, match="not cottages' own task"):
         Cottages().place(Task("cottages/dev/0/0", "cottages", "dev", "other"))
+
+
+@given(st.sampled_from(["train", "dev", "dev-bank"]), st.data())
+def test_tasks_of_a_house_are_a_family_and_a_lesson(split: str, data: st.DataObject) -> None:
+    cottages = Cottages()
+    tasks = [task for name in cottages.splits() for task in cottages.tasks(name)]
+    one = data.draw(st.sampled_from(list(cottages.tasks(split))))
+    for other in tasks:
+        alike = cottages.place(one)[0] == cottages.place(other)[0]
+        assert (cottages.family(one) == cottages.family(other)) is alike
+        assert (cottages.lesson(one) == cottages.lesson(other)) is alike
+
+
+def test_a_bank_is_of_the_houses_of_its_split() -> None:
+    cottages = Cottages()
+    assert {cottages.family(task) for task in cottages.tasks("dev")} == {cottages.family(task) for task in cottages.tasks("dev-bank")}
+    assert cottages.family(Task("cottages/dev-bank/1/4", "cottages", "dev-bank", "4:4")) == "cottages/dev/1"
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "dev-bank"])
+def test_slices_of_a_split_are_lists_in_its_order(split: str) -> None:
+    tasks = Cottages().tasks(split)
+    assert tasks[::-1] == list(reversed(list(tasks))) and tasks[:0] == [] and tasks[1:3] == [tasks[1], tasks[2]]
+    assert tasks[0] in tasks and tasks.index(tasks[3]) == 3 and tasks[-len(tasks)] == tasks[0]

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgexp.environments import registry
-from edgexp.environments.base import Environment, HasAdmissible, HasExpert
+from edgexp.environments.base import Environment, HasAdmissible, HasExpert, aspects_of, family_of, lesson_of
 from edgexp.environments.household.household import SIZES, Household
 from edgexp.environments.household.scene import Way
-from edgexp.environments.treatments import APPLIANCES, SPLITS, Treatments, home
+from edgexp.environments.treatments import APPLIANCES, SPLITS, WORDINGS, Treatments, home
 from edgexp.errors import EdgexpError
 from edgexp.play.collecting import expert_episode
 from edgexp.play.rollout import run
@@ -102,6 +102,7 @@ def test_banks_are_of_the_same_homes_in_other_scenes_and_splits_share_none() -> 
     assert len(set().union(*apart)) == sum(map(len, apart))
 
 
+@pytest.mark.slow
 def test_rooms_are_none_of_the_households() -> None:
     treatments, seeds = Treatments(), 8 * max(SIZES.values())
     rooms = {treatments.scene(task).things for task in treatments.tasks("train")[:40]}
@@ -121,3 +122,32 @@ def test_texts_do_not_depend_on_the_python_that_draws_them() -> None:
         "t768f16ebd143f7d10cc40080",
         "t4f5662f0bd2dd601cff0c74e",
     ]
+
+
+@given(any_task)
+def test_aspects_are_those_of_the_scene_and_tell_no_appliance(task: Task) -> None:
+    treatments = Treatments()
+    scene = treatments.scene(task)
+    assert scene.goal.way is not None
+    aspects = dict(aspects_of(treatments, task, scene.goal.text))
+    assert aspects == {
+        "type": "pick_treat_then_place_in_recep", "home": home(treatments.place(task)[0]).name, "object": scene.goal.object.lower(),
+        "treatment": scene.goal.way.state, "receptacle": scene.goal.target.lower(),
+    }  # fmt: skip
+    assert scene.goal.way.appliance.lower() not in aspects.values()  # never where the thing is to be put
+
+
+def test_both_wordings_are_about_the_same_treatment() -> None:
+    treatments, task = Treatments(), Treatments().tasks("train")[0]
+    for verb, state in {home(number).way.verb: home(number).way.state for number in range(500)}.items():
+        told, asked = (wording.format(name="Beladar", object="mug", target="shelf", verb=verb, state=state) for wording in WORDINGS)
+        assert aspects_of(treatments, task, told) == aspects_of(treatments, task, asked)
+        assert aspects_of(treatments, task, told)["treatment"] == state
+
+
+@given(any_task, any_task)
+def test_a_home_is_a_family_and_a_lesson(one: Task, other: Task) -> None:
+    treatments = Treatments()
+    same = treatments.place(one)[0] == treatments.place(other)[0]
+    assert (family_of(treatments, one) == family_of(treatments, other)) is same
+    assert (lesson_of(treatments, one) == lesson_of(treatments, other)) is same

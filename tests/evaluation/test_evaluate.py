@@ -18,7 +18,7 @@ from edgexp.errors import EdgexpError, UsageError
 from edgexp.evaluation.evaluate import Watch, Wishes, check_setups, evaluate, header_for
 from edgexp.evaluation.results import EPISODES, MEMORIES, Header, read
 from edgexp.evaluation.suite import Condition, Suite
-from edgexp.home import held
+from edgexp.files import hold_folder
 
 
 def contents(folder: Path) -> list:
@@ -37,6 +37,7 @@ def test_every_condition_plays_every_task_once(tmp_path):
     assert evaluate_toys(tmp_path) == (0, []), "nothing is played twice"
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_comes_to_the_same_results(tmp_path):
     """SIGKILL until an unbroken rest gets through: as many rows, each once, and nothing of them is different."""
     evaluate_toys(tmp_path / "unbroken")
@@ -180,7 +181,7 @@ def test_a_folder_of_another_suite_is_refused(tmp_path):
 
 
 def test_two_evaluations_do_not_write_one_folder(tmp_path):
-    with held(tmp_path, "taken"), pytest.raises(EdgexpError, match="another evaluation is writing there"):
+    with hold_folder(tmp_path, "taken"), pytest.raises(EdgexpError, match="another evaluation is writing there"):
         evaluate("toy", toy_suite(), tmp_path)
     assert not (tmp_path / EPISODES).exists()
 

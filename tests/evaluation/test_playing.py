@@ -4,7 +4,6 @@ import pytest
 from result_samples import SETUP
 from toys import Counting
 
-from edgexp.engine import tuning
 from edgexp.errors import EdgexpError
 from edgexp.evaluation import field
 from edgexp.evaluation.evaluate import Watch, Wishes, evaluate
@@ -57,7 +56,7 @@ PLAIN = (Condition(name="free"), Condition(name="valid", actions="admissible"), 
 
 
 def played(folder, parallel, monkeypatch, cores):
-    monkeypatch.setattr(tuning, "cores", lambda: cores)
+    monkeypatch.setattr(fleet, "cores", lambda: cores)
     made, plain = [], field.FieldPlayers.__init__
 
     def opened(self, *args, **kwargs):

@@ -10,10 +10,12 @@ from report_samples import collect, make
 from test_report_page import hostile
 
 from edgexp.evaluation import results
-from edgexp.evaluation.report.page import Material, build
+from edgexp.evaluation.report.page import Material, build_page
 
 pytest.importorskip("matplotlib", reason="the plots need the extra `report`")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs a browser: uv sync --group browser")
+
+pytestmark = pytest.mark.slow
 PATIENCE = 120_000
 """Milliseconds to wait for what will come: machines may be busy."""
 NARROW, WIDE = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
@@ -39,7 +41,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with collect(folder / "bank") as bank:
         played = results.read(make(folder / "results", bank))
     path = folder / "report.html"
-    path.write_text(build(Material([played])), encoding="utf-8")
+    path.write_text(build_page(Material([played])), encoding="utf-8")
     return path
 
 
@@ -163,7 +165,7 @@ def test_the_page_fits_its_window_and_can_be_read(browser: Any, report: Path, vi
 
 def test_hostile_texts_are_shown_as_texts(browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "hostile.html"
-    path.write_text(build(Material([hostile()])), encoding="utf-8")
+    path.write_text(build_page(Material([hostile()])), encoding="utf-8")
     made = Opened(browser, path)
     assert made.page.evaluate("window.broken") is None and made.complaints == []
     assert "</script><script>" in made.chosen() and "onerror" in made.page.locator(".act code").first.inner_text()

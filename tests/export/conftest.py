@@ -25,8 +25,8 @@ def tiny(tmp_path: Path) -> Callable[..., tuple[Tiny, GgufFile]]:
 @pytest.fixture(scope="session")
 def smollm_base() -> Path:
     """The default model's weights as they came, before requantising."""
-    from edgexp.export.manifest import open_base
     from edgexp.models import BASE_POLICY
+    from edgexp.models.model_files import open_base
 
     try:
         return open_base(BASE_POLICY).path

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 
 from edgexp.errors import EdgexpError
-from edgexp.export.adapter import read_adapter, read_base_name
+from edgexp.gguf.lora import read_adapter, read_base_name
 
 from .kit import write_adapter
 

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.export.manifest import find_adapter, find_base, name_of, open_base, read_training
+from edgexp.export.adapter import find_adapter, find_base, name_of, read_training
 from edgexp.home import home
 from edgexp.models import BASE_POLICY, DEFAULT_EMBEDDER
+from edgexp.models.model_files import open_base
 
 from .kit import write_adapter
 

@@ -9,6 +9,8 @@ from hypothesis.extra import numpy as hn
 from edgexp.errors import EdgexpError
 from edgexp.gguf import formats
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", sorted(formats.KINDS))
 def test_sizes_are_the_librarys_own(kind):

@@ -12,18 +12,20 @@ import msgspec
 import pytest
 from toys import make_trajectory
 
+from edgexp import process
 from edgexp.engine.engine import Engine
 from edgexp.engine.model import Model
 from edgexp.engine.native import Tuning
 from edgexp.errors import EdgexpError
-from edgexp.export import child, manifest
-from edgexp.export.adapter import read_adapter
+from edgexp.export.adapter import Training
 from edgexp.export.job import Request, export
-from edgexp.export.manifest import Base, Training, open_base
-from edgexp.export.merge import merge, patches
+from edgexp.export.provenance import Digested, entry_path
 from edgexp.export.reference import Sample, read_reference, write_reference
+from edgexp.gguf.lora import patches, read_adapter
+from edgexp.gguf.merge import merge
 from edgexp.gguf.reader import open_gguf
 from edgexp.models import BASE_POLICY, resolve
+from edgexp.models.model_files import Base, open_base
 from edgexp.prompt.render import Renderer
 from edgexp.prompt.template import learn
 
@@ -75,7 +77,7 @@ def test_a_finished_export_is_complete_and_found_by_its_name(trained, base, tmp_
     record, file = exported.record, tmp_path / "out" / "mugs.q8_0.gguf"
     assert names(tmp_path / "out") == [f"{file.name}{suffix}" for suffix in ("", ".export.json", ".parity.json", ".parity.txt")]
     assert record.file.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
-    assert record.base == manifest.Digested(str(base.path), base.sha256, base.path.stat().st_size)
+    assert record.base == Digested(str(base.path), base.sha256, base.path.stat().st_size)
     assert record.adapter.sha256 == hashlib.sha256((trained / "adapter_model.safetensors").read_bytes()).hexdigest()
     trained_record = Training(name="mugs", recipe={"lora": {"rank": 4}}, banks=("b1",))
     assert (record.gate, record.kind, record.quant, record.training) == ("passed", "merged", "q8_0", trained_record)
@@ -91,19 +93,19 @@ def test_the_adapter_alone_passes_the_gate_beside_its_base(trained, base, tmp_pa
     assert exported.entry is None
     assert (exported.record.kind, exported.record.gate) == ("adapter", "passed")
     assert (tmp_path / "alone.lora.gguf").stat().st_size < 8e6
-    assert not manifest.entry_path("alone").exists()
+    assert not entry_path("alone").exists()
 
 
 def test_a_failed_gate_is_a_failed_export_and_the_earlier_one_stays(trained, base, tmp_path):
     export(request(trained, base, tmp_path, name="gated", gate=False))
-    before = {p.name: p.read_bytes() for p in (tmp_path / "gated.q8_0.gguf.export.json", manifest.entry_path("gated"))}
+    before = {p.name: p.read_bytes() for p in (tmp_path / "gated.q8_0.gguf.export.json", entry_path("gated"))}
     assert json.loads(before["gated.q8_0.gguf.export.json"])["gate"] == "skipped"
     other = tmp_path / "other"
     write_adapter(other, {"model.layers.3.mlp.up_proj": (1536, 576)}, scale=3.0, rank=4)
     write_reference(other, belonging_to(other, read_reference(trained / "reference.safetensors")))
     with pytest.raises(EdgexpError, match=r"does not say what the trained model said: log-probabilities differ by .* kept as .*rejected"):
         export(request(other, base, tmp_path, name="gated"))
-    after = {p.name: p.read_bytes() for p in (tmp_path / "gated.q8_0.gguf.export.json", manifest.entry_path("gated"))}
+    after = {p.name: p.read_bytes() for p in (tmp_path / "gated.q8_0.gguf.export.json", entry_path("gated"))}
     assert after == before
     assert json.loads((tmp_path / "gated.q8_0.gguf.rejected.parity.json").read_bytes())["failures"]
     assert "FAILED" in (tmp_path / "gated.q8_0.gguf.rejected.parity.txt").read_text()
@@ -188,7 +190,7 @@ def crashing(program):
 ])  # fmt: skip
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 def test_a_child_that_dies_is_one_clear_line(monkeypatch, trained, base, tmp_path, program, words):
-    monkeypatch.setattr(child.subprocess, "Popen", crashing(program))
+    monkeypatch.setattr(process.subprocess, "Popen", crashing(program))
     with pytest.raises(EdgexpError, match=words) as error:
         export(request(trained, base, tmp_path / "out"))
     assert "\n" not in str(error.value)

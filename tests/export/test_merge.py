@@ -1,21 +1,24 @@
 """Merging and quantising: the numbers, the bytes that stay, the memory, and adapters that do not fit."""
 
 import ctypes
+import json
 import tracemalloc
 
 import numpy as np
 import pytest
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.export.adapter import read_adapter
-from edgexp.export.merge import merge, patches
 from edgexp.gguf import formats
+from edgexp.gguf.lora import patches, read_adapter, write_lora
+from edgexp.gguf.merge import merge
 from edgexp.gguf.quantise import QUANTS, check_quant, plan
 from edgexp.gguf.reader import Tensor, open_gguf
 from edgexp.gguf.tensor_names import gguf_name, interleave
 from edgexp.gguf.writer import write_gguf
 
 from .kit import Tiny, raw, values, write_adapter
+
+pytestmark = pytest.mark.slow
 
 
 def changes_of(base, folder, modules, **settings):
@@ -53,6 +56,20 @@ def test_without_changes_everything_stays(tiny, tmp_path, kind):
             assert raw(merged, name) == raw(base, name)
         else:
             np.testing.assert_allclose(values(merged, name), values(base, name), rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize(("record", "version"), [(None, None), ({}, 1), ({"prompt": 3}, 3), ({"prompt": "x"}, None)])
+def test_what_is_made_of_an_adapter_says_its_prompts_version(tiny, tmp_path, record, version):
+    """An adapter from elsewhere says nothing; one of ours of before there were versions has the first."""
+    model, base = tiny()
+    folder = write_adapter(tmp_path / "a", model.modules)
+    if record is not None:
+        (folder / "manifest.json").write_text(json.dumps(record))
+    adapter = read_adapter(folder)
+    changes = patches(adapter, base)
+    merge(base, changes, "f16", tmp_path / "m", about=adapter.about)
+    write_lora(base, adapter, changes, tmp_path / "l")
+    assert open_gguf(tmp_path / "m").get("edgexp.prompt") == open_gguf(tmp_path / "l").get("edgexp.prompt") == version
 
 
 def test_a_zero_adapter_is_no_change(tiny, tmp_path):

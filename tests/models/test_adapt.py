@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from edgexp.errors import EdgexpError
-from edgexp.export import merge
+from edgexp.gguf import merge
 from edgexp.gguf.reader import open_gguf
-from edgexp.models import BASE_POLICY, DEFAULT_POLICY, derive, resolve, worker
-from edgexp.models import manifest as digest
+from edgexp.models import BASE_POLICY, DEFAULT_POLICY, derive, model_files, resolve
 from edgexp.models.manifest import files, require
-from edgexp.models.store import locate
+from edgexp.models.model_files import locate
 
 SHIPPED = [DEFAULT_POLICY, "smollm2-135m-lora"]
 
@@ -34,13 +33,14 @@ def test_a_shipped_adapter_is_whole_and_small(name):
     recipe = require(name).derive
     folder = files_of(recipe)
     record = json.loads((folder / "manifest.json").read_bytes())
-    assert {file: digest.sha256(folder / file) for file in record["files"]} == record["files"]
+    assert {file: model_files.sha256(folder / file) for file in record["files"]} == record["files"]
     assert record["files"]["adapter_model.safetensors"] == recipe.sha256
     assert {"recipe.toml", "training.jsonl", "reference.safetensors"} <= record["files"].keys()
     assert record["base"]["sha256"] in {file.sha256 for source in require(name).sources for file in source.files}
     assert (folder / "adapter_model.safetensors").stat().st_size < 12e6
 
 
+@pytest.mark.slow
 def test_an_adapter_changes_what_it_is_trained_on_and_nothing_else(base):
     said = []
     ready = resolve(DEFAULT_POLICY, say=said.append)
@@ -55,7 +55,7 @@ def test_an_adapter_changes_what_it_is_trained_on_and_nothing_else(base):
 @pytest.fixture
 def mine(base, home, tmp_path, monkeypatch):
     """A user's own model: a copy of the default's adapter."""
-    monkeypatch.setattr(derive, "_run", worker.work)
+    monkeypatch.setattr(derive, "_run", lambda job: derive.make_files(job, lambda *_: None))
     shutil.copytree(files_of(require(DEFAULT_POLICY).derive), tmp_path / "adapter")
     text = dict(files())[DEFAULT_POLICY].read_text().replace(DEFAULT_POLICY, "mine", 1)
     lines = [f'adapter = "{(tmp_path / "adapter").as_posix()}"' if line.startswith("adapter = ") else line for line in text.splitlines()]
@@ -63,6 +63,7 @@ def mine(base, home, tmp_path, monkeypatch):
     return tmp_path / "adapter"
 
 
+@pytest.mark.slow
 def test_another_adapter_than_the_one_meant_is_refused(mine):
     weights = mine / "adapter_model.safetensors"
     data = weights.read_bytes()
@@ -74,6 +75,7 @@ def test_another_adapter_than_the_one_meant_is_refused(mine):
         resolve("mine")
 
 
+@pytest.mark.slow
 def test_where_an_adapter_lies_does_not_matter(mine, monkeypatch):
     made = resolve("mine")
 

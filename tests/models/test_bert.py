@@ -12,8 +12,10 @@ from tokenizers import Tokenizer
 
 from edgexp.errors import EdgexpError
 from edgexp.models import DEFAULT_EMBEDDER, encoder, encoder_graph, resolve
-from edgexp.models.manifest import Bert
-from edgexp.models.store import locate, require
+from edgexp.models.manifest import Bert, require
+from edgexp.models.model_files import locate
+
+pytestmark = pytest.mark.slow
 
 TEXTS = [
     "",
@@ -164,7 +166,7 @@ def source(tmp_path: Path) -> dict[str, Path]:
 
 
 def convert(source, pooling="mean", max_tokens=8):
-    return encoder_graph.convert(source, source["config.json"].parent / "out", Bert(pooling, max_tokens), "f")
+    return encoder_graph.convert_bert(source, source["config.json"].parent / "out", Bert(pooling, max_tokens), "f")
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])

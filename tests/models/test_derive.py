@@ -13,11 +13,14 @@ import pytest
 from safetensors.numpy import save_file
 from test_bert import CONFIG, checkpoint
 
+from edgexp import process
 from edgexp.errors import EdgexpError
-from edgexp.models import BASE_POLICY, derive, resolve, worker
-from edgexp.models import manifest as digest
+from edgexp.models import BASE_POLICY, derive, model_files, resolve
 from edgexp.models.manifest import require
-from edgexp.models.store import folder, locate, state
+from edgexp.models.model_files import folder, locate
+from edgexp.models.ready import state
+
+pytestmark = pytest.mark.slow
 
 ENCODER = """
 [[source]]
@@ -62,7 +65,7 @@ def said():
 @pytest.fixture
 def in_process(monkeypatch):
     """No child: a second saved for tests that are not about it."""
-    monkeypatch.setattr(derive, "_run", worker.work)
+    monkeypatch.setattr(derive, "_run", lambda job: derive.make_files(job, lambda *_: None))
 
 
 def litter(name="toy"):
@@ -77,8 +80,8 @@ def test_it_is_made_once(toy, said):
     assert (first.path / "made.json").stat().st_mtime_ns == made
     assert state(toy) == ("ready", str(first.path)) and litter() == []
     record = json.loads((first.path / "made.json").read_text())
-    assert record["sources"] == {name: digest.sha256(path) for name, path in locate(toy).paths.items()}
-    assert record["files"] == {n: digest.sha256(first.path / n) for n in ("model.onnx", "tokenizer.json", "encoder.json")}
+    assert record["sources"] == {name: model_files.sha256(path) for name, path in locate(toy).paths.items()}
+    assert record["files"] == {n: model_files.sha256(first.path / n) for n in ("model.onnx", "tokenizer.json", "encoder.json")}
     assert set(record["tools"]) == {"onnx", "numpy", "safetensors", "onnxruntime"}
 
 
@@ -104,7 +107,7 @@ def test_damage_is_mended(toy, damage, said, in_process):
         shutil.rmtree(first.path)
     before = resolve("toy", say=said.append)
     assert before == first and said[-1] == "toy: converting to ONNX, once"
-    assert digest.sha256(graph, fresh=True) == json.loads((first.path / "made.json").read_text())["files"]["model.onnx"]
+    assert model_files.sha256(graph, fresh=True) == json.loads((first.path / "made.json").read_text())["files"]["model.onnx"]
 
 
 def test_another_source_or_recipe_is_another_result(toy, weights, declare, tmp_path, in_process):
@@ -130,13 +133,16 @@ def test_a_source_that_cannot_be_converted_is_one_line(toy, tmp_path):
     assert "\n" not in str(error.value) and litter() == [] and not (folder("toy") / "ready").exists()
 
 
-@pytest.mark.parametrize(("code", "stderr", "says"), [
-    (-11, b"ggml says no\n\n", r"the process died of signal 11; its last words: ggml says no"),
-    (1, b"Traceback (most recent call last):\n  File x\nMemoryError: all gone\n", "MemoryError: all gone"),
-    (3, b"", "it said nothing"),
+@pytest.mark.skipif(os.name == "nt", reason="signals are another matter there")
+@pytest.mark.parametrize(("program", "says"), [
+    ("import os, sys; print('ggml says no\\n', file=sys.stderr, flush=True); os.kill(os.getpid(), 11)",
+     r"the process was killed by SIGSEGV; it last said: ggml says no \(log: .*make_files.*\.log\)"),
+    ("raise MemoryError('all gone')", r"the process ended with status 1; it last said: MemoryError: all gone \(log: .*\)"),
+    ("raise SystemExit(3)", "the process ended with status 3"),
 ])  # fmt: skip
-def test_a_child_that_dies_is_one_line(toy, monkeypatch, code, stderr, says):
-    monkeypatch.setattr(derive.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], code, b"", stderr))
+def test_a_child_that_dies_is_one_line(toy, monkeypatch, program, says):
+    start = subprocess.Popen
+    monkeypatch.setattr(process.subprocess, "Popen", lambda _, **settings: start([sys.executable, "-c", program], **settings))
     with pytest.raises(EdgexpError, match=f"^toy: converting to ONNX failed: {says}$"):
         resolve("toy")
     assert litter() == []
@@ -193,14 +199,14 @@ def test_a_truncated_gguf_is_not_requantised(declare, home, tmp_path, policy):
 def test_an_interrupted_conversion_leaves_nothing_half_made(policy, how):
     place = folder(BASE_POLICY)
     code = f"from edgexp.models import resolve; resolve({BASE_POLICY!r})"
-    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
-    while not list(place.glob(".work-*/*.gguf")) and process.poll() is None and time.monotonic() < deadline:
+    while not list(place.glob(".work-*/*.gguf")) and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
-    assert process.poll() is None, "it was over before it could be interrupted"
-    os.killpg(process.pid, how)
-    process.communicate(timeout=30)
-    assert process.returncode != 0 and not (place / "ready").exists()
+    assert child.poll() is None, "it was over before it could be interrupted"
+    os.killpg(child.pid, how)
+    child.communicate(timeout=30)
+    assert child.returncode != 0 and not (place / "ready").exists()
     if how == signal.SIGINT:
         assert list(place.glob(".work-*")) == []
     assert resolve(BASE_POLICY).path.is_file()

@@ -10,8 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgexp.errors import EdgexpError
 from edgexp.models import encoder
+from edgexp.models.encoder_graph import wrap_graph
 from edgexp.models.manifest import Pool
-from edgexp.models.store import wrap
+
+pytestmark = pytest.mark.slow
 
 WIDTH, HEADS, HEAD = 6, 2, 3
 TABLE = np.random.default_rng(3).normal(size=(20, WIDTH)).astype(np.float32)
@@ -61,7 +63,7 @@ def source(tmp_path: Path) -> dict[str, Path]:
 def run(source, pooling="last", **changes):
     recipe = Pool("decoder.onnx", pooling, changes.get("dimensions", WIDTH), 32, "find: ", batch=1)
     out = source["decoder.onnx"].parent / "out"
-    names = wrap(source, out, recipe, "f")
+    names = wrap_graph(source, out, recipe, "f")
     session = onnxruntime.InferenceSession(str(out / "model.onnx"), providers=["CPUExecutionProvider"])
     return names, session
 

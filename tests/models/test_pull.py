@@ -16,11 +16,14 @@ from test_bert import CONFIG, checkpoint
 from test_derive import ENCODER
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.models import BASE_POLICY, derive, worker
+from edgexp.models import BASE_POLICY, derive
 from edgexp.models import pull as pulling
 from edgexp.models.manifest import require
+from edgexp.models.model_files import folder
 from edgexp.models.pull import Silent, pull, verify
-from edgexp.models.store import folder, resolve, state
+from edgexp.models.ready import resolve, state
+
+pytestmark = pytest.mark.slow
 
 DATA = bytes(range(256)) * 4000
 
@@ -35,7 +38,7 @@ class Told(Silent):
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def progress(self, name: str, done: int, total: int | None) -> None:
+    def tell(self, name: str, done: int, total: int | None) -> None:
         self.bytes.append((name, done, total))
 
 
@@ -116,7 +119,7 @@ def test_an_interrupted_pull_goes_on(hub, declare, pinned):
     manifest = declare(hub_source(files, pinned=pinned))
 
     class Impatient(Silent):
-        def progress(self, name, done, total):
+        def tell(self, name, done, total):
             if name == "b.bin" and done:
                 raise KeyboardInterrupt
 
@@ -155,7 +158,7 @@ def test_when_none_will_do_each_says_why(hub, declare):
 def test_what_is_ready_needs_no_source_to_be_pulled_again(policy_path, own_home, monkeypatch):
     """And a bit that flipped without a trace is found by a pull, which reads everything."""
     manifest = require(BASE_POLICY)
-    monkeypatch.setattr("edgexp.models.store.installed", lambda source: None)
+    monkeypatch.setattr("edgexp.models.model_files.installed", lambda source: None)
     monkeypatch.setattr(pulling, "_fetch", lambda *_: pytest.fail("fetched"))
     assert pull(manifest, Silent()).path == policy_path
 
@@ -165,7 +168,7 @@ def test_a_silent_flip_in_what_was_made_is_mended(declare, tmp_path, monkeypatch
     save_file(checkpoint(np.random.default_rng(1)), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     (tmp_path / "tokenizer.json").write_text("{}")
-    monkeypatch.setattr(derive, "_run", worker.work)
+    monkeypatch.setattr(derive, "_run", lambda job: derive.make_files(job, lambda *_: None))
     manifest = declare(body, role="embedder")
     graph = pull(manifest, Silent()).path / "model.onnx"
     whole, stat = graph.read_bytes(), graph.stat()

@@ -10,7 +10,8 @@ from hub_double import hub_source, sha
 
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.models import BASE_POLICY, DEFAULT_EMBEDDER, encoder, resolve
-from edgexp.models.store import locate, state
+from edgexp.models.model_files import locate
+from edgexp.models.ready import state
 
 
 @pytest.fixture(autouse=True)
@@ -123,11 +124,12 @@ def test_an_installed_package_is_a_source(declare, tmp_path, monkeypatch):
     assert locate(declare(body.format("2.0", ""))) is None, "another version without a digest could be anything"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [BASE_POLICY, DEFAULT_EMBEDDER])
 def test_a_second_start_reads_no_weights(name, own_home, monkeypatch):
     """The defaults of the test session, made once; then no byte is hashed and nothing heavy is imported."""
     first = _default(name)
-    monkeypatch.setattr("edgexp.models.manifest.hashlib.file_digest", lambda *_: pytest.fail("hashed again"))
+    monkeypatch.setattr("edgexp.models.model_files.hashlib.file_digest", lambda *_: pytest.fail("hashed again"))
     assert resolve(name) == first
     code = f"import sys; from edgexp.models import resolve; resolve({name!r}); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

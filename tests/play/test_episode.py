@@ -10,7 +10,7 @@ from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.collecting import expert_episode
 from edgexp.play.episode import Acted, Began, Ended, Recalled, play
 from edgexp.play.local import Acting, LocalPolicy, drop_repeated_actions
-from edgexp.play.rollout import run
+from edgexp.play.rollout import run, run_many
 from edgexp.play.scripted import ExpertPolicy, Scripted
 from edgexp.prompt.render import Renderer
 from edgexp.retrieval import Memory
@@ -41,7 +41,7 @@ def acting(model, template, counting, sequence, engine):
         acting = Acting(**{"repeats": 0} | how)
         policy = LocalPolicy(sequence, renderer, retriever, acting, context=engine.context, reserve=512, action_tokens=action_tokens)
         events = []
-        go.played = run(play(environment, environment.tasks("train")[0], policy, watch=events.append), engine)
+        go.played = run(play(environment, environment.tasks("train")[0], policy, watch=events.append), engine).trajectory
         return go.played.trajectory, policy, events
 
     return go
@@ -198,6 +198,7 @@ def test_what_was_tried_in_a_situation_is_not_offered_again(taken, repeats, left
     assert drop_repeated_actions(["a", "b"], steps, "room", repeats) == left
 
 
+@pytest.mark.slow
 def test_the_guard_against_circles_bars_nothing_that_the_expert_does():
     household = make("household")
     for task in household.tasks("test")[:600]:
@@ -213,3 +214,42 @@ def test_every_valid_action_is_tried_before_one_is_tried_again(acting):
         so_far = tried.setdefault(before, [])
         assert step.action not in so_far or len(set(so_far)) == 3
         so_far.append(step.action)
+
+
+class Faulty(Scripted):
+    """Raises what no policy should raise, at one of its moments."""
+
+    def __init__(self, moment):
+        super().__init__(["add one"] * 3)
+        self.moment = moment
+
+    def begin(self, episode):
+        if self.moment == "begin":
+            raise KeyError("a word")
+
+    def decide(self, episode):
+        if self.moment == "decide" and episode.steps:
+            raise ZeroDivisionError("division by zero")
+        return (yield from super().decide(episode))
+
+
+def test_a_faulty_policy_ends_its_own_episode_only(counting):
+    task = counting.tasks("train")[0]
+    starts = [lambda place, m=m: play(Counting(), task, Faulty(m)) for m in ("begin", "decide", "never")]
+    began, decided, whole = sorted(run_many(starts, 2), key=lambda finished: finished.number)
+    assert began.played is None and str(began.error) == "counting/train/0: the policy cannot begin it: KeyError: 'a word'"
+    assert (decided.trajectory.end, len(decided.trajectory.steps)) == ("error: the policy: ZeroDivisionError: division by zero", 1)
+    assert whole.trajectory.success
+
+
+def test_a_place_that_cannot_be_made_costs_its_own_episode_only(counting):
+    def start(number):
+        def at(place):
+            if number == 1:
+                raise EdgexpError("no room for another server")
+            return play(Counting(), counting.tasks("train")[0], Scripted(["add one"] * 3))
+
+        return at
+
+    finished = {f.number: f for f in run_many(map(start, range(3)), 2)}
+    assert str(finished[1].error) == "no room for another server" and finished[0].trajectory.success and finished[2].trajectory.success

@@ -22,6 +22,7 @@ def task_of(name: str, number: int) -> tuple[Environment, Task]:
     return environment, environment.tasks("train")[number]
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(places)
 def test_slips_never_follow_one_another_and_invalid_ones_change_nothing(place: tuple[str, int, int]) -> None:
@@ -35,6 +36,7 @@ def test_slips_never_follow_one_another_and_invalid_ones_change_nothing(place: t
         assert [s for s in episode.steps if not s.mistake] == list(plain.steps)
 
 
+@pytest.mark.slow
 def test_the_expert_recovers_and_both_sorts_of_slips_come_up() -> None:
     household = Household()
     episodes = [run(expert_episode(household, task, 80, 0.25)).trajectory for task in household.tasks("train")[:300]]
@@ -46,6 +48,7 @@ def test_the_expert_recovers_and_both_sorts_of_slips_come_up() -> None:
     assert 0.15 < len(slips) / turns < 0.35
 
 
+@pytest.mark.slow
 def test_the_wrong_thing_is_put_back() -> None:
     household, found = Household(), 0
     for task in household.tasks("train")[:400]:

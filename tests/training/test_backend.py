@@ -11,6 +11,8 @@ import tiny
 from edgexp.errors import EdgexpError
 from edgexp.training import backend
 
+pytestmark = pytest.mark.slow
+
 
 def test_without_unsloth_peft_takes_its_place_only_where_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights, said = tiny.checkpoint(tmp_path), list[str]()

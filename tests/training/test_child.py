@@ -20,6 +20,8 @@ from edgexp.training import backend, checkpoint, child, events, launch, recipe
 from edgexp.training.launch import Run
 from edgexp.training.loop import Loop
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -105,8 +107,9 @@ def test_asked_to_stop_it_finishes_the_step_and_saves(weights: Path, tmp_path: P
 
 def test_a_failure_in_the_process_is_said_in_its_words(weights: Path, tmp_path: Path) -> None:
     run = tiny.run(tmp_path / "run", tmp_path / "nowhere", tiny.settings())
-    with pytest.raises(EdgexpError, match=r"nowhere is not a checkpoint.*base\.checkpoint.*child\.log"):
+    with pytest.raises(EdgexpError, match=r"nowhere is not a checkpoint.*base\.checkpoint.*child\.log") as error:
         launch.follow(run, ["train"], lambda _: None)
+    assert error.value.details.startswith("Traceback") and error.value.details == run.log.read_text()
 
 
 @pytest.mark.parametrize(("error", "said"), [

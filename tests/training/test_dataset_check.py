@@ -8,7 +8,7 @@ from toys import make_trajectory
 
 from edgexp.errors import EdgexpError
 from edgexp.prompt.render import Part, Renderer
-from edgexp.training.dataset import Remembering, check, problems
+from edgexp.training.dataset import Remembering, check_sample, find_problems
 
 EPISODE = make_trajectory(("open box 1", "take key 1", "use key 1"))
 MEMORY = [make_trajectory(("look",), goal="other."), make_trajectory(("wait", "jump"), success=False)]
@@ -29,38 +29,38 @@ def part_of(sample, name):
 
 
 def test_a_sound_sample_passes(renderer, sample):
-    assert list(problems(sample, EPISODE, renderer)) == []
-    assert list(problems(renderer.trajectory(EPISODE), EPISODE, renderer)) == []
+    assert list(find_problems(sample, EPISODE, renderer)) == []
+    assert list(find_problems(renderer.trajectory(EPISODE), EPISODE, renderer)) == []
 
 
 def test_what_is_wrong_is_an_error_that_names_the_trajectory(renderer, sample):
     sample.labels.pop()
     with pytest.raises(EdgexpError, match=rf"sample of toy/train/1 \({EPISODE.id}\) cannot be trained on: it has 2 labels for 3 actions"):
-        check(sample, EPISODE, renderer)
+        check_sample(sample, EPISODE, renderer)
 
 
-def test_a_label_on_a_slip_is_found(renderer, sample):
+def test_a_label_on_a_mistake_is_found(renderer, sample):
     first, second, third = EPISODE.steps
-    slipped = msgspec.structs.replace(EPISODE, steps=(first, msgspec.structs.replace(second, mistake=True), third))
-    assert list(problems(renderer.trajectory(slipped, MEMORY), slipped, renderer)) == []
-    assert list(problems(sample, slipped, renderer)) == ["it has 3 labels for 2 actions"]
+    mistaken = msgspec.structs.replace(EPISODE, steps=(first, msgspec.structs.replace(second, mistake=True), third))
+    assert list(find_problems(renderer.trajectory(mistaken, MEMORY), mistaken, renderer)) == []
+    assert list(find_problems(sample, mistaken, renderer)) == ["it has 3 labels for 2 actions"]
 
 
 def test_a_trajectory_without_actions_has_nothing_to_learn(renderer):
     empty = make_trajectory(())
-    assert list(problems(renderer.trajectory(empty), empty, renderer)) == ["it has 0 labels for 0 actions"]
+    assert list(find_problems(renderer.trajectory(empty), empty, renderer)) == ["it has 0 labels for 0 actions"]
 
 
 @pytest.mark.parametrize("shift", [(-1, 0), (1, 0), (0, -1), (0, 1), (3, 3)])
 def test_a_label_must_be_the_action_with_its_end_of_turn(renderer, sample, shift):
     first, last = sample.labels[1]
     sample.labels[1] = (first + shift[0], last + shift[1])
-    assert any("is not the action 'take key 1'" in p for p in problems(sample, EPISODE, renderer))
+    assert any("is not the action 'take key 1'" in p for p in find_problems(sample, EPISODE, renderer))
 
 
 def test_a_label_of_another_action_is_found(renderer, sample):
     sample.labels[0], sample.labels[1] = sample.labels[1], sample.labels[0]
-    assert sum("is not the action" in p for p in problems(sample, EPISODE, renderer)) == 2
+    assert sum("is not the action" in p for p in find_problems(sample, EPISODE, renderer)) == 2
 
 
 def test_a_label_in_the_memory_is_found(renderer, sample):
@@ -71,7 +71,7 @@ def test_a_label_in_the_memory_is_found(renderer, sample):
     ids = renderer.action("open box 1")
     rendered.ids[remembered.start : remembered.start + len(ids)] = ids
     rendered.labels[0] = (remembered.start, remembered.start + len(ids))
-    found = list(problems(rendered, twin, renderer))
+    found = list(find_problems(rendered, twin, renderer))
     assert f"a label lies in {remembered.name}" in found and f"{remembered.name} holds a control token" in found
 
 
@@ -80,14 +80,14 @@ def test_a_control_token_is_found_wherever_it_is(renderer, sample, name):
     part = part_of(sample, name)
     at = part.start + (len(renderer.template.after_action) if name.startswith("observation") else 0)
     sample.ids[at] = renderer.template.end[0]
-    assert any(p == f"{part.name} holds a control token" for p in problems(sample, EPISODE, renderer))
+    assert any(p == f"{part.name} holds a control token" for p in find_problems(sample, EPISODE, renderer))
 
 
 def test_turns_must_be_the_templates(renderer, sample):
     opening, turn = part_of(sample, "template"), part_of(sample, "observation 2")
     sample.ids[opening.end - 1] += 1
     sample.ids[turn.end - 1] += 1
-    found = list(problems(sample, EPISODE, renderer))
+    found = list(find_problems(sample, EPISODE, renderer))
     assert found == ["it was not rendered with this template", "observation 2 does not begin and end as the template wants it"]
 
 
@@ -96,9 +96,9 @@ def test_nothing_may_stand_between_parts_or_after_them(renderer, sample):
     del sample.parts[gone]
     sample.ids.append(500)
     before, after = "there is something unnamed before template", "there is something unnamed at its end"
-    assert list(problems(sample, EPISODE, renderer)) == [before, after]
+    assert list(find_problems(sample, EPISODE, renderer)) == [before, after]
     sample.parts.append(Part("more", len(sample.ids) - 1, len(sample.ids)))
-    assert list(problems(sample, EPISODE, renderer)) == [before]
+    assert list(find_problems(sample, EPISODE, renderer)) == [before]
 
 
 def test_an_action_the_vocabulary_cannot_spell_is_not_trained_on(renderer):
@@ -107,7 +107,7 @@ def test_an_action_the_vocabulary_cannot_spell_is_not_trained_on(renderer):
             return super().decode(ids).replace("key", "k?y")
 
     other = Renderer(Lossy(renderer.tokenizer), renderer.template, renderer.instructions)
-    assert any("'take k?y 1<|im_end|>'" in p for p in problems(other.trajectory(EPISODE), EPISODE, other))
+    assert any("'take k?y 1<|im_end|>'" in p for p in find_problems(other.trajectory(EPISODE), EPISODE, other))
 
 
 def test_remembering_changes_nothing(model):

@@ -6,9 +6,10 @@ from bank_samples import WordEncoder, trajectories, trajectory
 from dataset_samples import bank_of, household, worlds
 
 from edgexp.bank import Bank, Filters, task_text
+from edgexp.environments.base import family_of_id
 from edgexp.errors import EdgexpError
 from edgexp.retrieval import Retrieval, VectorRetriever
-from edgexp.training.demonstrations import Memories, asks_as_it_stores, kin
+from edgexp.training.demonstrations import Memories, asks_as_it_stores
 from edgexp.training.recipe import Memory as Settings
 
 
@@ -95,7 +96,7 @@ def test_in_worlds_mismatched_is_another_house_whatever_the_split(tmp_path):
         for t in worlds("dev", 6):
             if t.success:
                 strangers = [r.trajectory.task.id for n in (None, 0, 1) for r in memories.find(t, "mismatched", n).recalled]
-                assert len(strangers) == 6 and all(kin(s) != kin(t.task.id) for s in strangers)
+                assert len(strangers) == 6 and all(family_of_id(s) != family_of_id(t.task.id) for s in strangers)
 
 
 def test_shortened_is_matched_without_last_steps(bank):
@@ -110,7 +111,7 @@ def test_shortened_is_matched_without_last_steps(bank):
     assert {0, 1, 2, 3} <= lengths  # 0: of an episode of one step nothing can go
 
 
-def test_kin_of_what_is_kept_out_is_found_by_nobody(bank):
+def test_the_family_of_what_is_kept_out_is_found_by_nobody(bank):
     gone = frozenset(f"household/train/{n}" for n in range(40))
     memories = Memories(Settings(k=4), bank, "household", 0, gone)
     for t in bank.each(Filters(environment="household")):

@@ -1,4 +1,4 @@
-"""Shares of memory kinds, what is kin to what, and chance that can be repeated."""
+"""Shares of memory kinds, and chance that can be repeated."""
 
 from collections import Counter
 from random import Random
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import make_trajectory
 
-from edgexp.training.demonstrations import KINDS, draw, kin, kinds, likeness, shorten
+from edgexp.training.demonstrations import KINDS, draw, kinds, shorten
 from edgexp.training.recipe import Mix
 
 ROBUST = Mix(0.5, 0.2, 0.2, 0.1)
@@ -60,24 +60,3 @@ def test_a_shortened_trajectory_lacks_whole_steps_at_its_end(steps, seed):
 def test_every_length_comes_up():
     whole = make_trajectory(tuple(f"do {n}" for n in range(5)))
     assert {len(shorten(whole, Random(seed)).steps) for seed in range(60)} == {1, 2, 3, 4}
-
-
-@pytest.mark.parametrize(("one", "other", "same"), [
-    ("household/train/1", "household/train/1", True),
-    ("household/train/1", "household/train/11", False),
-    ("household/train/1", "household/dev/1", False),
-    ("worlds/train/17/3", "worlds/train/17/8", True),
-    ("worlds/train/17/3", "worlds/train/18/3", False),
-    ("worlds/dev/17/0", "worlds/dev-bank/17/5", True),
-    ("worlds/dev/17/0", "worlds/test-bank/17/0", False),
-    ("alfworld/train/pick-Mug-None-Desk-301/trial_1", "alfworld/train/pick-Mug-None-Desk-301/trial_2", True),
-    ("plain", "other", False),
-])  # fmt: skip
-def test_kin(one, other, same):
-    assert (kin(one) == kin(other)) is same
-
-
-def test_likeness_is_the_task_type_but_in_worlds_the_house():
-    assert likeness("household", "household/train/1", "heat") == likeness("household", "household/train/2", "heat")
-    assert likeness("worlds", "worlds/train/1/0", "word") == likeness("worlds", "worlds/train/1/1", "tool")
-    assert likeness("worlds", "worlds/train/1/0", "word") != likeness("worlds", "worlds/train/2/0", "word")

@@ -18,6 +18,8 @@ from edgexp.training.finish import AS_TRAINED, finish
 from edgexp.training.launch import Run
 from edgexp.training.loop import Loop
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:

@@ -11,6 +11,8 @@ from edgexp.training import train as trains
 from edgexp.training.launch import Base, Job, Run
 from edgexp.training.recipe import Check, Recipe
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe(check=Check(select="rollouts"))
 
 

@@ -14,6 +14,8 @@ import tiny  # noqa: E402
 from edgexp.training import backend  # noqa: E402
 from edgexp.training.cpu import kernels, quick  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=["llama", "qwen2"])
 def learner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> backend.Learner:

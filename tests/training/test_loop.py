@@ -15,6 +15,8 @@ from edgexp.errors import EdgexpError  # noqa: E402
 from edgexp.training import backend, checkpoint, events  # noqa: E402
 from edgexp.training.loop import Loop, learning_rate  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -123,7 +125,7 @@ def test_checkpoints_are_thinned_out_but_never_the_best(weights: Path, tmp_path:
     def scripted(*_: Any) -> dict[str, events.Scores]:
         return {"none": events.Scores(next(script), 0.5, 0.5)}
 
-    monkeypatch.setattr("edgexp.training.loop.measure.evaluate", scripted)
+    monkeypatch.setattr("edgexp.training.loop.evaluate", scripted)
     changes = {"train__steps": 12, "check__keep": 2, "check__evaluate_every": 2, "check__select": "loss"}
     go(weights, tmp_path, stop_after=7, **changes)
     go(weights, tmp_path, **changes)

@@ -10,12 +10,14 @@ import pytest
 from edgexp.bank import Bank
 from edgexp.embedding import Encoder
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.export.manifest import open_base
+from edgexp.models.model_files import open_base
 from edgexp.training import checkpoint, events, prepared, recipe
 from edgexp.training import train as trains
 from edgexp.training.events import Scores
 from edgexp.training.launch import Run
 from edgexp.training.train import Watchers, find_base, select, train
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 """The household world: rooms, furniture and things in text, by ALFWorld's rules, over generated scenes or official games.
 
-`scene` is a game as data, `engine` plays it, `generator` makes scenes from seeds, `expert` plays by the texts alone, and `environment` puts
-them behind the environment contract.
+`scene` is a game and its goal as data, `simulator` plays it in the sentences of `texts`, `generator` makes scenes from seeds and the tables
+of `rooms`, `pddl` reads and writes official game files, `searcher` is the expert that plays by the texts alone, and `household` puts them
+behind the contract of environments.
 """
 
 from edgexp.environments.household.household import Household

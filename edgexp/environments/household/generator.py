@@ -1,7 +1,7 @@
 """Scenes and goals from a seed: a room with furniture, things in plausible places and a goal that can be met and is not met yet.
 
 The same seed and kind of goal give the same scene on every platform and Python: `random.Random(seed).random()`, whose numbers Python
-promises to keep, is the only source of chance. Knows neither rules nor texts; the engine plays what comes out.
+promises to keep, is the only source of chance. Knows neither rules nor texts; the simulator plays what comes out.
 """
 
 import random

@@ -1,13 +1,14 @@
-"""What `household` and `alfworld` share as environments: an episode over one scene. Knows not where scenes come from.
+"""The household environment: generated scenes without end, by ALFWorld's rules. Knows which task is which scene, and no rules or texts.
 
-The household environment: generated scenes without end, in ALFWorld's rules and texts. Knows which task is which scene, and no rules.
+`SceneEnvironment` is what `household`, `alfworld` and `treatments` share: an episode over one scene, wherever that comes from.
 """
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edgexp.environments.base import Expert, Outcome, Start
+from edgexp.environments.household import scene as goals
 from edgexp.environments.household.generator import generate
 from edgexp.environments.household.scene import GOAL_KINDS, GROUPS, GoalKind, Scene
 from edgexp.environments.household.simulator import Game
@@ -78,6 +79,10 @@ class SceneEnvironment(ABC):
         from edgexp.environments.household.searcher import SearchExpert
 
         return SearchExpert()
+
+    def aspects(self, task: Task, goal: str) -> Mapping[str, str]:
+        """The type, the object, and where they are asked for: receptacle or lamp, treatment (`hot`, `cool`, `clean`), count (`2`)."""
+        return {"type": task.type, **goals.aspects(goal)}
 
     def close(self) -> None:
         """Drop the episode under way. Nothing else is held."""

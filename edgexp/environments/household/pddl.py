@@ -1,14 +1,12 @@
-"""A scene as a PDDL problem of ALFWorld's domain, both ways. Knows the facts of that domain, and neither files nor rules.
+"""ALFWorld's game files, `game.tw-pddl`: read one as a scene, write a scene as one that the real `alfworld` package loads. Knows no rules.
 
-The game lists and numbers everything by the order of its lower-case PDDL names: the last drawer of that order is `drawer 1`. Reading takes
-the facts only; the declarations before them add nothing.
+Such a file is JSON with the rules (a PDDL domain), the texts (a grammar), the scene (a PDDL problem) and a plan that wins. The simulator
+has rules and texts of its own, so reading takes the problem, and of the grammar only how the goal is worded. Files older than ALFWorld
+2.1.2 play in the wording of 2.1.2, as after ALFWorld's own upgrade script: `move X to Y` for `put X in/on Y`. Writing needs ALFWorld's
+rules and grammar from somewhere: the installed package, or any of its games (`Templates`).
 
-Game files, `game.tw-pddl`: read one as a scene, write a scene as one that the real `alfworld` package loads. Knows no rules.
-
-Such a file is JSON with the rules (a PDDL domain), the texts (a grammar), the scene (a PDDL problem) and a plan that wins. The engine has
-rules and texts of its own, so reading takes the problem, and of the grammar only how the goal is worded. Files older than ALFWorld 2.1.2
-play in the wording of 2.1.2, as after ALFWorld's own upgrade script: `move X to Y` for `put X in/on Y`. Writing needs ALFWorld's rules and
-grammar from somewhere: the installed package, or any of its games (`Templates`).
+The game lists and numbers everything by the order of its lower-case PDDL names: the last drawer of that order is `drawer 1`. Reading a
+problem (`parse`) takes its facts only; the declarations before them add nothing.
 """
 
 import functools

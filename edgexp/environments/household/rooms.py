@@ -1,9 +1,7 @@
-"""What rooms look like: their furniture, what lies where, how often a goal is set there. Tables only; draws nothing.
+"""What rooms look like and what things are: furniture, what lies where, how often a goal is set there, what can be done with what.
 
-The generator draws scenes from these tables, and the expert searches by them. The figures are rounded from counts over many rooms of the
-kind that ALFWorld plays in, so that a player of these rooms finds his way around those. What a thing is and where it fits: `things.py`.
-
-What things are: what can be done with each type, and what fits where. Tables only.
+Tables only; draws nothing. The generator draws scenes from them, and the expert searches by them. The figures are rounded from counts over
+many rooms of the kind that ALFWorld plays in, so that a player of these rooms finds the way around those.
 """
 
 from collections.abc import Mapping

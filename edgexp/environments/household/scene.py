@@ -1,11 +1,11 @@
-"""What a game of the household world is, as data: furniture, things, where the player starts, and the goal. Knows no texts and no rules.
+"""What a game of the household world is, as data: furniture, things, where the player starts, the goal and its wordings. Knows no rules.
 
-A scene comes from an official game file (`gamefile.py`) or straight from the generator; the engine plays either. It is immutable, so one
+A scene comes from an official game file (`pddl`) or straight from the `generator`; the `simulator` plays either. It is immutable, so one
 scene serves any number of episodes. Receptacles and things are listed in the order in which the texts of the game list them: by lower-case
 type, and within a type from the highest number down (see `numbered`). Where things are is given by index into `receptacles`, and standing
 places are plain integers; several receptacles may share one place.
 
-How the goals of the household world are worded, both ways: from what is asked to words, and back. Knows no scenes and no rules.
+Goals are worded both ways: `word` puts what is asked for into words, `read` and `aspects` take it out of them.
 """
 
 import re
@@ -162,18 +162,38 @@ def word(request: Request, wording: int) -> str:
     return WORDINGS[request.kind][wording].format(object=request.object, target=request.target)
 
 
-def _pattern(wording: str) -> re.Pattern[str]:
-    slots = re.escape(wording).replace(r"\{object\}", "(?P<object>[a-z]+)").replace(r"\{target\}", "(?P<target>[a-z]+)")
-    return re.compile(slots)
+def pattern(wording: str) -> re.Pattern[str]:
+    """What a goal of that wording looks like: each `{slot}` is one word, a group of that name."""
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[A-Za-z]+)", re.escape(wording)))
 
 
-_PATTERNS = tuple((kind, _pattern(wording)) for kind, wordings in WORDINGS.items() for wording in wordings)
+_PATTERNS = tuple((kind, pattern(wording)) for kind, wordings in WORDINGS.items() for wording in wordings)
 
 
 def read(text: str) -> Request | None:
     """What the goal asks for; None where it is worded in no way known here. A full stop and `Your task is to:` may be there or not."""
     plain = text.strip().removeprefix("Your task is to:").strip().rstrip(".").lower() + "."
-    for kind, pattern in _PATTERNS:
-        if found := pattern.fullmatch(plain):
+    for kind, form in _PATTERNS:
+        if found := form.fullmatch(plain):
             return Request(kind, found["object"], found["target"])
     return None
+
+
+_TREATED: Mapping[str, str] = {
+    "pick_clean_then_place_in_recep": "clean",
+    "pick_cool_then_place_in_recep": "cool",
+    "pick_heat_then_place_in_recep": "hot",
+}
+"""What three of the goals want the thing to be."""
+
+
+def aspects(text: str) -> dict[str, str]:
+    """What a goal names: object, receptacle or lamp, treatment and count where they are asked for; nothing of a goal in other words."""
+    if not (request := read(text)):
+        return {}
+    found = {"object": request.object, "lamp" if request.kind == "look_at_obj_in_light" else "receptacle": request.target}
+    if treatment := _TREATED.get(request.kind):
+        found["treatment"] = treatment
+    if request.kind == "pick_two_obj_and_place":
+        found["count"] = "2"
+    return found

@@ -125,7 +125,7 @@ class SearchExpert:
         """What is asked for, and the verb and the appliance of what has to be done to the thing first."""
         request = scene.read(goal)
         if request is None:
-            raise EdgexpError(f"the household expert cannot read the goal {goal!r}; the wordings it knows are in household/goals.py")
+            raise EdgexpError(f"the household expert cannot read the goal {goal!r}; the wordings it knows are in household/scene.py")
         return request, _TREATMENT.get(request.kind)
 
     def saw(self, observation: str, action: str) -> None:

@@ -1,15 +1,14 @@
 """Java servers behind environments: find Java, start one with a capped heap, call it with a time limit, leave none behind.
 
-A server is a JVM that runs a package's own JAR behind py4j's gateway, on a port of its own of this machine and with a secret of its own.
-Knows nothing of tasks or episodes. A call that fails, or takes longer than its limit, ends with the JVM killed and a `JavaError`; whoever
-owns the server starts another.
+A `Server` is a JVM that runs a package's own JAR behind py4j's gateway, on a port of its own of this machine and with a secret of its own.
+A call that fails, or takes longer than its limit, ends with the JVM killed and a `JavaError`; whoever owns the server starts another.
 
-A client of py4j's gateway: makes one object of a Java class and calls its methods, over a socket of this machine.
+A `Gateway` is our client of py4j's: it makes one object of a Java class and calls its methods, over a socket of this machine. It speaks the
+few words of py4j's line protocol that our servers need: strings, numbers, truth values and lists. A command is a line with its letter,
+lines of its parts, and `e`; a part and an answer begin with the letter of their type. py4j's own client takes no time limit for a single
+call, swallows Ctrl-C in the middle of one, and prints a traceback for every server that dies.
 
-It speaks the few words of py4j's line protocol that our servers need: strings, numbers, truth values and lists. py4j's own client takes
-no time limit for a single call, swallows Ctrl-C in the middle of one, and prints a traceback for every server that dies.
-
-A command is a line with its letter, lines of its parts, and `e`; a part and an answer begin with the letter of their type.
+Knows nothing of tasks or episodes.
 """
 
 import importlib.metadata

@@ -12,6 +12,7 @@ import msgspec
 
 from edgexp.environments.base import Start
 from edgexp.errors import EdgexpError
+from edgexp.files import append_lines
 from edgexp.home import home
 
 
@@ -55,10 +56,7 @@ class GoldFile:
     def add(self, path: GoldPath) -> None:
         """Keep a path: one line, written at once. Raises EdgexpError where that fails."""
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self.file.open("ab+", buffering=0) as file:
-                cut = file.tell() > 0 and self._last_byte() != b"\n"
-                file.write((b"\n" if cut else b"") + msgspec.json.encode(path) + b"\n")
+            append_lines(self.file, msgspec.json.encode(path))
         except OSError as error:
             raise EdgexpError(f"{self.file}: {error.strerror or error}; gold paths cannot be kept there") from error
         self._known[path.task] = path
@@ -66,11 +64,6 @@ class GoldFile:
     def __len__(self) -> int:
         self._refresh()
         return len(self._known)
-
-    def _last_byte(self) -> bytes:
-        with self.file.open("rb") as file:
-            file.seek(-1, 2)
-            return file.read(1)
 
     def _refresh(self) -> None:
         """Read what was added since the last look, by us or by others; the first path of a task counts."""

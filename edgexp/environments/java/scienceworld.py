@@ -1,9 +1,8 @@
-"""ScienceWorld's thirty task types: how many variations each split has, on which side of the paper's split it is, its step limit.
+"""ScienceWorld as an environment: its thirty task types, and our calls to its server. Knows not how Java is started or replaced.
 
-The variations of a type are numbered; its train split comes first, then dev, then test. The counts are those of the package, version 1.2.3,
-which a test confirms. The first `EVALUATED` variations of each type make the splits `dev-5` and `test-5`, as the paper's evaluation does.
-
-ScienceWorld as an environment: our calls to its server, step by step. Knows not how Java is started or replaced.
+`TYPES` says how many variations each split has of a type, on which side of the paper's split it is, and its step limit. The variations of a
+type are numbered; its train split comes first, then dev, then test. The counts are those of the package, version 1.2.3, which a test
+confirms. The first `EVALUATED` variations of each type make the splits `dev-5` and `test-5`, as the paper's evaluation does.
 
 The package's own `env.step()` lists every valid action after each step, which takes ten times as long as the step. We ask for the
 observation, the score and whether it is over, and for valid actions only when somebody wants them.

@@ -1,9 +1,8 @@
 """What environments behind a Java server share: one JVM for episode after episode, its restarts, and experts that play gold paths.
 
-Nothing starts before the first reset. Each environment object has a JVM of its own, so several can play side by side. When the JVM dies,
-hangs or raises, the episode under way fails with an `EdgexpError` and the next reset starts another.
-
-Many gold paths at once: several environments side by side, each with a JVM of its own, share the tasks that have none yet.
+Nothing starts before the first reset. Each environment object has a JVM of its own, so several can play side by side, and several can share
+the work of finding gold paths (`freeze_all`). When the JVM dies, hangs or raises, the episode under way fails with an `EdgexpError` and the
+next reset starts another. Knows no game: a subclass translates to the calls of its server.
 """
 
 import queue
@@ -30,7 +29,7 @@ class ServedEnvironment(ABC):
     max_steps: int
     """The limit of the task under way; before the first reset, the largest of all."""
     remote = True
-    """Other episodes go on while this one's server works; see `edgexp.agent.ask`."""
+    """Other episodes go on while this one's server works; see `remote` in `edgexp.environments.base`."""
     entry: str
     """The server's class; the JAR is named after the package."""
 

@@ -1,7 +1,7 @@
 """Worlds whose ways nothing but experience can tell: every house has its own verbs, appliances and recipes, drawn from a seed.
 
-`words` are the vocabularies, `world` draws a house's ways, `scene` a room and a goal in it, `engine` plays a scene, `players` and
-`imitator` are scripted players for measuring, and `environment` puts them behind the environment contract.
+`invented` draws words, the ways of a house, and a room with a goal in it; `worlds` has the rules and the environment; `players` are
+scripted: the expert, and two for measuring what experience is worth.
 """
 
 from edgexp.environments.worlds.worlds import Worlds

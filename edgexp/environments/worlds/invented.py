@@ -1,16 +1,12 @@
-"""The vocabularies that worlds are drawn from, and invented words. Tables only; knows no rules.
+"""What worlds are made of, drawn from numbers: words, the ways of a house, and a room in it with a goal. Plays nothing, knows no rules.
 
-The pools of one group share no word, so that within a world a word has one meaning. Across worlds the same words mean different things:
-that is the point. Most were picked because small models' tokenizers spend one token on them.
+Words come from pools, or are invented. The pools of one group share no word, so that within a world a word has one meaning. Across worlds
+the same words mean different things: that is the point. Most were picked because small models' tokenizers spend one token on them.
 
-The ways of a house: its words and its recipes, drawn from its number. Knows no scenes and plays nothing.
+The ways of a house are its words and its recipes. A recipe is a sequence of steps that makes a thing what is asked for: to be glazed, it is
+rubbed with the kiln and then folded with the loom. The steps and their order are to be read nowhere but in episodes of the same house.
 
-A recipe is a sequence of steps that makes a thing what is asked for: to be glazed, it is rubbed with the kiln and then folded with the
-loom. The steps and their order are to be read nowhere but in episodes of the same house.
-
-A room in a house and a goal in it, drawn from the world and a number. Knows no rules.
-
-Scenes of one world share its words and recipes; the furniture, what lies where and what is asked for differ.
+Scenes of one house share its words and recipes; the furniture, what lies where and what is asked for differ.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +16,7 @@ from typing import Literal, get_args
 import msgspec
 
 from edgexp.environments.household.generator import Draw
+from edgexp.environments.household.scene import pattern
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -81,6 +78,8 @@ GOALS = (
     "one {state} {object} {on} the {target} for {name}, please.",
 )
 """How a goal may be worded. Each world keeps to one. All name the house, so that what happened there is found again."""
+
+_READ = tuple(map(pattern, GOALS))
 
 _ONSETS = _split("br dr fl gl gr kl kr l m pl qu r sk sn str thr tr v w y z")
 _VOWELS = _split("a e i o u")
@@ -198,6 +197,14 @@ class World(msgspec.Struct, frozen=True):
     def wish(self, recipe: Recipe, object: str, target: str) -> str:
         """A goal in words."""
         return self.goal.format(put=self.put, on=self.on, name=self.name, state=recipe.state, object=object, target=target)
+
+
+def read_wish(goal: str) -> dict[str, str]:
+    """What a goal names: the house as `home`, the object, the state as `treatment`, the receptacle; nothing of a goal in other words."""
+    found = next((found for form in _READ if (found := form.fullmatch(goal))), None)
+    if found is None:
+        return {}
+    return {"home": found["name"], "object": found["object"], "treatment": found["state"], "receptacle": found["target"]}
 
 
 def shape(world: int, recipe: int) -> Shape:

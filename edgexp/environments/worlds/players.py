@@ -1,13 +1,13 @@
-"""Scripted players: they search a room as a person would, by the texts alone, and do what they believe is to be done there.
+"""Scripted players of worlds: they search a room as a person would, by the texts alone, and do what they believe is to be done there.
 
-What they believe is given to them as `Ways`. The expert believes what is true: it is the teacher, and knows the rules of the house but not
-where things lie. The guesser knows all but the recipe; it is there to measure what success is worth without experience. A third set of
-beliefs, read out of past episodes, is in `imitator`.
+What they believe is given to them as `Ways`. Three players differ in nothing else:
+- the `expert` believes what is true. It is the teacher, and knows the rules of the house but not where things lie;
+- the `guesser` knows all but the recipe. It is there to measure what success is worth without experience;
+- the `imitator` knows no house and believes what past episodes show. It proves that experience is enough, and how far it carries. It reads
+  words alone: which action took the thing, what was done to it, how it was put down. Then it does the same with the thing and the place
+  that its own goal names where the past goal named others.
 
-A player that knows no house and does what past episodes show: proof that experience is enough, and how far it carries.
-
-It reads words alone: which action took the thing, what was done to it, how it was put down. Then it does the same with the thing and the
-place that its own goal names where the past goal named others.
+None of them knows how a scene is played.
 """
 
 import re

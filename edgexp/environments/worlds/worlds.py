@@ -1,20 +1,19 @@
-"""The rules of the worlds: a scene played by commands. Knows no files, no tasks and no players.
+"""The worlds environment: thousands of houses with ways of their own, and the rules by which a scene in one is played. Draws nothing.
 
 Whatever is done to a thing is told in the same words whether it is of any use or not; only the last step of a recipe, after all the others
 in their order and with nothing in between, tells what the thing has become. So a wrong try costs a turn and teaches nothing.
 
-The worlds environment: thousands of houses with ways of their own. Knows which task is which scene, and no rules.
-
 Tasks of held-out splits are played; the banks of those splits are other scenes of the same houses, from which their ways can be learned.
+`Game` knows no tasks and no players; `Worlds` knows which task is which scene, and no rules.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from edgexp.environments.base import Expert, Outcome, Start
 from edgexp.environments.household import texts
 from edgexp.environments.splits import Housed, Houses
-from edgexp.environments.worlds.invented import RECIPES, RecipeStep, Scene, scene, shape, world
+from edgexp.environments.worlds.invented import RECIPES, RecipeStep, Scene, read_wish, scene, shape, world
 from edgexp.environments.worlds.players import expert
 from edgexp.errors import EdgexpError
 from edgexp.trajectory import Task
@@ -245,6 +244,10 @@ class Worlds(Housed):
     def expert(self) -> Expert:
         """A fresh player. It knows the ways of the house, and of what lies where only what it has seen."""
         return expert(lambda: self._running().scene)
+
+    def aspects(self, task: Task, goal: str) -> Mapping[str, str]:
+        """The type, and of a goal that is worded as here the home, the object, the treatment (`glazed`) and the receptacle."""
+        return {"type": task.type, **read_wish(goal)}
 
     def close(self) -> None:
         """Drop the episode under way. Nothing else is held."""

@@ -1,4 +1,4 @@
-"""The course of a training, from an adapter's log or that of a run under way."""
+"""The course of a training, from an adapter's log or that of a run under way. Knows what a log holds, and neither draws it nor trains."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from edgexp.errors import EdgexpError
+from edgexp.evaluation.report.figures import name_folder
 from edgexp.training import events
 
 RECORD, LOGS = "manifest.json", ("training.jsonl", "metrics.jsonl")
@@ -27,13 +28,12 @@ class Curve(msgspec.Struct, frozen=True):
     """The step of the adapter that was kept; None while the training runs."""
 
 
-def read(folder: Path) -> Curve:
+def read_curve(folder: Path) -> Curve:
     """The curves of an adapter's folder, or of the run's folder it is in. Raises EdgexpError where there is no log, or nothing in it."""
     inner = folder / "adapter"
+    name = name_folder(folder)
     if not (folder / RECORD).is_file() and (inner / RECORD).is_file():
-        folder, name = inner, folder.name
-    else:
-        name = folder.name
+        folder = inner
     log = next((folder / log for log in LOGS if (folder / log).is_file()), None)
     if log is None:
         raise EdgexpError(f"{folder}: neither an adapter nor a run of training: it has no {' and no '.join(LOGS)}")
@@ -43,7 +43,7 @@ def read(folder: Path) -> Curve:
         raise EdgexpError(f"{log}: no step of training is in it yet")
     try:
         return _curve(str(record.get("name", name)), steps, evaluated, record)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise EdgexpError(f"{log}: not a log of training that this version reads: {type(error).__name__}: {error}") from error
 
 
@@ -52,7 +52,7 @@ def _record(path: Path) -> dict[str, Any]:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except FileNotFoundError:
         return {}
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EdgexpError(f"{path}: cannot be read: {error}") from error
 
 
@@ -63,6 +63,7 @@ def _curve(name: str, steps: list[dict[str, Any]], evaluated: list[dict[str, Any
         for condition, scores in event["scores"].items():
             held_out.setdefault(condition, {})[int(event["step"])] = float(scores["loss"])
             actions.setdefault(condition, {})[int(event["step"])] = float(scores["actions"])
+    chosen = record.get("step")
     won = {int(point["step"]): float(point["won"]) for point in record.get("curve", ()) if "won" in point}
     return Curve(
         name,
@@ -70,5 +71,5 @@ def _curve(name: str, steps: list[dict[str, Any]], evaluated: list[dict[str, Any
         {condition: tuple(sorted(points.items())) for condition, points in held_out.items()},
         {condition: tuple(sorted(points.items())) for condition, points in actions.items()},
         tuple(sorted(won.items())),
-        record.get("step"),
+        None if chosen is None else int(chosen),
     )

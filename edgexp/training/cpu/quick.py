@@ -1,13 +1,12 @@
-"""Samples side by side on the cores of a CPU. One core for a sample beats all cores for one sample: nobody waits for anybody, where
-threads that share an operation wait for each other at its end, thousands of times a second.
-
-A decoder run by `kernels` instead of its own modules, for training on CPUs: the same weights, the same adapter, the same result.
+"""A decoder run by `kernels` instead of its own modules, for training on CPUs: the same weights, the same adapter, the same result. Knows
+nothing of samples, losses and optimisers.
 
 Takes over models of the Llama and Qwen2 architectures, with or without 4-bit weights; any other model is left to its own code. Nothing
 in the model is replaced: this is another way to compute its last hidden states.
-"""
 
-import os
+Samples go side by side. One core for a sample beats all cores for one sample: nobody waits for anybody, where threads that share an
+operation wait for each other at its end, thousands of times a second."""
+
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -37,11 +36,6 @@ class Workers:
             return task(item)
 
         return self._pool.map(alone, items)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 ARCHITECTURES = ("llama", "qwen2")

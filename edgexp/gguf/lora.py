@@ -1,0 +1,268 @@
+"""LoRA adapters: read as peft writes them, fitted to the tensors of a base GGUF, written as a GGUF that llama.cpp loads beside the base.
+
+A folder from peft holds adapter_config.json and adapter_model.safetensors. What cannot be carried over faithfully (DoRA, trained biases,
+whole modules, initialisations that change the base) is an error here, before anything is written. In an adapter-only GGUF the rank and
+the trained numbers stay; only names, row order and container change. Knows nothing of training, and not how a base is merged.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgexp.errors import EdgexpError
+from edgexp.gguf import formats, tensor_names
+from edgexp.gguf.reader import GgufFile, Tensor
+from edgexp.gguf.writer import entry, write_gguf
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+PROMPT_KEY = "edgexp.prompt"
+"""In a GGUF's metadata: the version of the prompt's words that the model was trained with."""
+_TENSOR = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
+
+UNSUPPORTED = {
+    "use_dora": "DoRA",
+    "modules_to_save": "whole trained modules (modules_to_save)",
+    "lora_bias": "trained biases (lora_bias)",
+    "fan_in_fan_out": "transposed weights (fan_in_fan_out)",
+    "layer_replication": "replicated layers (layer_replication)",
+    "target_parameters": "parameters that are not linear modules (target_parameters)",
+    "trainable_token_indices": "trained token embeddings (trainable_token_indices)",
+    "use_qalora": "QA-LoRA",
+    "use_bdlora": "block-diagonal LoRA",
+    "alora_invocation_tokens": "activated LoRA (alora_invocation_tokens)",
+    "arrow_config": "routed adapters (arrow_config)",
+    "kasa_config": "KaSA",
+    "monteclora_config": "MonteCLoRA",
+}
+"""Settings of peft whose effect a plain sum `W + B·A` does not hold."""
+
+KEEPS_BASE = (True, False, "gaussian", "eva", "orthogonal")
+"""Values of `init_lora_weights` that leave the base's weights alone; after others (pissa, loftq) the adapter fits no published base."""
+
+
+@dataclass(frozen=True)
+class Delta:
+    """What one module adds to its weight: `scale` · `b` @ `a`."""
+
+    module: str
+    """For example `model.layers.0.self_attn.q_proj`."""
+    a: formats.Floats
+    """[rank, inputs]"""
+    b: formats.Floats
+    """[outputs, rank]"""
+    scale: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(outputs, inputs): the shape of the weight it belongs to."""
+        return self.b.shape[0], self.a.shape[1]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter in memory."""
+
+    folder: Path
+    base: str
+    """What the adapter says it was trained on: a name or a path, possibly empty."""
+    alpha: float
+    deltas: tuple[Delta, ...]
+    prompt: int | None = None
+    """The version of the prompt's words that it was trained with; None for an adapter that edgexp did not train."""
+
+    @property
+    def about(self) -> dict[str, int]:
+        """What a GGUF made of it says of itself, beside what llama.cpp wants to know."""
+        return {} if self.prompt is None else {PROMPT_KEY: self.prompt}
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """Read and check an adapter. Raises EdgexpError naming the file and the setting or tensor at fault."""
+    config = _config(folder)
+    halves: dict[str, dict[str, formats.Floats]] = {}
+    for name, values in _tensors(folder / WEIGHTS).items():
+        match = _TENSOR.fullmatch(name)
+        if not match:
+            embedding = name.endswith((".base_layer.weight", "embed_tokens.weight"))
+            hint = "save it with save_embedding_layers=False" if embedding else "leave it out"
+            raise EdgexpError(f"{folder / WEIGHTS}: tensor {name} is not part of a LoRA on a linear module; {hint}")
+        if not np.isfinite(values).all():
+            raise EdgexpError(f"{folder / WEIGHTS}: tensor {name} holds NaN or infinity; take an earlier checkpoint")
+        halves.setdefault(match["module"], {})[match["side"]] = values
+    if not halves:
+        raise EdgexpError(f"{folder / WEIGHTS} holds no tensors; the adapter is empty")
+    deltas = tuple(_delta(folder, config, module, sides) for module, sides in sorted(halves.items()))
+    return Adapter(folder, str(config.get("base_model_name_or_path") or ""), float(config["lora_alpha"]), deltas, _prompt(folder))
+
+
+def _prompt(folder: Path) -> int | None:
+    """The prompt version in the record that training left; those of before there were versions have the first."""
+    try:
+        version = json.loads((folder / "manifest.json").read_bytes()).get("prompt", 1)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return version if isinstance(version, int) else None
+
+
+def read_base_name(folder: Path) -> str:
+    """What the adapter says it was trained on, a name or a path; empty where it does not say. Raises EdgexpError as `read_adapter`."""
+    return str(_config(folder).get("base_model_name_or_path") or "")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise EdgexpError(f"{folder} is not an adapter: it has no {CONFIG}; name the folder that edgexp train wrote") from error
+    except (OSError, ValueError) as error:
+        raise EdgexpError(f"{path} cannot be read: {error}") from error
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise EdgexpError(f"{path} is not a LoRA configuration (peft_type is not LORA); edgexp exports LoRA adapters")
+    for key, meaning in UNSUPPORTED.items():
+        if config.get(key):
+            raise EdgexpError(f"{path} asks for {meaning}, which GGUF LoRA cannot hold; train with {key} off")
+    if config.get("bias", "none") != "none":
+        raise EdgexpError(f"{path} has trained biases (bias = {config['bias']!r}), which edgexp cannot export; train with bias = 'none'")
+    if config.get("init_lora_weights", True) not in KEEPS_BASE:
+        raise EdgexpError(f"{path} was initialised with {config['init_lora_weights']!r}, which may change the base's own weights; "
+                          "train with init_lora_weights = true")
+    for key in ("r", "lora_alpha"):
+        for value in (config.get(key), *(config.get({"r": "rank_pattern", "lora_alpha": "alpha_pattern"}[key]) or {}).values()):
+            if not isinstance(value, int | float) or not 0 < value < float("inf"):
+                raise EdgexpError(f"{path}: {key} is {value!r}, not a positive number")
+    return config
+
+
+def _tensors(path: Path) -> dict[str, formats.Floats]:
+    """Every tensor as float32; safetensors' own numpy reader knows no bfloat16."""
+    import safetensors
+
+    try:
+        found = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
+    except FileNotFoundError as error:
+        raise EdgexpError(f"{path.parent} is not an adapter: it has no {WEIGHTS}; name the folder that edgexp train wrote") from error
+    except OSError as error:
+        raise EdgexpError(f"{path} cannot be read: {error.strerror or error}") from error
+    except safetensors.SafetensorError as error:
+        raise EdgexpError(f"{path} is damaged or no safetensors file: {error}") from error
+    return {name: _floats(path, name, tensor) for name, tensor in found}
+
+
+def _floats(path: Path, name: str, tensor: dict[str, Any]) -> formats.Floats:
+    data, kind = tensor["data"], tensor["dtype"]
+    if kind == "BF16":
+        values = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+    elif kind in ("F16", "F32"):
+        values = np.frombuffer(data, {"F16": "<f2", "F32": "<f4"}[kind]).astype(np.float32, copy=False)
+    else:
+        raise EdgexpError(f"{path}: tensor {name} has type {kind}; edgexp reads F32, F16 and BF16")
+    return values.reshape(tensor["shape"])
+
+
+def _delta(folder: Path, config: dict[str, Any], module: str, sides: dict[str, formats.Floats]) -> Delta:
+    where = f"{folder / WEIGHTS}: module {module}"
+    if len(sides) < 2:
+        raise EdgexpError(f"{where} has only lora_{next(iter(sides))}; the file is incomplete")
+    a, b = sides["A"], sides["B"]
+    if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1]:
+        raise EdgexpError(f"{where}: lora_A {a.shape} and lora_B {b.shape} do not multiply")
+    rank = _pattern(config.get("rank_pattern"), module, config["r"])
+    if a.shape[0] != rank:
+        raise EdgexpError(f"{where} has rank {a.shape[0]}, {CONFIG} says {rank}; the two files belong to different adapters")
+    alpha = _pattern(config.get("alpha_pattern"), module, config["lora_alpha"])
+    return Delta(module, a, b, float(alpha / (rank**0.5 if config.get("use_rslora") else rank)))
+
+
+def _pattern(patterns: dict[str, Any] | None, module: str, default: Any) -> Any:
+    """peft's rule: the first regular expression that matches the end of the module's name, at a dot."""
+    for key, value in (patterns or {}).items():
+        try:
+            if re.match(rf"(.*\.)?({key})$", module):
+                return value
+        except re.error as error:
+            raise EdgexpError(f"{CONFIG}: the pattern {key!r} is no regular expression: {error}") from error
+    return default
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A delta in the row order of its GGUF tensor."""
+
+    a: formats.Floats
+    """[rank, inputs]"""
+    b: formats.Floats
+    """[outputs, rank]"""
+    scale: float
+
+    def rows(self, first: int, count: int) -> formats.Floats:
+        """What is added to rows `first` and following, [count, inputs]."""
+        return np.asarray((self.b[first : first + count] * np.float32(self.scale)) @ self.a)
+
+
+def patches(adapter: Adapter, base: GgufFile) -> dict[str, Patch]:
+    """The adapter's deltas by GGUF tensor name. Raises EdgexpError where adapter and base do not belong together."""
+    if base.architecture not in tensor_names.ARCHITECTURES or base.get(f"{base.architecture}.expert_count"):
+        kind = base.architecture + (" with experts" if base.architecture in tensor_names.ARCHITECTURES else "")
+        raise EdgexpError(f"{base.path} has the architecture {kind}; edgexp exports adapters for {', '.join(tensor_names.ARCHITECTURES)}")
+    return {_target(adapter, base, delta).name: _patch(base, _target(adapter, base, delta), delta) for delta in adapter.deltas}
+
+
+def _target(adapter: Adapter, base: GgufFile, delta: Delta) -> Tensor:
+    name = tensor_names.gguf_name(delta.module)
+    if name is None:
+        raise EdgexpError(f"{adapter.folder}: edgexp does not know the module {delta.module}; it exports the linear layers of "
+                          f"attention and feed-forward ({', '.join(m.split('.')[-1] for m in tensor_names.ROLES)}) and lm_head")
+    tensor = base.tensors.get(name)
+    if tensor is None:
+        why = "the base uses its token embedding there" if name == "output.weight" else f"{base.path} has no such tensor"
+        raise EdgexpError(f"{adapter.folder} trains {delta.module} ({name}), but {why}; is this the base it was trained on?")
+    if tensor.shape != delta.shape:
+        raise EdgexpError(f"{adapter.folder} does not fit {base.path.name}: {name} has shape {_shape(tensor.shape)} in the base and "
+                          f"{_shape(delta.shape)} in the adapter; it was trained on {adapter.base or 'another base'}")
+    return tensor
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
+
+
+def _patch(base: GgufFile, tensor: Tensor, delta: Delta) -> Patch:
+    order = tensor_names.row_order(base.architecture, tensor.name, tensor.rows, base.get)
+    return Patch(delta.a, delta.b if order is None else delta.b[order], delta.scale)
+
+
+def write_lora(base: GgufFile, adapter: Adapter, changes: Mapping[str, Patch], out: Path) -> str:
+    """Write the adapter-only file and return its SHA-256. Raises EdgexpError for a full disk; `out` is gone then.
+
+    A scale other than alpha/rank (rank-stabilised LoRA, or another alpha for some modules) goes into the B matrices, because the file
+    has one alpha for all.
+    """
+    values: dict[str, formats.Floats] = {}
+    for name, patch in changes.items():
+        values[f"{name}.lora_a"] = patch.a
+        values[f"{name}.lora_b"] = patch.b * np.float32(patch.scale * len(patch.a) / adapter.alpha)
+    tensors = [Tensor(name, tuple(array.shape), formats.F32) for name, array in values.items()]
+
+    def data(tensor: Tensor) -> Iterator[formats.Bytes]:
+        yield formats.from_float(formats.F32, values[tensor.name])
+
+    return write_gguf(out, _lora_entries(base, adapter), tensors, data)
+
+
+def _lora_entries(base: GgufFile, adapter: Adapter) -> dict[str, bytes]:
+    meta: dict[str, str | int | float] = {
+        "general.type": "adapter",
+        "general.architecture": base.architecture,
+        "general.name": adapter.folder.resolve().name,
+        "general.file_type": 0,
+        "adapter.type": "lora",
+        "adapter.lora.alpha": float(adapter.alpha),
+    }
+    return {key: entry(key, value) for key, value in {**meta, **adapter.about}.items()}

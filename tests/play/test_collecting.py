@@ -1,0 +1,187 @@
+"""Filling a bank: every episode is kept, what cannot begin is told and the others go on, and no task is played twice."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bank_samples import WordEncoder
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import Counting, make_trajectory
+
+from edgexp.bank import Bank
+from edgexp.environments.base import Start
+from edgexp.errors import EdgexpError
+from edgexp.play.collecting import collect, expert_episodes, left_to_play, spread
+from edgexp.play.fleet import Environments
+from edgexp.play.rollout import Finished
+from edgexp.play.session import OpenSession, Settings
+from edgexp.trajectory import Played, Task
+
+TASKS = Counting().tasks("train")
+
+
+class Counter3:
+    """Counts up, whatever it sees."""
+
+    def begin(self, goal: str, observation: str) -> None:
+        self.seen = observation
+
+    def act(self, observation: str) -> str | None:
+        return None if "3" in observation else "add one"
+
+
+class Taught(Counting):
+    """Counting with an expert; one of its tasks cannot begin."""
+
+    remote = True
+
+    def reset(self, task: Task) -> Start:
+        if task.id == TASKS[1].id:
+            raise EdgexpError(f"{task.id}: the file is damaged")
+        return super().reset(task)
+
+    def expert(self) -> Counter3:
+        return Counter3()
+
+
+TAUGHT = f"{__name__}:Taught"
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> Iterator[Bank]:
+    with Bank.open(tmp_path / "bank", WordEncoder()) as opened:
+        yield opened
+
+
+def finished(*won: bool | None) -> list[Finished]:
+    """Episodes that were won, lost, or could not begin."""
+    def one(number: int, success: bool | None) -> Finished:
+        if success is None:
+            return Finished(number, None, EdgexpError(f"number {number} cannot begin"))
+        return Finished(number, Played(make_trajectory(goal=f"goal {number}.", success=success)))
+
+    return [one(number, success) for number, success in enumerate(won)]
+
+
+@pytest.mark.parametrize("parallel", [1, 2, 5])
+@pytest.mark.parametrize("batch", [1, 2, 50])
+def test_what_cannot_begin_is_told_and_the_others_are_kept(bank: Bank, parallel: int, batch: int) -> None:
+    failed, done = [], []
+    with Environments() as environments:
+        episodes = expert_episodes(environments, TAUGHT, TASKS, parallel=parallel)
+        assert collect(bank, episodes, done.append, failed.append, batch) == 3
+    assert [str(error) for error in failed] == [f"{TASKS[1].id}: the file is damaged"]
+    assert {entry.task_id for entry in bank.entries()} == {TASKS[n].id for n in (0, 2, 3)} == {p.trajectory.task.id for p in done}
+
+
+@given(st.lists(st.sampled_from([True, False, None]), max_size=9), st.integers(1, 5))
+def test_every_episode_is_kept_won_or_lost_in_batches(results: list[bool | None], batch: int) -> None:
+    class Shelf:
+        def __init__(self) -> None:
+            self.batches = list[list[str]]()
+
+        def add(self, held: list[object]) -> None:
+            self.batches.append([t.goal for t in held])  # type: ignore[attr-defined]
+
+    shelf, failed = Shelf(), list[EdgexpError]()
+    won = collect(shelf, finished(*results), failed=failed.append, batch=batch)  # type: ignore[arg-type]
+    assert won == results.count(True) and len(failed) == results.count(None)
+    goals = [f"goal {number}." for number, result in enumerate(results) if result is not None]
+    assert [goal for held in shelf.batches for goal in held] == goals
+    assert all(len(held) == batch for held in shelf.batches[:-1]) and all(shelf.batches)
+
+
+def test_without_somebody_to_tell_what_cannot_begin_is_raised_and_what_was_played_is_kept(bank: Bank) -> None:
+    with pytest.raises(EdgexpError, match="number 2 cannot begin"):
+        collect(bank, finished(True, False, None, True), batch=20)
+    assert bank.count() == 2
+
+
+def test_an_interruption_loses_no_finished_episode(bank: Bank) -> None:
+    def interrupted() -> Iterator[Finished]:
+        yield from finished(True, True, False)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collect(bank, interrupted(), batch=20)
+    assert bank.count() == 3
+
+
+def test_an_end_without_an_end_is_an_error(bank: Bank) -> None:
+    with pytest.raises(EdgexpError, match="over without an end"):
+        collect(bank, [Finished(0, None)])
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_no_player_plays_a_task_twice_and_each_player_plays_it(bank: Bank, parallel: int) -> None:
+    from test_session import maker
+
+    with Environments() as environments:
+        session = OpenSession(environments, parallel, policy=maker)
+        session.settings, session.retriever = Settings(environment=TAUGHT, seed=1), None  # it waits first, unlike the expert
+        rest = [task for task in TASKS if task is not TASKS[1]]
+        assert collect(bank, session.play(rest[:2])) == 2
+        assert left_to_play(bank, rest, "agent") == rest[2:] and left_to_play(bank, rest, "expert") == rest
+        assert collect(bank, session.play(left_to_play(bank, rest, "agent"))) == 1
+        assert left_to_play(bank, rest, "agent") == []
+        collect(bank, expert_episodes(environments, TAUGHT, rest, parallel=parallel))
+    assert left_to_play(bank, rest, "expert") == []
+    assert Counter(entry.source for entry in bank.entries()) == {"agent": 3, "expert": 3}
+
+
+def test_what_waits_in_quarantine_is_not_played_again(bank: Bank) -> None:
+    with Environments() as environments:
+        [played] = [one.trajectory for one in expert_episodes(environments, TAUGHT, TASKS[:1])]
+    assert played is not None
+    bank.add([played], status="quarantined")
+    assert left_to_play(bank, TASKS[:1], "expert") == []
+
+
+def test_several_places_have_experts_of_their_own() -> None:
+    with Environments() as environments:
+        alone = {one.number: one.trajectory for one in expert_episodes(environments, "household", household(6), mistakes=0.3, seed=5)}
+        together = {one.number: one.trajectory
+                    for one in expert_episodes(environments, "household", household(6), mistakes=0.3, seed=5, parallel=4)}
+    assert [alone[n] and alone[n].id for n in range(6)] == [together[n] and together[n].id for n in range(6)]  # type: ignore[union-attr]
+    assert any(step.mistake for one in alone.values() if one for step in one.steps)
+
+
+def household(count: int) -> list[Task]:
+    from edgexp.environments.registry import make
+
+    return list(make("household").tasks("train")[:count])
+
+
+def typed(*kinds: str) -> list[Task]:
+    return [Task(f"toy/train/{number}", "toy", "train", kind) for number, kind in enumerate(kinds)]
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=40), st.integers(0, 30), st.integers(0, 3))
+def test_tasks_are_spread_over_their_types(kinds: list[str], count: int, seed: int) -> None:
+    tasks = typed(*kinds)
+    drawn = spread(tasks, count, seed)
+    assert len(drawn) == min(count, len(tasks)) == len({task.id for task in drawn}) and drawn == spread(tasks, count, seed)
+    share, there = Counter(task.type for task in drawn), Counter(kinds)
+    for one in share:
+        for other in there:
+            assert share[one] <= share[other] + 1 or share[other] == there[other], "who has fewer has no more to give"
+    assert all(task.type == "a" for task in spread(tasks, count, seed, lambda task: task.type == "a"))
+
+
+def test_a_split_too_long_to_list_is_drawn_from() -> None:
+    class Endless:
+        asked = 0
+
+        def __len__(self) -> int:
+            return 10**12
+
+        def __getitem__(self, position: int) -> Task:
+            self.asked += 1
+            return Task(f"toy/train/{position}", "toy", "train", "abc"[position % 3])
+
+    endless = Endless()
+    drawn = spread(endless, 30, 1)  # type: ignore[arg-type]
+    assert len({task.id for task in drawn}) == 30 and Counter(task.type for task in drawn) == {"a": 10, "b": 10, "c": 10}
+    assert endless.asked < 10_000 and spread(endless, 30, 2) != drawn  # type: ignore[arg-type]
