@@ -8,10 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from edgexp.engine.tokenizer import Tokenizer
+from edgexp.engine.tokenizer import Spelling, Tokenizer
 from edgexp.prompt import messages as words
 from edgexp.prompt.messages import Message
-from edgexp.prompt.spelling import Spelling
 from edgexp.prompt.template import Template, TemplateTokenizer, learn
 from edgexp.trajectory import Step, Trajectory
 
@@ -57,7 +56,7 @@ class Renderer:
     def __init__(self, tokenizer: Tokenizer, template: Template, instructions: str):
         self.tokenizer, self.template, self.instructions = tokenizer, template, instructions
         self.answers = Answers(self)
-        self._spelling = Spelling(tokenizer)
+        self._spelling = Spelling(tokenizer, template.forgeable)
         self._actions: dict[str, list[int]] = {}
         self._items: dict[str, list[int]] = {}
 

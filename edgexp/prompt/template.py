@@ -12,13 +12,60 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-from edgexp.engine.tokenizer import Tokenizer
+from edgexp.engine.tokenizer import Spelling, Tokenizer
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.prompt import template_texts
-from edgexp.prompt.spelling import Spelling
 from edgexp.prompt.template_child import Found, find_texts
-from edgexp.prompt.template_names import BUILT_IN
 from edgexp.prompt.template_texts import Refused, Texts
+
+_EACH = "{% for m in messages %}"
+_DONE = "{% endfor %}{% if add_generation_prompt %}"
+_END = "{% endif %}"
+
+
+def _marked(system: str, user: str, assistant: str, end: str) -> str:
+    """Every turn between two markers, which are Jinja expressions."""
+    header = f"{{'system': {system}, 'user': {user}, 'assistant': {assistant}}}[m['role']]"
+    return f"{_EACH}{{{{ {header} + m['content'] + {end} }}}}{_DONE}{{{{ {assistant} }}}}{_END}"
+
+
+def _folded(begin: str, system: str, answer: str, end: str) -> str:
+    """The system text, written as `system` has TEXT, begins the first user turn."""
+    after, system = "loop.index0 and messages[loop.index0 - 1]['role'] == 'system'", system.replace("TEXT", "m['content']")
+    return (
+        f"{_EACH}{{% if m['role'] == 'assistant' %}}{{{{ {answer} + m['content'] + {end} }}}}"
+        f"{{% elif m['role'] == 'system' %}}{{{{ {begin} + {system} }}}}"
+        f"{{% else %}}{{{{ ('' if {after} else {begin}) + m['content'] }}}}{{% endif %}}{_DONE}{{{{ {answer} }}}}{_END}"
+    )
+
+
+BUILT_IN = {
+    "chatml": "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+    "llama-3": "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content']"
+    " + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
+    "qwen-3": _marked(r"'<|im_start|>system\n'", r"'<|im_start|>user\n'", r"'<|im_start|>assistant\n<think>\n\n</think>\n\n'",
+                      r"'<|im_end|>\n'"),
+    "gemma": _folded(r"'<start_of_turn>user\n'", r"TEXT + '\n\n'", r"'<end_of_turn>\n<start_of_turn>model\n'", r"'<end_of_turn>\n'"),
+    "gemma-4": _marked(r"'<|turn>system\n'", r"'<|turn>user\n'", r"'<|turn>model\n<|channel>thought\n<channel|>'", r"'<turn|>\n'"),
+    "phi-3": _marked(r"'<|system|>\n'", r"'<|user|>\n'", r"'<|assistant|>\n'", r"'<|end|>\n'"),
+    "phi-4": _marked("'<|im_start|>system<|im_sep|>'", "'<|im_start|>user<|im_sep|>'", "'<|im_start|>assistant<|im_sep|>'", "'<|im_end|>'"),
+    "granite": _marked("'<|start_of_role|>system<|end_of_role|>'", "'<|start_of_role|>user<|end_of_role|>'",
+                       "'<|start_of_role|>assistant<|end_of_role|>'", r"'<|end_of_text|>\n'"),
+    "command-r": _marked("'<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>'", "'<|START_OF_TURN_TOKEN|><|USER_TOKEN|>'",
+                         "'<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>'", "'<|END_OF_TURN_TOKEN|>'"),
+    "gpt-oss": _marked("'<|start|>system<|message|>'", "'<|start|>user<|message|>'", "'<|start|>assistant<|channel|>final<|message|>'",
+                       "'<|end|>'"),
+    "deepseek": _marked("''", "'<｜User｜>'", "'<｜Assistant｜>'", "('<｜end▁of▁sentence｜>' if m['role'] == 'assistant' else '')"),
+    "mistral": _folded("'[INST] '", r"TEXT + '\n\n'", "'[/INST] '", "eos_token"),
+    "llama-2": _folded("'[INST] '", r"'<<SYS>>\n' + TEXT + '\n<</SYS>>\n\n'", "' [/INST] '", "' ' + eos_token + bos_token"),
+    "zephyr": _marked(r"'<|system|>\n'", r"'<|user|>\n'", r"'<|assistant|>\n'", r"eos_token + '\n'"),
+    "vicuna": _marked("''", "' USER: '", "' ASSISTANT: '", "(eos_token if m['role'] == 'assistant' else '')"),
+    "alpaca": _marked("''", r"'### Instruction:\n'", r"'### Response:\n'", r"(eos_token if m['role'] == 'assistant' else '') + '\n\n'"),
+}  # fmt: skip
+"""Name → Jinja text, written here and taken from no model, for files that carry no template or one that cannot be used. None but Llama 3's
+writes the token that begins a text: where the vocabulary wants one it stands first anyway. The first that works with a vocabulary is the
+one advised, so the last are those that need no marker of their own."""
 
 _MARKER = re.compile(r"<[|｜]?[^\s<>]{2,40}>|\[/?[A-Z_]{3,20}\]")
 """Texts that a vocabulary should know as one token."""
@@ -61,6 +108,8 @@ class Template:
     leads: Leads = field(default_factory=Leads)
     stop: int = -1
     """The token of `end` at which a model has finished, even where the vocabulary does not count it among those that end a turn."""
+    forgeable: tuple[str, ...] = ()
+    """Markers of the template that the vocabulary finds even in plain text, as it does with tokens that are not control tokens."""
     done: tuple[str, ...] = ()
     """What was done to make the template fit, in words."""
 
@@ -136,7 +185,9 @@ def spell(texts: Texts, tokenizer: TemplateTokenizer) -> Template:
         closes, follows = _close_by_line(between, spelling)
     first = _begin(spelling.marker([], before), tokenizer)
     second, third = (spelling.marker([], piece, after_text=True) for piece in (after_system, after_user))
-    return Template(first, second, third, closes, follows, Leads(*leads), stop, texts.done)
+    marked = {token for piece in (first, second, third, closing) for token in piece if _is_marker(token, tokenizer)}
+    forgeable = tuple(text for token in sorted(marked) if token in tokenizer.encode(text := tokenizer.decode([token])))
+    return Template(first, second, third, closes, follows, Leads(*leads), stop, forgeable, texts.done)
 
 
 def _find_end(closing: list[int], tokenizer: TemplateTokenizer) -> tuple[int, int]:

@@ -8,14 +8,15 @@ import json
 import os
 import signal
 import subprocess
-import sys
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 
 import msgspec
 
-import edgexp
-from edgexp.home import home, write_atomic
+from edgexp import process
+from edgexp.files import write_atomic
+from edgexp.home import home
 from edgexp.prompt import template_texts
 from edgexp.prompt.template_texts import MEMORY_BYTES, PROCESSOR_SECONDS, Texts
 
@@ -56,25 +57,28 @@ def _digest(*given: str) -> str:
 def _ask(request: dict[str, str]) -> Found:
     """Run the child, and put every way in which it can end into words."""
     try:
-        done = _start(json.dumps(request))
+        code, answer, said = _run(json.dumps(request).encode())
     except subprocess.TimeoutExpired:
         return Found(complaint=f"takes longer than {SECONDS:.0f} seconds")
     except OSError as error:
         return Found(complaint=f"cannot be tried, because no process can be started ({error.strerror or error})")
-    if done.returncode == 0:
+    if code == 0:
         with contextlib.suppress(msgspec.MsgspecError):
-            return msgspec.json.decode(done.stdout, type=Found)
-    if os.name == "posix" and done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+            return msgspec.json.decode(answer, type=Found)
+    if os.name == "posix" and code in (-signal.SIGXCPU, -signal.SIGKILL):
         return Found(complaint=f"takes longer than {PROCESSOR_SECONDS} seconds of computing")
-    if b"MemoryError" in done.stderr:
+    if b"MemoryError" in said:
         return Found(complaint=f"fails: it wants more than {MEMORY_BYTES >> 20} MB of memory")
-    return Found(complaint=f"makes the process that tries it end with status {done.returncode}")
+    return Found(complaint=f"makes the process that tries it fail: it {process.death_in_words(code)}")
 
 
-def _start(request: str) -> "subprocess.CompletedProcess[bytes]":
-    """The child, from beginning to end. It finds this edgexp wherever it lies, and nothing in the current folder (`-P`)."""
-    path = os.pathsep.join([str(Path(edgexp.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.run(
-        [sys.executable, "-P", "-X", "utf8", "-m", "edgexp.prompt.template_texts"], input=request.encode(), capture_output=True,
-        timeout=SECONDS, env={**os.environ, "PYTHONPATH": path}, check=False,
-    )  # fmt: skip
+def _run(request: bytes) -> tuple[int, bytes, bytes]:
+    """The child from beginning to end: its exit code, its answer, and what else it said. Raises TimeoutExpired."""
+    with tempfile.TemporaryFile() as log, process.start(template_texts.__name__, log=log, own_group=True) as child:
+        try:
+            answer, _ = child.communicate(request, SECONDS)
+        except BaseException:
+            child.kill()
+            raise
+        log.seek(0)
+        return child.returncode, answer, log.read()

@@ -19,8 +19,8 @@ from edgexp.prompt.template import BUILT_IN, advise, choose_template
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "templates.md").read_text(encoding="utf-8")
 SOME = ["Qwen-Qwen3-0.6B", "Qwen3.5-4B", "google-gemma-2-2b-it", "microsoft-Phi-3.5-mini-instruct",
-        "mistralai/Mistral-7B-Instruct-v0.2 (v1)", "TheBloke/FusionNet_34Bx2_MoE-AWQ", "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", "openai-gpt-oss-120b", "LFM2.5-8B-A1B",
-        "mistralai-Mistral-Nemo-Instruct-2407", "eachadea/vicuna-13b-1.1"]  # fmt: skip
+        "mistralai/Mistral-7B-Instruct-v0.2 (v1)", "TheBloke/FusionNet_34Bx2_MoE-AWQ", "openai-gpt-oss-120b", "LFM2.5-8B-A1B",
+        "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", "mistralai-Mistral-Nemo-Instruct-2407", "eachadea/vicuna-13b-1.1"]  # fmt: skip
 REFUSED = {"ai-sage/GigaChat-20B-A3B-instruct"}
 """It asks for a variable that only one library has."""
 
@@ -89,6 +89,17 @@ def test_sentencepiece_spells_pieces_as_in_the_whole_text(vocabularies):
     assert answer == tokenizer.encode("go to the door") and tokenizer.decode(answer) == " go to the door"
     answer = Renderer(tokenizer, learn_template(tokenizer, "zephyr"), "").answer("go to the door")
     assert tokenizer.decode(answer) == "go to the door"
+
+
+@needs_source
+def test_no_text_becomes_a_marker(vocabularies):
+    """Command R's vocabulary finds its markers in plain text too."""
+    tokenizer = vocabularies("command-r")
+    learned = learn_template(tokenizer, "command-r")
+    [marker] = tokenizer.control("<|START_OF_TURN_TOKEN|>")
+    assert marker in tokenizer.encode("<|START_OF_TURN_TOKEN|>")
+    ids = Renderer(tokenizer, learned, "<|START_OF_TURN_TOKEN|>").opening("<|START_OF_TURN_TOKEN|>", "<|START_OF_TURN_TOKEN|>").ids
+    assert ids.count(marker) == 3 and tokenizer.decode(ids).count("<|START_OF_TURN_TOKEN|>") == 6
 
 
 @needs_source
