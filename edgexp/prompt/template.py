@@ -210,7 +210,7 @@ def _close_by_line(between: str, spelling: Spelling) -> tuple[list[int], list[in
     rest = between.lstrip("\n")
     if rest == between:
         shown = _short(between)
-        raise Refused(f"closes a turn by {shown!r}, for which this vocabulary has no end token" if shown else "closes a turn by nothing")
+        raise Refused(f"does not close a turn with an end token: this vocabulary has none for {shown!r}" if shown else "closes no turn")
     lines = spelling.marker([], between[: len(between) - len(rest)], after_text=True)
     return lines, spelling.marker(lines, rest)
 

@@ -313,7 +313,7 @@ class MockFleet:
     """What a session needs of a fleet, over mock engines."""
 
     def __init__(self, places: int, engines: int) -> None:
-        self.model = types.SimpleNamespace(vocabulary=VOCABULARY, template=None)
+        self.model = types.SimpleNamespace(vocabulary=VOCABULARY, template=None, templates={})
         self.room, self.engines, self.asked = 4096, [MockEngine() for _ in range(engines)], list[tuple[int, tuple[int, ...]]]()
         self._sequences = {place: TokenSequence(place) for place in range(places)}
 
