@@ -379,7 +379,10 @@ def test_as_many_engines_as_keep_the_cores_busy() -> None:
                     assert 1 <= engines <= places and engines * threads <= cores
 
 
-@pytest.mark.parametrize(("trained", "said"), [(None, []), (messages.VERSION, []), (messages.VERSION + 1, ["mine was trained with version"])])
+BOTH = ((None, []), (messages.VERSION, []), (messages.VERSION + 1, ["mine was trained with version"]))
+
+
+@pytest.mark.parametrize(("trained", "said"), BOTH)
 def test_a_model_trained_with_another_prompt_is_told(trained: int | None, said: list[str]) -> None:
     fleet, ready, heard = SimpleNamespace(model=SimpleNamespace(prompt=trained)), SimpleNamespace(name="mine"), list[str]()
     session.check_prompt(fleet, ready, heard.append)  # type: ignore[arg-type]
