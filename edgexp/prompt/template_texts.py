@@ -56,6 +56,10 @@ class Refused(Exception):
     """A template that cannot be used, and why: what follows `this chat template …`."""
 
 
+class TooMuch(Refused):
+    """A template that no other way of asking would make usable."""
+
+
 @dataclass(frozen=True)
 class Texts:
     """The texts around the turns: `before` system `after_system` user `after_user` action `between` user `after_user` action …"""
@@ -76,15 +80,15 @@ Way = Callable[[Rendering, list[str]], Texts]
 
 def search(source: str, bos: str = "", eos: str = "") -> tuple[list[Texts], str]:
     """Every way in which a template can be used, the best first, and the first complaint ("" where there is none). Raises nothing."""
+    complaints: list[str] = []
     try:
         compiled = compile_template(source)
+        for way in (_in_order, _moved, _folded):
+            found = _found(compiled, way, bos, eos, complaints)
+            if found:
+                return found, ""
     except Refused as error:
         return [], str(error)
-    complaints: list[str] = []
-    for way in (_in_order, _moved, _folded):
-        found = _found(compiled, way, bos, eos, complaints)
-        if found:
-            return found, ""
     return [], complaints[0]
 
 
@@ -96,6 +100,8 @@ def _found(compiled: Any, way: Way, bos: str, eos: str, complaints: list[str]) -
             rendering = _rendering(compiled, parts, {"bos_token": bos, "eos_token": eos, **variables})
             try:
                 texts = way(rendering, [*(["content as typed parts"] if parts else []), *([name] if name else [])])
+            except TooMuch:
+                raise
             except Refused as error:
                 complaints.append(str(error))
                 continue
@@ -149,7 +155,10 @@ def _texts(before: str, after_system: str, turns: list[str], done: list[str]) ->
     if between != again:
         raise Refused("treats later turns differently")
     after_user, also = begin_answer(last, first if first == second else "")
-    if len(before) + len(after_system) + len(after_user) + len(between) > MOST_AROUND:
+    written = f"{before}{after_system}{after_user}{between}"
+    if written.encode("utf-8", "replace").decode() != written:
+        raise Refused("writes text that is no Unicode")
+    if len(written) > MOST_AROUND:
         raise Refused(f"writes more than {MOST_AROUND:,} characters around the turns")
     return Texts(before, after_system, after_user, between, (*done, *also))
 
@@ -247,7 +256,7 @@ def write(compiled: Any, messages: list[dict[str, Any]], *, generation: bool = T
             written.append(piece)
             length += len(piece)
             if length > MOST_WRITTEN:
-                raise Refused(f"writes more than {MOST_WRITTEN:,} characters for six short turns")
+                raise TooMuch(f"writes more than {MOST_WRITTEN:,} characters for six short turns")
     return "".join(written)
 
 

@@ -252,36 +252,39 @@ def test_templates_that_cannot_be_used_are_refused_and_one_that_can_is_named(sou
 
 # Hostile templates
 
-HOSTILE = {
-    "division": "{{ 1/0 }}",
-    "types": "{{ 1 + 'a' }}",
-    "json": "{{ nothing | tojson }}",
-    "object": "{{ messages | tojson(indent='x') }}{{ cycler | tojson }}",
-    "loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-    "writing": "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
-    "number": "{{ (9**99999)**999 }}",
-    "shift": "{{ 1.0 ** 10 ** 10 ** 10 }}",
-    "text": "{{ 'a' * 50000000 }}",
-    "memory": "{{ 'a' * 10**10 }}",
-    "list": "{% set x = [1] * 10**9 %}",
-    "nested": "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
-    "blocks": "{% if 1 %}" * 3000 + "{% endif %}" * 3000,
-    "recursion": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
-    "python": "{{ ''.__class__.__mro__[1].__subclasses__() }}",
-    "globals": "{{ raise_exception.__globals__['sys'].exit(3) }}",
-    "escape": "{{ raise_exception('\x1b]0;title\x07\\n\\nline') }}",
-    "surrogate": "{{ '\\ud800' }}{% for m in messages %}{{ m.content }}\\ud800<|im_end|>{% endfor %}{{ 1/0 }}",
-    "include": "{% include '/etc/passwd' %}",
-    "long": "{# " + "x" * 2_000_000 + " #}{{ 1 }}",
-    "undefined": "{{ nothing.at.all }}",
-    "filter": "{{ messages | nofilter }}",
-}
+LIMITED = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory reliably")
+HOSTILE = [
+    ("{{ 1/0 }}", "division by zero"),
+    ("{{ 1 + 'a' }}", "unsupported operand"),
+    ("{{ nothing | tojson }}", "not JSON serializable"),
+    ("{{ messages | tojson(indent='x') }}{{ cycler | tojson }}", "not JSON serializable"),
+    ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "takes longer than"),
+    ("{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}", "more than 1,000,000 characters"),
+    ("{{ (9**99999)**999 }}", "takes longer than"),
+    ("{{ 'a' * 50000000 }}", "more than 1,000,000 characters"),
+    pytest.param("{{ 'a' * 10**10 }}", "more than 1024 MB", marks=LIMITED),
+    pytest.param("{% set x = [1] * 10**9 %}", "more than 1024 MB", marks=LIMITED),
+    ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "nested too deeply"),
+    ("{% if 1 %}" * 3000 + "{% endif %}" * 3000, "nested too deeply"),
+    ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "nested too deeply"),
+    ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "unsafe"),
+    ("{{ raise_exception.__globals__['sys'].exit(3) }}", "unsafe"),
+    ("{{ raise_exception('\x1b]0;title\x07\\n\\nline') }}", r"fails: \]0;title line;"),
+    ("{{ nothing['\x1b]0;title\x07\\n'].x.y }}", "undefined"),
+    ("{{ messages[0]['\x1b]0;title\x07\\n'].x }}", "has no attribute"),
+    ("{% for m in messages %}{{ m.content }}{{ '\\ud800' }}<|im_end|>{% endfor %}", "no Unicode"),
+    ("{% for m in messages %}{{ m.content }}{{ 'a' * 60000 }}<|im_end|>{% endfor %}", "100,000 characters around"),
+    ("{% include '/etc/passwd' %}", "no loader"),
+    ("{# " + "x" * 2_000_000 + " #}{{ 1 }}", "more than any template needs"),
+    ("{{ nothing.at.all }}", "undefined"),
+    ("{{ messages | nofilter }}", "line 1: No filter"),
+]
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_template_is_one_line(name):
-    with pytest.raises(EdgexpError) as caught:
-        learn(HOSTILE[name], Words())
+@pytest.mark.parametrize(("source", "complaint"), HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_template_is_one_line(source, complaint):
+    with pytest.raises(EdgexpError, match=complaint) as caught:
+        learn(source, Words())
     message = str(caught.value)
     assert message.isprintable() and "--template chatml" in message and len(message) < 500
 
@@ -436,6 +439,12 @@ def test_a_space_that_the_template_writes_belongs_to_the_next_word():
     assert text(renderer.opening("x", "y").ids).startswith(" [system] Be <|im_end|>")
 
 
+def test_a_text_follows_the_end_of_a_turn_where_no_role_is_written():
+    source = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
+    learned = learn(source, Spaced())
+    assert learned.after_action == [] and Renderer(Spaced(), learned, "Be").reply("on") == ["o", "n", "\n"]
+
+
 # Markers that are no control tokens
 
 def test_no_text_becomes_a_marker_that_the_vocabulary_finds_in_plain_text():
@@ -461,13 +470,15 @@ def test_no_text_becomes_a_marker_that_the_vocabulary_finds_in_plain_text():
 
 # Fuzz
 
+MORE = 50 if os.environ.get("EDGEXP_LONG") else 1
+
 pieces = st.sampled_from(
     ["", "\n", " ", "<|a|>", "<|im_end|>", "</s>", "[INST]", "<think>", "</think>", "x", "{{ bos_token }}", "{{ m.role }}"]
 )
 
 
 @given(st.tuples(*[pieces] * 5), st.booleans(), st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150 * MORE, deadline=None)
 @example(("<|a|>", "<|im_end|>", "", "", ""), True, True)
 def test_what_is_learned_is_what_the_template_writes(around, system, trimmed):
     """Over templates put together at random: refused, or the prompt is the template's own text up to where the first answer begins."""
@@ -497,7 +508,7 @@ jinja = st.lists(
 
 
 @given(jinja)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200 * MORE, deadline=None)
 def test_no_text_is_more_than_refused(source):
     found, complaint = template_texts.search(source)
     assert found or (complaint and complaint.isprintable() and len(complaint) < 300)
