@@ -18,9 +18,10 @@ from edgexp.environments.base import Environment
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, resolve
+from edgexp.play.acting import Acting
 from edgexp.play.episode import Episode, Policy, Watcher, play
 from edgexp.play.fleet import Environments, Fleet, Say
-from edgexp.play.local import Acting, LocalPolicy
+from edgexp.play.local import LocalPolicy
 from edgexp.play.rollout import Evaluator, Finished, run_many
 from edgexp.prompt import messages
 from edgexp.prompt.render import Renderer, make_renderer

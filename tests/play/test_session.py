@@ -19,9 +19,9 @@ from edgexp.engine.engine import TokenSequence
 from edgexp.environments.base import Start
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play import fleet, session
+from edgexp.play.acting import Acting
 from edgexp.play.episode import Ended
 from edgexp.play.fleet import Environments
-from edgexp.play.local import Acting
 from edgexp.play.rollout import run
 from edgexp.play.scripted import Scripted
 from edgexp.play.session import OpenSession, Session, Settings, load_policy, open_session
