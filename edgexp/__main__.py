@@ -1,5 +1,15 @@
-"""`python -m edgexp` is `edgexp`."""
+"""The program's entry: `edgexp` and `python -m edgexp`. Signals are taken before anything slow is imported."""
 
-from edgexp.cli import main
+from edgexp import signals
 
-main()
+
+def main() -> None:
+    """Take the signals, then import the command line and run it."""
+    signals.install()
+    from edgexp.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()
