@@ -197,7 +197,7 @@ def _read(log: IO[bytes]) -> str:
 
 
 def keep_log(name: str, said: str) -> Path | None:
-    """Write what a dead child said, or a bug's traceback, where it can be looked up; None for nothing, or where home cannot be written to."""
+    """Write what a dead child said, or a bug's traceback, where it can be looked up; None for nothing, or where that cannot be written."""
     if not said.strip():
         return None
     folder = home() / "logs"

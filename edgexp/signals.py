@@ -36,10 +36,23 @@ def install() -> None:
     if _State.installed:
         return
     _State.installed = True
+    _open_what_is_closed()
     for number in WORDS:
         if _signal.getsignal(number) != _signal.SIG_IGN:
             _signal.signal(number, _handle)
     _watch_for_a_second_one()
+
+
+def _open_what_is_closed() -> None:
+    """Let closed standard streams lead nowhere: the next file that is opened, such as a bank, would stand in for one and get its output."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
 
 
 def begin() -> None:

@@ -204,24 +204,11 @@ def standard_output() -> TextIO | None:
 
 
 def install() -> None:
-    """Make screens of this process's standard output and standard error. What was closed at the start leads nowhere."""
-    for number in range(3):
-        _open_if_closed(number)
+    """Make screens of this process's standard output and standard error. `signals.install` has seen to it that both are open."""
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115 - for the life of the process
     sys.stdout = _screen_for(sys.stdout, 1)
     sys.stderr = _screen_for(sys.stderr, 2)
-
-
-def _open_if_closed(number: int) -> None:
-    """A closed descriptor would become that of the next file that is opened, such as a bank, and output would land in it."""
-    try:
-        os.fstat(number)
-    except OSError:
-        opened = os.open(os.devnull, os.O_RDWR)
-        if opened != number:
-            os.dup2(opened, number)
-            os.close(opened)
 
 
 def _screen_for(stream: TextIO | None, number: int) -> TextIO:
