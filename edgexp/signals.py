@@ -26,6 +26,7 @@ class _State:
     """What happened so far; one process has one."""
 
     installed = False
+    main = 0
     working = False
     received = 0
     repeating = 0
@@ -36,7 +37,7 @@ def install() -> None:
     """Take both signals, once. A signal that this process was told to ignore (by `nohup`, or in the background) stays ignored."""
     if _State.installed:
         return
-    _State.installed = True
+    _State.installed, _State.main = True, _thread.get_ident()
     _open_what_is_closed()
     for number in WORDS:
         if _signal.getsignal(number) != _signal.SIG_IGN:
@@ -120,7 +121,16 @@ def _retold(before: "Callable[[Any], object]") -> "Callable[[Any], object]":
         if not (isinstance(args.exc_value, KeyboardInterrupt) and _State.received):
             before(args)
         elif _State.working:
-            _State.repeating = 1
-            _thread.interrupt_main()
+            _thread.start_new_thread(_repeat, ())
 
     return hook
+
+
+def _repeat() -> None:
+    """A little later, when the destructor and the hook that told of it have returned."""
+    time.sleep(0.02)
+    _State.repeating = 1
+    if sys.platform == "win32":
+        _thread.interrupt_main()
+    else:  # a real one, which wakes what waits
+        _signal.pthread_kill(_State.main, _signal.SIGINT)

@@ -38,6 +38,7 @@ _HOSTILE = re.compile(
     "|(?<=[\ufe0e\ufe0f])[\ufe0e\ufe0f]"  # one choice between text and emoji is enough
     f"|(?<=[{_MARKS}]{{4}})[{_MARKS}]"
 )
+_OWN = re.compile("\x1b\\[[0-9;?]*[A-Za-z]|\r")
 _COLOURS = re.compile("\x1b\\[[0-9;]*m")
 _CODES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
 
@@ -98,6 +99,12 @@ def echo(*parts: str, err: bool = False, longest: int | None = LONGEST) -> None:
     _put(stream, text if stream is not None and stream.isatty() else _COLOURS.sub("", text))
 
 
+def end_line() -> None:
+    """Let what comes next on standard error stand at the beginning of a line."""
+    if isinstance(sys.stderr, Screen) and sys.stderr.in_line:
+        sys.stderr.put("\n")
+
+
 def echo_json(document: str | bytes) -> None:
     """Write a JSON document and a line break to standard output. It says the same; what a terminal may take amiss is escaped."""
     text = (document if isinstance(document, str) else document.decode()).rstrip("\n")
@@ -132,6 +139,8 @@ class Screen(io.TextIOWrapper):
         super().__init__(binary, encoding=encoding, errors="edgexp-plain", line_buffering=True)
         self._essential = essential
         self._bytes = _Bytes(self)
+        self.in_line = False
+        """Whether something stands on the line where the cursor is, such as a question."""
 
     @property
     def buffer(self) -> Any:
@@ -145,6 +154,8 @@ class Screen(io.TextIOWrapper):
 
     def put(self, text: str) -> None:
         """Write text that is clean or that edgexp has styled."""
+        if visible := _OWN.sub("", text):
+            self.in_line = not visible.endswith("\n")
         try:
             super().write(text)
         except OSError as error:

@@ -19,7 +19,8 @@ HOSTILE = [
     "\x1b]52;c;aGVsbG8=\x07", "\x1b]0;title\x1b\\", "\x1b]8;;http://example.org\x1b\\click\x1b]8;;\x1b\\", "\x1b[2J\x1b[H", "\x1b[8mhidden",
     "\x9b31m", "\x9d52;c;x\x9c", "\x1bP+q\x1b\\", "\x1b_G\x1b\\", "\x1bc", "\x0e\x0f", "\x08\x08\x7f", "line\rover", "a\x00b", "\x05",
     "\u202enwod\u202c", "\u2066x\u2069", "\u200e\u200f\u061c", "\u200b\u200c\u200d\u2060\ufeff", "\U000e0041\U000e007f", "a\u2028b\u2029c",
-    "\u3164\u115f\uffa0", "x" + "\u0301" * 40, "\ufe0f" * 9, "\u00ad\u034f\u180e", "[red]markup[/red][/]", "[link=http://x]y[/link]", ":smile:",
+    "\u3164\u115f\uffa0", "x" + "\u0301" * 40, "\ufe0f" * 9, "\u00ad\u034f\u180e", "[red]markup[/red][/]", "[link=http://x]y[/link]",
+    ":smile:",
     "\ufff9a\ufffab\ufffb", "long " * 4000, "\x1b[" * 3000, "\U000e0100", "\r\n\r\r\n", "a\tb", "{0}{x}%s", "\\x1b",
 ]
 

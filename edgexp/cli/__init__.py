@@ -159,6 +159,7 @@ def _end(code: int, told: bool) -> int:
     number = signals.received()
     if code == 130 or number:
         if not (told and code == 130):
+            terminal.end_line()
             terminal.echo(signals.WORDS.get(number, "interrupted"), err=True)
         code = 128 + number if number else 130
     signals.end()
