@@ -94,7 +94,8 @@ def _die(number: int, word: str) -> None:
 def _watch_for_a_second_one() -> None:
     """A thread is told of each signal by the operating system's own handler: Python's waits until the library under way has returned."""
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)
+    if sys.platform != "win32":
+        os.set_blocking(writer, False)
     try:
         _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     except ValueError:  # not in the main thread: Python's own ways have to do

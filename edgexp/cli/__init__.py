@@ -100,9 +100,12 @@ def _run(arguments: list[str], debug: bool) -> tuple[int, bool]:
         error.show(sys.stderr)
         return 2, True
     except BaseException as error:
-        if signals.received() and not str(error).startswith("interrupted"):
-            return 130, False  # Ctrl-C inside a library may come out as any error
-        return _tell(error, debug), True
+        if not signals.received():
+            return _tell(error, debug), True
+        told = isinstance(error, EdgexpError) and str(error).startswith("interrupted")
+        if told:  # else it is what a library made of Ctrl-C
+            terminal.echo(str(error), err=True)
+        return 130, told
 
 
 def _invoke(arguments: list[str], debug: bool) -> int:

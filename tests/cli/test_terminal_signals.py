@@ -93,6 +93,15 @@ def script(body: str) -> str:
            "doctor.callback = work\nsys.argv[1:] = ['doctor']\nmain()\n"
 
 
+def test_an_error_that_says_so_itself_is_the_one_line() -> None:
+    body = "from edgexp.errors import EdgexpError\nos.write(1, b'!')\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n" \
+           "    raise EdgexpError('interrupted; what was fetched is kept')"
+    child = start((), script(body))
+    time.sleep(0.1)
+    child.send_signal(signal.SIGINT)
+    assert child.communicate(timeout=30)[1] == b"interrupted; what was fetched is kept\n" and child.returncode == 130
+
+
 @pytest.mark.parametrize("body", [
     "os.write(1, b'!')\ntime.sleep(60)",
     "os.write(1, b'!')\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    raise RuntimeError('a library made this of it')",
