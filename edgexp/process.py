@@ -32,6 +32,7 @@ import edgexp
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.files import write_atomic
 from edgexp.home import home
+from edgexp.terminal import clean
 
 Argument = TypeVar("Argument")
 Value = TypeVar("Value")
@@ -98,7 +99,7 @@ def call(work: Callable[[Argument, Progress], Value], argument: Argument, doing:
                 raise
         if answer is None:
             said = _read(log)
-            raise ChildDied(doing, None if late.is_set() else child.returncode, said, _keep_log(work.__qualname__, said))
+            raise ChildDied(doing, None if late.is_set() else child.returncode, said, keep_log(work.__qualname__, said))
     value: Value = msgspec.json.decode(answer.value, type=typing.get_type_hints(work)["return"])
     return value
 
@@ -195,14 +196,14 @@ def _read(log: IO[bytes]) -> str:
     return log.read().decode("utf-8", "replace")
 
 
-def _keep_log(name: str, said: str) -> Path | None:
-    """Write what a dead child said where it can be looked up; None where it said nothing, or the home cannot be written to."""
+def keep_log(name: str, said: str) -> Path | None:
+    """Write what a dead child said, or a bug's traceback, where it can be looked up; None for nothing, or where that cannot be written."""
     if not said.strip():
         return None
     folder = home() / "logs"
     path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-{os.getpid()}.log"
     try:
-        write_atomic(path, said.encode())
+        write_atomic(path, clean(said, None).encode())
         for old in sorted(folder.glob("*.log"))[:-LOGS]:
             old.unlink(missing_ok=True)
     except OSError:

@@ -5,6 +5,8 @@ Importing this loads no display library; the first stage that is told does. Know
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgexp.terminal import clean, console
+
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
 
@@ -35,29 +37,30 @@ class Bars:
         shown = self._display()
         if stage not in self._stages:
             shown.start()
-            self._stages[stage] = shown.add_task(stage, total=total, note=note)
-        shown.update(self._stages[stage], completed=done, total=total, note=note)
+            self._stages[stage] = shown.add_task(clean(stage), total=total, note=clean(note))
+        shown.update(self._stages[stage], completed=done, total=total, note=clean(note))
 
     def say(self, text: str) -> None:
         """A remark, above the bars."""
         if not self._quiet:
-            self._display().console.print(text, style="dim", highlight=False, markup=False)
+            self._display().console.print(clean(text), style="dim")
 
     def _display(self) -> "Progress":
         if self._shown is None:
-            from rich.console import Console
             from rich.progress import Progress
 
             options: dict[str, Any] = {"speed_estimate_period": 1e9} if self._slow else {}
-            console = Console(stderr=True, quiet=self._quiet)
-            self._shown = Progress(*_columns(self._unit), console=console, transient=not self._keep, disable=self._quiet, **options)
+            # Rich would print what others print on standard output and error, colours and links of theirs included.
+            options |= {"redirect_stdout": False, "redirect_stderr": False, "console": console(err=True, quiet=self._quiet)}
+            self._shown = Progress(*_columns(self._unit), transient=not self._keep, disable=self._quiet, **options)
         return self._shown
 
 
 def _columns(unit: Unit) -> "list[ProgressColumn]":
     from rich import progress
 
-    label, note = progress.TextColumn("{task.description:<8}"), progress.TextColumn("{task.fields[note]}", style="dim")
+    label = progress.TextColumn("{task.description:<8}", markup=False)
+    note = progress.TextColumn("{task.fields[note]}", style="dim", markup=False)
     counted: dict[str, list[ProgressColumn]] = {
         "things": [progress.MofNCompleteColumn(), _rate_column()],
         "bytes": [progress.DownloadColumn(), progress.TransferSpeedColumn()],

@@ -18,7 +18,7 @@ import edgexp
 PACKAGE = Path(edgexp.__file__).parent
 ARCHITECTURE = PACKAGE.parent / "docs" / "architecture.md"
 
-COMMON = frozenset({"edgexp", "errors", "files", "home", "machine", "process", "progress", "settings"})
+COMMON = frozenset({"edgexp", "errors", "files", "home", "machine", "process", "progress", "settings", "signals", "terminal"})
 """The modules at the bottom (`edgexp` is `__init__.py`). Every room may import them; they know nothing but one another."""
 
 _LOW = frozenset({"trajectory", "gguf"})

@@ -1,19 +1,20 @@
 """The command line: a click group that imports a command's module only when that command is asked for.
 
 The module of every command is `edgexp.cli.<name>_command`, with a click command called `<name>`. Errors that edgexp raises on purpose
-become one line on standard error and the error's exit code; `--debug` shows the traceback, and before it what an error brings as its
-`details`: what a child process said before it died.
+become one line on standard error and the error's exit code; `--debug`, before or after the command, shows the traceback, and before it
+what an error brings as its `details`: what a child process said before it died. Any other error is a bug, one line and a log.
 """
 
 import importlib
 import importlib.util
 import os
 import sys
-from typing import Any
+import traceback
+from typing import NoReturn
 
 import click
 
-from edgexp import __version__
+from edgexp import __version__, signals, terminal
 from edgexp.errors import EdgexpError
 
 COMMANDS = {
@@ -65,34 +66,107 @@ def cli(ctx: click.Context, debug: bool) -> None:
     ctx.obj = {"debug": debug}
 
 
-def main(arguments: list[str] | None = None) -> Any:
-    """Entry point of the console script. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command and end the process. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (Ctrl-C), 143 terminated."""
+    signals.install()
+    terminal.install()
     _quiet_libraries()
+    given, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
+    code, told = 1, False
     try:
-        code = cli.main(arguments, prog_name="edgexp", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Abort:
-        click.echo("interrupted", err=True)
-        sys.exit(130)
+        signals.begin()
+        code, told = _run(given, debug)
+    except KeyboardInterrupt:  # between two lines of our own
+        pass
+    sys.exit(_end(code, told))
+
+
+def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """The arguments without `--debug`, which may stand before or after the command, and whether it was there."""
+    own = arguments.index("--") if "--" in arguments else len(arguments)
+    rest = [argument for argument in arguments[:own] if argument != "--debug"]
+    return rest + arguments[own:], len(rest) < own
+
+
+def _run(arguments: list[str], debug: bool) -> tuple[int, bool]:
+    """Run a command and say how it failed; its exit code, and whether it said itself that it was interrupted."""
+    try:
+        return _invoke(arguments, debug), True
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return 130, False
+    except terminal.OutputLost as lost:
+        return (0 if lost.reader_has_gone else _fail(str(lost))), True
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except EdgexpError as error:
-        if "--debug" in arguments:
-            click.echo(error.details, err=True, nl=bool(error.details))
-            raise
-        click.echo(f"edgexp: {error}", err=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader (head, a pager) has gone; Python would complain once more when it flushes standard output at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except OSError as error:
-        if "--debug" in arguments:
-            raise
-        click.echo(f"edgexp: {error.filename or 'a file'}: {error.strerror or error}; see the whole error with: edgexp --debug …", err=True)
-        sys.exit(1)
+        error.show(sys.stderr)
+        return 2, True
+    except BaseException as error:
+        if not signals.received():
+            return _tell(error, debug), True
+        told = isinstance(error, EdgexpError) and str(error).startswith("interrupted")
+        if told:  # else it is what a library made of Ctrl-C
+            terminal.echo(str(error), err=True)
+        return 130, told
+
+
+def _invoke(arguments: list[str], debug: bool) -> int:
+    """What `click.Group.main` does, without its own ways with signals and closed pipes."""
+    if "_EDGEXP_COMPLETE" in os.environ:
+        cli.main(arguments, prog_name="edgexp")
+    try:
+        with cli.make_context("edgexp", (["--debug"] if debug else []) + list(arguments)) as context:
+            code = cli.invoke(context)
+    except click.exceptions.Exit as leaving:
+        code = leaving.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def _tell(error: BaseException, debug: bool) -> int:
+    """One line about an error, or with `--debug` all that is known of it; the exit code."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else _fail(str(error.code)) if error.code else 0
+    if debug:
+        details = error.details if isinstance(error, EdgexpError) else ""
+        terminal.echo(f"{details}\n{''.join(traceback.format_exception(error))}".strip(), err=True)
+        return error.exit_code if isinstance(error, EdgexpError) else 1
+    if isinstance(error, EdgexpError):
+        return _fail(str(error), error.exit_code)
+    if isinstance(error, MemoryError):
+        return _fail("there is not enough memory")
+    if isinstance(error, OSError):
+        return _fail(f"{error.filename or 'a file'}: {error.strerror or error}; see the whole error with: edgexp --debug …")
+    return _fail(describe_bug(error))
+
+
+def describe_bug(error: BaseException) -> str:
+    """One line about an error that nobody foresaw, with the log that holds its traceback."""
+    from edgexp.process import keep_log
+
+    log = keep_log("bug", "".join(traceback.format_exception(error)))
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return f"this is a bug of edgexp: {what} ({f'log: {log}' if log else 'see it whole with: edgexp --debug …'})"
+
+
+def _fail(line: str, code: int = 1) -> int:
+    terminal.echo(f"edgexp: {line}", err=True)
+    return code
+
+
+def _end(code: int, told: bool) -> int:
+    """Write what is still to be written; the exit code, which says so where a signal came."""
+    try:
+        for stream in (terminal.standard_output(), sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except terminal.OutputLost as lost:
+        code = code or (0 if lost.reader_has_gone else _fail(str(lost)))
+    number = signals.received()
+    if code == 130 or number:
+        if not (told and code == 130):
+            terminal.end_line()
+            terminal.echo(signals.WORDS.get(number, "interrupted"), err=True)
+        code = 128 + number if number else 130
+    signals.end()
+    return code
 
 
 def _quiet_libraries() -> None:

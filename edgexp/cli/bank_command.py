@@ -24,6 +24,7 @@ from edgexp.cli.options import (
     writing,
 )
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.terminal import echo, echo_json
 
 if TYPE_CHECKING:
     from edgexp.bank import Bank, Kind
@@ -122,7 +123,7 @@ def show(identity: str, bank: Path | None, as_json: bool) -> None:
 
     with reading(bank) as opened:
         trajectory = opened.get(opened.find(identity))
-    click.echo(encode(trajectory)) if as_json else screens.trajectory(trajectory)
+    echo_json(encode(trajectory)) if as_json else screens.trajectory(trajectory)
 
 
 @click.command()
@@ -199,7 +200,7 @@ def add(file: Path, bank: Path | None, accept: bool, encoder: str | None, as_jso
     if as_json:
         print_json(result)
         return
-    click.echo(f"{len(result.added):,} added, {len(result.known):,} known before")
+    echo(f"{len(result.added):,} added, {len(result.known):,} known before")
     if result.added and not accept:
         say("they are in quarantine: look with edgexp bank ls --status quarantined, then edgexp bank accept ID… or --all")
 
@@ -223,7 +224,7 @@ def export(file: Path, bank: Path | None, status: str, **filters: Any) -> None:
         lines = opened.export(filters_of(filters), status_of(status))
         if str(file) == "-":
             for line in lines:
-                click.echo(line, nl=False)
+                echo_json(line)
         else:
             say(f"{_write_whole(file, lines):,} trajectories written to {file}")
 
@@ -243,7 +244,7 @@ def accept(ids: tuple[str, ...], bank: Path | None, everything: bool) -> None:
     _some(ids, everything, "--all")
     with writing(bank) as opened:
         chosen = _chosen(opened, ids, everything)
-        click.echo(f"{opened.accept(chosen):,} accepted")
+        echo(f"{opened.accept(chosen):,} accepted")
 
 
 @click.command()
@@ -266,7 +267,7 @@ def forget(ids: tuple[str, ...], bank: Path | None, quarantined: bool, yes: bool
         chosen = _chosen(opened, ids, quarantined)
         if not yes and chosen:
             click.confirm(f"forget {len(chosen):,} of {opened.count(status=None):,} trajectories for good?", abort=True, err=True)
-        click.echo(f"{opened.forget(chosen):,} forgotten")
+        echo(f"{opened.forget(chosen):,} forgotten")
 
 
 @click.command()
@@ -289,11 +290,11 @@ def verify(bank: Path | None, as_json: bool) -> None:
         print_json({"trajectories": held, "problems": problems})
     else:
         for problem in problems:
-            click.echo(problem)
+            echo(problem)
     if problems:
         raise EdgexpError(f"{len(problems)} problems in a bank of {held:,} trajectories")
     if not as_json:
-        click.echo(f"{held:,} trajectories, their vectors and the index: all as they should be")
+        echo(f"{held:,} trajectories, their vectors and the index: all as they should be")
 
 
 @click.command()
@@ -312,7 +313,7 @@ def rebuild(bank: Path | None, encoder: str | None) -> None:
     """
     with writing(bank) as opened, progress_bar("rebuilding") as progress:
         embedded = opened.rebuild(encoder_for(opened, encoder), progress)
-    click.echo(f"index files made anew, {embedded:,} trajectories embedded")
+    echo(f"index files made anew, {embedded:,} trajectories embedded")
 
 
 def _some(ids: tuple[str, ...], everything: bool, option: str) -> None:

@@ -7,6 +7,7 @@ import click
 from edgexp.cli.options import acting_options, bank_option, json_option, memory_options, say, settings_of, task_options, wanted
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import UsageError
+from edgexp.terminal import echo, echo_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,9 +76,9 @@ def collect(policy: str, number: int, steps: int | None, mistakes: float, split:
         result = {"drawn": len(drawn), "known": len(drawn) - len(tasks), "played": len(tasks) - failed, "won": won, "failed": failed,
                   "bank": bank.count()}
     if as_json:
-        click.echo(json.dumps(result))
+        echo_json(json.dumps(result))
     else:
-        click.echo(f"{won} of {result['played']} episodes won, {result['known']} known before; "
+        echo(f"{won} of {result['played']} episodes won, {result['known']} known before; "
                    f"the bank holds {result['bank']:,} trajectories")
     if failed:
         raise click.exceptions.Exit(1)

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
-import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from edgexp.cli.options import say
@@ -20,6 +18,7 @@ from edgexp.evaluation.report.wording import describe_endings
 from edgexp.evaluation.results import Results, Row, read
 from edgexp.evaluation.statistics import Change, Share
 from edgexp.progress import Bars
+from edgexp.terminal import console, echo_json
 from edgexp.training import events
 from edgexp.training.train import Watchers
 
@@ -28,7 +27,7 @@ from edgexp.training.train import Watchers
 def watch_training(as_json: bool) -> Iterator[Watchers]:
     """Watchers that draw on standard error; with `as_json` they write every event as a line on standard output instead."""
     if as_json:
-        yield Watchers(event=lambda event: click.echo(events.encode(event).decode(), nl=False))
+        yield Watchers(event=lambda event: echo_json(events.encode(event)))
         return
     with Bars(keep=True) as bars:
         yield _TrainingBars(bars).watchers
@@ -113,7 +112,7 @@ class _EvaluationBars:
         self._done += 1
         self._bars.tell("episodes", self._done, self._total, f"{row.condition} {sum(won)}/{len(won)} won · {rate:,.0f} tokens/s")
         if self._as_json:
-            click.echo(msgspec.json.encode(row))
+            echo_json(msgspec.json.encode(row))
 
 
 def show_results(folder: Path, as_json: bool) -> None:
@@ -122,7 +121,7 @@ def show_results(folder: Path, as_json: bool) -> None:
     baseline = _baseline(results)
     lines = list(_lines(results, baseline))
     if as_json:
-        click.echo(msgspec.json.encode({"summary": [entry for _, _, entry in lines]}))
+        echo_json(msgspec.json.encode({"summary": [entry for _, _, entry in lines]}))
         return
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for name, justify in (("condition", "left"), ("tasks", "left"), ("won", "right"), ("95 % interval", "right"),
@@ -135,7 +134,7 @@ def show_results(folder: Path, as_json: bool) -> None:
         table.add_row("" if condition == last else condition, part, _won(share), f"{share.low:.0%} to {share.high:.0%}",
                       _difference(change), "" if change is None else f"{change.p:.2g}")
         last = condition
-    Console().print(table)
+    console().print(table)
     _asides(results)
 
 

@@ -3,6 +3,7 @@
 import click
 
 from edgexp.cli.options import bank_option, json_option
+from edgexp.terminal import clean, console, echo_json
 
 
 @click.command()
@@ -23,21 +24,20 @@ def doctor(model: str | None, fresh: bool, bank: object, as_json: bool) -> None:
     import json
     from pathlib import Path
 
-    from rich.console import Console
     from rich.text import Text
 
     from edgexp.checkup import examine
 
     assert bank is None or isinstance(bank, Path)
     findings = []
-    console = Console(highlight=False, quiet=as_json)
+    shown = console(quiet=as_json)
     for finding in examine(model, bank, fresh):
         findings.append(finding)
         mark = {"good": ("✓", "green"), "note": ("·", "yellow"), "bad": ("✗", "bold red")}[finding.state]
-        console.print(Text.assemble(mark, " ", (f"{finding.what:<12}", "bold"), finding.text))
+        shown.print(Text.assemble(mark, " ", (f"{finding.what:<12}", "bold"), clean(finding.text)))
         if finding.remedy:
-            console.print(Text(f"{'':14}→ {finding.remedy}", "yellow"))
+            shown.print(Text(clean(f"{'':14}→ {finding.remedy}"), "yellow"))
     if as_json:
-        click.echo(json.dumps([vars(f) for f in findings]))
+        echo_json(json.dumps([vars(f) for f in findings]))
     if any(f.state == "bad" for f in findings):
         raise click.exceptions.Exit(1)

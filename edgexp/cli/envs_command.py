@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from edgexp.cli.options import json_option, say, task_options, wanted
+from edgexp.terminal import clean, console, echo, echo_json
 
 if TYPE_CHECKING:
     from edgexp.environments.java.gold import GoldPath
@@ -39,23 +40,22 @@ def ls(as_json: bool) -> None:
       edgexp envs ls
       edgexp envs ls --json
     """
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from edgexp.environments.registry import describe_all
 
     described = describe_all()
     if as_json:
         for one in described:
-            click.echo(msgspec.json.encode(one))
+            echo_json(msgspec.json.encode(one))
         return
     table = Table("name", "valid actions", "expert", "tasks", box=None, padding=(0, 2, 0, 0))
     for one in described:
         splits = ", ".join(f"{split} {count:,}" for split, count in one.splits.items())
         abilities = ("", "") if one.problem else ("yes" if one.admissible else "no", "yes" if one.expert else "no")
-        table.add_row(one.name, *abilities, f"[yellow]{escape(one.problem)}" if one.problem else splits)
-    Console().print(table)
+        table.add_row(one.name, *abilities, Text(clean(one.problem), "yellow") if one.problem else splits)
+    console().print(table)
 
 
 @envs.command()
@@ -95,9 +95,9 @@ def gold(environment: str, number: int | None, workers: int, split: str, task_id
         figures = {"drawn": len(drawn), "known": len(drawn) - len(left), "found": sum(p.success for p in found),
                    "failed": sum(not p.success for p in found), "restarts": sum(s.restarts for s in servers), "file": str(first.gold.file)}
     if as_json:
-        click.echo(msgspec.json.encode({"summary": figures}))
+        echo_json(msgspec.json.encode({"summary": figures}))
     else:
-        click.echo(f"{figures['found']} gold paths found, {figures['failed']} tasks without one, {figures['known']} known before; "
+        echo(f"{figures['found']} gold paths found, {figures['failed']} tasks without one, {figures['known']} known before; "
                    f"{figures['restarts']} restarts of Java; kept in {figures['file']}")
 
 
@@ -135,7 +135,7 @@ def _freeze(servers: "list[ServedEnvironment]", left: "list[Task]", as_json: boo
             found.append(path)
             bars.tell("solving", len(found), len(left))
             if as_json:
-                click.echo(msgspec.json.encode(path))
+                echo_json(msgspec.json.encode(path))
             elif not path.success:
                 say(f"{path.task}: {path.problem or f'the path ends with a score of {path.score}'}")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgexp.cli.options import json_option, say
+from edgexp.terminal import echo
 
 if TYPE_CHECKING:
     from edgexp.evaluation.evaluate import Wishes
@@ -60,7 +61,7 @@ def eval(suite: str, out: Path | None, parallel: int, number: int | None, only: 
         changes = (*changes, f"tasks.number={number}")
     name, settings = suites.load(suite, changes)
     if show:
-        click.echo(suites.show(settings), nl=False)
+        echo(suites.show(settings).rstrip("\n"), longest=None)
         return
     folder = (out or home() / "results" / name).expanduser().absolute()
     _eval(name, settings, folder, Wishes(parallel, _named(models), only, fresh, gpu_layers), as_json)

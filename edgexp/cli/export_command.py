@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgexp.cli.options import reserve
 from edgexp.errors import UsageError
+from edgexp.terminal import echo, echo_json, style
 
 if TYPE_CHECKING:
     from edgexp.export.job import Exported
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--name", help="The name by which --model finds the result.  [default: the adapter's]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.  [default: models/NAME in edgexp's home]")
 @click.option("--no-gate", is_flag=True, help="Leave out the comparison with the trained model. The manifest says so.")
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON to standard output.")
+@click.option("--json", "as_json", is_flag=True, callback=reserve, help="Print the manifest as JSON to standard output.")
 def export(adapter: Path, base: str | None, quant: str, adapter_only: bool, name: str | None, out: Path | None, no_gate: bool,
            as_json: bool) -> None:
     """Turn ADAPTER into one GGUF file that `edgexp run --model` plays with.
@@ -51,7 +53,7 @@ def export(adapter: Path, base: str | None, quant: str, adapter_only: bool, name
     request = Request(adapter, open_base(base) if base else find_base(adapter), title, folder, kind, adapter_only, not no_gate)
     with Bars("share", quiet=as_json, keep=True) as bars:
         exported = run(request, bars.tell)
-    click.echo(pretty(exported.record).decode(), nl=False) if as_json else _show(exported)
+    echo_json(pretty(exported.record)) if as_json else _show(exported)
 
 
 def _name(adapter: Path, given: str | None) -> str:
@@ -69,10 +71,10 @@ def _show(exported: "Exported") -> None:
 
     record = exported.record
     if record.training and record.training.base.sha256 not in ("", record.base.sha256):
-        click.echo(click.style(f"note: trained on {record.training.base.name}, merged into other weights", fg="yellow"), err=True)
-    click.echo(f"wrote {record.file.path} ({record.file.size / 1e6:.0f} MB)")
-    click.echo(table(record.parity) if record.parity else click.style("not compared with the trained model (--no-gate)", fg="yellow"))
+        echo(style(f"note: trained on {record.training.base.name}, merged into other weights", "yellow"), err=True)
+    echo(f"wrote {record.file.path} ({record.file.size / 1e6:.0f} MB)")
+    echo(table(record.parity) if record.parity else style("not compared with the trained model (--no-gate)", "yellow"))
     if exported.entry is not None:
-        click.echo(f"run it with: edgexp run --model {record.name}")
+        echo(f"run it with: edgexp run --model {record.name}")
     else:
-        click.echo(f"load it beside {record.base.path}, for example: llama-cli --model … --lora {Path(record.file.path).name}")
+        echo(f"load it beside {record.base.path}, for example: llama-cli --model … --lora {Path(record.file.path).name}")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgexp.cli.options import reserve
 from edgexp.errors import EdgexpError
+from edgexp.terminal import Styled, clean, echo, echo_json, style
 
 if TYPE_CHECKING:
     from edgexp.models.pull import Report
@@ -27,7 +29,7 @@ def models() -> None:
 
 
 @models.command("ls")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON array to standard output.")
+@click.option("--json", "as_json", is_flag=True, callback=reserve, help="Print one JSON array to standard output.")
 def ls(as_json: bool) -> None:
     """Show every model, and whether it is ready.
 
@@ -42,13 +44,13 @@ def ls(as_json: bool) -> None:
     if as_json:
         return _print_json(rows)
     for line in _table(rows, shutil.get_terminal_size((200, 24)).columns):
-        click.echo(line)
+        echo(line)
 
 
 @models.command("pull")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--from", "given", type=click.Path(path_type=Path), help="Take the files from this folder or file, without a network.")
-@click.option("--json", "as_json", is_flag=True, help="At the end, print as JSON what is ready.")
+@click.option("--json", "as_json", is_flag=True, callback=reserve, help="At the end, print as JSON what is ready.")
 def pull(names: tuple[str, ...], given: Path | None, as_json: bool) -> None:
     """Fetch models and make them ready.
 
@@ -83,7 +85,7 @@ def pull(names: tuple[str, ...], given: Path | None, as_json: bool) -> None:
 
 @models.command("verify")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON array to standard output.")
+@click.option("--json", "as_json", is_flag=True, callback=reserve, help="Print one JSON array to standard output.")
 def verify(names: tuple[str, ...], as_json: bool) -> None:
     """Check the files of models against their SHA-256.
 
@@ -102,12 +104,12 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
         _print_json(results)
     else:
         for row in results:
-            click.echo(f"{row.name}: {row.path}: {row.problem or 'ok'}")
+            echo(f"{row.name}: {row.path}: {row.problem or 'ok'}")
     bad = sum(1 for row in results if row.problem)
     if bad:
         raise EdgexpError(f"{bad} of {len(results)} files are wrong; edgexp models pull NAME fetches or makes them again")
     if not results and not as_json:
-        click.echo("no model is here yet; edgexp models pull fetches the two defaults")
+        echo("no model is here yet; edgexp models pull fetches the two defaults")
 
 
 def _rows() -> Iterator[dict[str, Any]]:
@@ -124,26 +126,28 @@ def _rows() -> Iterator[dict[str, Any]]:
         yield {"name": name, "role": manifest.role, "licence": manifest.licence, "size": manifest.size, "state": now, "where": where}
 
 
-def _table(rows: list[dict[str, Any]], width: int) -> Iterator[str]:
+def _table(rows: list[dict[str, Any]], width: int) -> Iterator[Styled]:
     """One line a model where that fits, else the place on a line of its own under it."""
+    rows = [{key: clean(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
     titles = {"name": "model", "role": "role", "licence": "licence", "size": "size", "state": "state"}
-    colours = {"ready": "green", "source here": "cyan", "broken": "red"}
+    colours = {"ready": ("green",), "source here": ("cyan",), "broken": ("red",)}
     lines = [titles, *({**row, "size": _size(row["size"])} for row in rows)]
     widths = {key: max(len(line[key]) for line in lines) for key in ("name", "role", "licence", "size", "state")}
     for line in lines:
         cells = [line[key].rjust(w) if key == "size" else line[key].ljust(w) for key, w in widths.items()]
         left = "  ".join(cells)
         if line is titles:
-            yield click.style(left.rstrip(), bold=True)
+            yield style(left.rstrip(), "bold")
             continue
         gap = "  " if len(left) + 2 + len(line["where"]) <= width else "\n    "
-        yield left[: -len(cells[-1])] + click.style(cells[-1], fg=colours.get(line["state"])) + gap + click.style(line["where"], dim=True)
+        state = style(cells[-1], *colours.get(line["state"], ()))
+        yield Styled(left[: -len(cells[-1])] + state + gap + style(line["where"], "dim"))
 
 
 def _print_json(value: Any) -> None:
     import msgspec
 
-    click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+    echo_json(msgspec.json.format(msgspec.json.encode(value)))
 
 
 def _size(size: int | None) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.terminal import echo, echo_json, reserve_standard_output, style
 from edgexp.trajectory import Task
 
 if TYPE_CHECKING:
@@ -19,12 +20,21 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 bank_option = click.option("--bank", type=click.Path(path_type=Path), help="The bank's folder.  [default: the one in edgexp's home]")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON lines to standard output, for scripts.")
+
+
+def reserve(context: click.Context, _: click.Parameter, value: Any) -> Any:
+    """The callback of an option that promises JSON: from now on nobody else writes to standard output."""
+    if value:
+        context.with_resource(reserve_standard_output())
+    return value
+
+
+json_option = click.option("--json", "as_json", is_flag=True, callback=reserve, help="Print JSON lines to standard output, for scripts.")
 
 
 def say(message: str) -> None:
     """A remark for people, on standard error, so that standard output stays clean."""
-    click.echo(click.style(message, dim=True), err=True)
+    echo(style(message, "dim"), err=True)
 
 
 def task_options(split: str) -> Callable[[F], F]:
@@ -202,4 +212,4 @@ def print_lines(values: Iterable[Any]) -> None:
 def print_json(value: Any) -> None:
     import msgspec
 
-    click.echo(msgspec.json.encode(value))
+    echo_json(msgspec.json.encode(value))

@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgexp.cli.options import say
+from edgexp.cli.options import reserve, say
 from edgexp.errors import EdgexpError
+from edgexp.terminal import echo, echo_json
 
 if TYPE_CHECKING:
     from edgexp.evaluation.results import Results
     from edgexp.evaluation.retrieval_quality import Quality
 
 folder = click.Path(path_type=Path)
+
+
+def _reserve(context: click.Context, parameter: click.Parameter, form: str | None) -> str | None:
+    reserve(context, parameter, form == "json")
+    return form
 
 
 @click.command()
@@ -29,7 +35,8 @@ folder = click.Path(path_type=Path)
 @click.option("--plot", "drawing", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.svg",
               help="Write no page, but the plot of success by condition, of the first of RESULTS.")
 @click.option("--markdown", "form", flag_value="markdown", help="Write no page, but tables for a README on standard output.")
-@click.option("--json", "form", flag_value="json", help="Write no page, but the figures on standard output, for scripts.")
+@click.option("--json", "form", flag_value="json", callback=_reserve,
+              help="Write no page, but the figures on standard output, for scripts.")
 def report(results: tuple[Path, ...], out: Path | None, trainings: tuple[Path, ...], banks: tuple[Path, ...], k: int, no_plots: bool,
            drawing: Path | None, form: str | None) -> None:
     """Make one HTML page of RESULTS: tables with intervals, plots, and every episode.
@@ -61,19 +68,19 @@ def report(results: tuple[Path, ...], out: Path | None, trainings: tuple[Path, .
         from edgexp.evaluation.report.wording import write_markdown
 
         counted = [count_figures(one) for one in read]
-        return click.echo(write_markdown(counted, _commands(read, results, (), banks), measured), nl=False)
+        return echo(write_markdown(counted, _commands(read, results, (), banks), measured).rstrip("\n"), longest=None)
     curves = [read_curve(folder) for folder in trainings]
     if form == "json":
         counted = [count_figures(one) for one in read]
         body = {"results": counted, "training": curves, "retrieval": measured}
-        return click.echo(msgspec.json.format(msgspec.json.encode(body), indent=2))
+        return echo_json(msgspec.json.format(msgspec.json.encode(body), indent=2))
     from edgexp.evaluation.report.page import Material, build_page
     from edgexp.files import write_atomic
 
     path = out or results[0] / "report.html"
     text = build_page(Material(read, curves, measured, _commands(read, results, trainings, banks)), draw=not no_plots)
     write_atomic(path, text.encode())
-    click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
 
 
 def _find(named: Path) -> Path:

@@ -8,6 +8,7 @@ import click
 
 from edgexp.cli.options import acting_options, bank_option, json_option, memory_options, say, settings_of, task_options, wanted
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
+from edgexp.terminal import console, echo_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,20 +54,18 @@ def run(number: int, task_ids: tuple[str, ...], types: tuple[str, ...], group: s
       edgexp run --model ./my-model.gguf       any GGUF with a chat template
       edgexp run --record run.svg              a picture of the run
     """
-    from rich.console import Console
-
     from edgexp.play.session import open_session
 
     picture = record is not None and record.suffix == ".svg"
-    console = Console(record=picture, quiet=as_json, highlight=False, width=108 if picture else None)
+    screen = console(record=picture, quiet=as_json, width=108 if picture else None)
     with open_session(settings_of(options), say, keep=learn) as session:
         tasks = _tasks(session, number, task_ids, types, group, split)
         _starter_bank(session)
-        failures = _play(session, tasks, console, None if picture else record, learn, as_json, steps)
+        failures = _play(session, tasks, screen, None if picture else record, learn, as_json, steps)
     if picture and record is not None:
         from edgexp.cli.screens import save_picture
 
-        save_picture(console, record, "edgexp run")
+        save_picture(screen, record, "edgexp run")
     if failures:
         raise click.exceptions.Exit(1)
 
@@ -103,7 +102,7 @@ def _starter_bank(session: "OpenSession") -> None:
     collect_with_progress(bank, expert_episodes(session.environments, session.settings.environment, tasks), len(tasks), batch=20)
 
 
-def _play(session: "OpenSession", tasks: "list[Task]", console: "Console", file: Path | None, learn: bool, as_json: bool,
+def _play(session: "OpenSession", tasks: "list[Task]", screen: "Console", file: Path | None, learn: bool, as_json: bool,
           steps: int | None) -> int:
     """Play and show the tasks; how many could not be played."""
     import json
@@ -115,8 +114,8 @@ def _play(session: "OpenSession", tasks: "list[Task]", console: "Console", file:
     failures, interrupted = 0, False
     with ExitStack() as opened:
         handle = opened.enter_context(file.open("ab")) if file else None
-        recorder, live = Recorder(session.bank, secrets.token_hex(4), learn=learn, file=handle), Live(console, len(tasks))
-        console.print(_headline(session), style="dim")
+        recorder, live = Recorder(session.bank, secrets.token_hex(4), learn=learn, file=handle), Live(screen, len(tasks))
+        screen.print(_headline(session), style="dim")
         try:
             for finished in session.play(tasks, steps=steps, watch=_shown(live, session.places)):
                 if finished.played is None:
@@ -125,13 +124,13 @@ def _play(session: "OpenSession", tasks: "list[Task]", console: "Console", file:
                     continue
                 line = recorder.keep(finished.played)
                 if as_json:
-                    click.echo(line, nl=False)
+                    echo_json(line)
         except KeyboardInterrupt:
             interrupted = True
         figures = summary(live.finished)
         if as_json:
-            click.echo(json.dumps({"summary": figures}))
-        show_summary(console, figures)
+            echo_json(json.dumps({"summary": figures}))
+        show_summary(screen, figures)
         if recorder.last_id and not as_json:
             say(f"what was recalled and why: edgexp bank why {recorder.last_id}")
         if interrupted:

@@ -2,8 +2,8 @@
 
 How `edgexp bank` shows things to people.
 
-All text that came out of an environment or a file is shown as plain characters: an imported trajectory can neither move the cursor nor
-colour the terminal.
+Text that came out of an environment or a file is `plain`, so that its lines are measured as they are shown; the consoles of
+`edgexp.terminal` clean once more whatever was forgotten here.
 """
 
 import re
@@ -19,6 +19,7 @@ from rich.text import Text
 
 from edgexp.bank.records import Entry, Episode, Hit, Recall, Stats
 from edgexp.play.episode import Acted, Began, Ended, Event, Recalled
+from edgexp.terminal import clean, console
 from edgexp.trajectory import Played, Trajectory
 
 
@@ -43,17 +44,17 @@ class Live:
 
     def _began(self, event: Began) -> None:
         task = event.task
-        title = Text.assemble((f" {len(self.finished) + 1}/{self.total} ", "bold"), (task.type, "bold"), (f"  {task.id} ", "dim"))
+        title = Text.assemble((f" {len(self.finished) + 1}/{self.total} ", "bold"), plain(task.type, "bold"), plain(f"  {task.id} ", "dim"))
         self.console.rule(title, align="left", style="dim")
-        self.console.print(Text.assemble(("goal      ", "bold magenta"), event.start.goal))
-        self.console.print(Padding(Text(event.start.observation, "dim"), (0, 0, 0, 6)))
+        self.console.print(Text.assemble(("goal      ", "bold magenta"), plain(event.start.goal)))
+        self.console.print(Padding(plain(event.start.observation, "dim"), (0, 0, 0, 6)))
 
     def _recalled(self, event: Recalled) -> None:
         memory = event.memory
         for recalled in memory.recalled:
             t = recalled.trajectory
             line = Text.assemble(("recalled  ", "cyan"), f"{recalled.score:.2f} ", ("✓", "green") if t.success else ("✗", "red"))
-            line.append(f" {t.goal}  ").append(f"{len(t.steps)} actions, {t.provenance.source}, {t.id[:9]}", "dim")
+            line.append_text(plain(f" {t.goal}  ")).append_text(plain(f"{len(t.steps)} actions, {t.provenance.source}, {t.id[:9]}", "dim"))
             self.console.print(line, no_wrap=True, overflow="ellipsis")
         for dropped in memory.dropped:
             if dropped.reason == "budget":
@@ -62,10 +63,10 @@ class Live:
     def _acted(self, event: Acted) -> None:
         probability = event.decision.probability
         share = "" if probability is None else f"{probability:4.0%}  "
-        action = Text.assemble((f"{event.number:3} ", "dim"), ("> ", "green"), (event.decision.text or "(said nothing)", "bold"))
+        action = Text.assemble((f"{event.number:3} ", "dim"), ("> ", "green"), plain(event.decision.text or "(said nothing)", "bold"))
         action.append(f"   {share}{event.decision.seconds * 1000:.0f} ms", "dim")
         self.console.print(action)
-        self.console.print(Padding(Text(event.outcome.observation, "dim"), (0, 0, 0, 6)))
+        self.console.print(Padding(plain(event.outcome.observation, "dim"), (0, 0, 0, 6)))
 
     def _ended(self, event: Ended) -> None:
         self.finished.append(event.played)
@@ -75,7 +76,7 @@ class Live:
             verdict = Text(f"✓ done in {len(t.steps)} actions", "bold green")
         else:
             reason = {"max_steps": "out of actions", "context_full": "the context is full", "gave_up": "gave up"}.get(t.end, t.end)
-            verdict = Text(f"✗ not done after {len(t.steps)} actions: {reason}", "bold red")
+            verdict = plain(f"✗ not done after {len(t.steps)} actions: {reason}", "bold red")
         self.console.print(verdict.append(f"   {seconds:.1f} s\n", "dim"))
 
 
@@ -136,8 +137,8 @@ _SHORT = 10
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Text without markup, control characters made visible."""
-    return Text("".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text), style)
+    """Text without markup, made safe for a terminal."""
+    return Text(clean(text), style)
 
 
 def stats(figures: Stats) -> None:
@@ -156,7 +157,7 @@ def stats(figures: Stats) -> None:
         ("fingerprint", f.fingerprint),
     ):
         table.add_row(Text(name, "dim"), plain(value))
-    Console().print(table)
+    console().print(table)
 
 
 def entries(shown: Sequence[Entry], found: Sequence[Trajectory], total: int) -> None:
@@ -166,65 +167,65 @@ def entries(shown: Sequence[Entry], found: Sequence[Trajectory], total: int) -> 
         by = entry.source if entry.status == "accepted" else f"{entry.source}, quarantined"
         outcome = _outcome(entry.success, entry.score)
         table.add_row(entry.id[:_SHORT], outcome, str(entry.steps), plain(by), plain(entry.task_id), _line(trajectory.goal))
-    Console().print(table)
+    console().print(table)
     if len(shown) < total:
-        Console().print(Text(f"the newest {len(shown):,} of {total:,}; -n 0 for all", "dim"))
+        console().print(Text(f"the newest {len(shown):,} of {total:,}; -n 0 for all", "dim"))
 
 
 def hits(shown: Sequence[Hit], found: Sequence[Trajectory]) -> None:
     """`bank search`."""
     if not shown:
-        Console().print("nothing accepted passes these filters")
+        console().print("nothing accepted passes these filters")
         return
     table = _table("score", "id", "outcome", "steps", "task", "goal")
     for hit, t in zip(shown, found, strict=True):
         outcome = _outcome(t.success, t.score)
         table.add_row(f"{hit.score:.3f}", hit.id[:_SHORT], outcome, str(len(t.steps)), plain(t.task.id), _line(t.goal))
-    Console().print(table)
+    console().print(table)
 
 
 def trajectory(shown: Trajectory) -> None:
     """`bank show`."""
-    console, t, who = Console(highlight=False), shown, shown.provenance
+    out, t, who = console(), shown, shown.provenance
     by = " ".join(part for part in (who.source, who.model, who.created) if part)
-    console.print(plain(f"{t.id}  {t.task.id}  {t.task.type} {t.task.group}  by {by}", "dim"))
-    console.print(Text.assemble(plain(t.goal, "bold"), "  ", _outcome(t.success, t.score), plain(f" ({t.end})", "dim")))
-    console.print(plain(t.observation))
+    out.print(plain(f"{t.id}  {t.task.id}  {t.task.type} {t.task.group}  by {by}", "dim"))
+    out.print(Text.assemble(plain(t.goal, "bold"), "  ", _outcome(t.success, t.score), plain(f" ({t.end})", "dim")))
+    out.print(plain(t.observation))
     for number, step in enumerate(t.steps, 1):
         note = "  (a mistake, on purpose)" if step.mistake else ""
-        console.print(Text.assemble((f"{number:3} > ", "dim"), plain(step.action, "cyan"), (note, "dim")))
-        console.print(plain(step.observation))
+        out.print(Text.assemble((f"{number:3} > ", "dim"), plain(step.action, "cyan"), (note, "dim")))
+        out.print(plain(step.observation))
 
 
 def episodes(shown: Sequence[Episode]) -> None:
     """`bank why` without an episode."""
     if not shown:
-        Console().print("no episode has been played with this bank yet")
+        console().print("no episode has been played with this bank yet")
         return
     table = _table("episode", "outcome", "model", "task", "played")
     for episode in shown:
         outcome = _outcome(episode.success, episode.score)
         table.add_row(episode.id, outcome, plain(episode.model or "expert"), plain(episode.task_id), plain(episode.created))
-    Console().print(table)
+    console().print(table)
 
 
 def why(episode: Episode, recalls: Sequence[Recall], goals: Mapping[str, str]) -> None:
     """`bank why`: every retrieval with its query, what it found and what became of it."""
-    console = Console(highlight=False)
+    out = console()
     outcome = _outcome(episode.success, episode.score)
-    console.print(Text.assemble(plain(f"{episode.id}  {episode.task_id}  {episode.model}  ", "dim"), outcome))
+    out.print(Text.assemble(plain(f"{episode.id}  {episode.task_id}  {episode.model}  ", "dim"), outcome))
     if not recalls:
-        console.print("nothing was retrieved")
+        out.print("nothing was retrieved")
     for recall in recalls:
-        console.print(Text(f"\nstep {recall.step}, in {1000 * recall.seconds:.1f} ms, for the query", "dim"))
-        console.print(plain(recall.query))
+        out.print(Text(f"\nstep {recall.step}, in {1000 * recall.seconds:.1f} ms, for the query", "dim"))
+        out.print(plain(recall.query))
         table = _table("score", "id", "", "goal")
         for hit in recall.hits:
             tokens = f", {hit.tokens:,} tokens" if hit.tokens else ""
             state = Text(f"left out: {hit.dropped}{tokens}", "yellow") if hit.dropped else Text("shown", "green")
             goal = _line(goals[hit.id]) if hit.id in goals else Text("no longer in the bank", "dim")
             table.add_row(f"{hit.score:.3f}", hit.id[:_SHORT], state, goal)
-        console.print(table if recall.hits else "nothing in the bank passed the filters")
+        out.print(table if recall.hits else "nothing in the bank passed the filters")
 
 
 def _table(*columns: str, header: bool = True) -> Table:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgexp.cli.options import say
+from edgexp.cli.options import reserve, say
+from edgexp.terminal import console, echo, echo_json, style
 
 if TYPE_CHECKING:
     from edgexp.training.dataset import Built
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--fresh", is_flag=True, help="Delete what an earlier run of this recipe left in the folder.")
 @click.option("--gpu-layers", default=0, show_default=True,
               help="Layers to put on a GPU while checkpoints play, if llama-cpp-python was built for one.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines to standard output, for scripts.")
+@click.option("--json", "as_json", is_flag=True, callback=reserve, help="Print JSON lines to standard output, for scripts.")
 def train(recipe: str, out: Path | None, bank: Path | None, changes: tuple[str, ...], show: bool, dry_run: bool, fresh: bool,
           gpu_layers: int, as_json: bool) -> None:
     """Fine-tune a model as RECIPE says, on successful episodes from a bank.
@@ -54,7 +55,7 @@ def train(recipe: str, out: Path | None, bank: Path | None, changes: tuple[str, 
         changes = (*changes, f"data.bank={_quoted(str(bank.expanduser().absolute()))}")
     name, settings = recipes.load(recipe, changes)
     if show:
-        click.echo(recipes.show(settings), nl=False)
+        echo(recipes.show(settings).rstrip("\n"), longest=None)
     elif dry_run:
         _dry_run(settings, as_json)
     else:
@@ -89,7 +90,7 @@ def _dry_run(recipe: "Recipe", as_json: bool) -> None:
     with watch_training(as_json) as watch:
         built, _, _ = build_for(recipe, find_base(recipe), watch)
     if as_json:
-        click.echo(json.dumps(built.statistics()))
+        echo_json(json.dumps(built.statistics()))
     else:
         _figures(recipe, built)
         _samples(built)
@@ -97,22 +98,20 @@ def _dry_run(recipe: "Recipe", as_json: bool) -> None:
 
 def _figures(recipe: "Recipe", built: "Built") -> None:
     """The dataset's tables, and how many steps it comes to."""
-    from rich.console import Console
-
     from edgexp.training.prepared import plan_steps
 
-    Console().print(built.figures)
+    console().print(built.figures)
     train = recipe.train
     todo = plan_steps(built.sets["train"].lengths, trajectories=train.trajectories, at_once=1, epochs=train.epochs, steps=train.steps,
                       seed=recipe.seed)
-    click.echo(f"{len(todo.steps)} optimiser steps of {train.trajectories} samples")
+    echo(f"{len(todo.steps)} optimiser steps of {train.trajectories} samples")
 
 
 def _samples(built: "Built") -> None:
     """Two samples; labels in colour, and between marks where there is no colour."""
     for number, pieces in enumerate(built.shown, 1):
-        click.echo(click.style(f"\nsample {number}", bold=True) + ", what the model is to say marked ⟦so⟧\n")
-        click.echo("".join(click.style(f"⟦{text}⟧", fg="green", bold=True) if label else text for text, label in pieces))
+        echo(style(f"\nsample {number}", "bold"), ", what the model is to say marked ⟦so⟧\n")
+        echo(*(style(f"⟦{text}⟧", "green", "bold") if label else text for text, label in pieces))
 
 
 def _quoted(text: str) -> str:
