@@ -3,8 +3,6 @@
 `edgexp run`, `edgexp collect`, evaluations and the choice of checkpoints all play by a `Session`, so that a name means the same everywhere.
 """
 
-import importlib
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,7 +12,8 @@ from msgspec import Meta
 
 from edgexp.bank import Bank, Filters, default_path
 from edgexp.embedding import open_encoder
-from edgexp.environments.base import Environment
+from edgexp.environments import plain, targets
+from edgexp.environments.base import Environment, valid_actions_of
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, resolve
@@ -159,20 +158,8 @@ def check_prompt(fleet: Fleet, ready: Ready, say: Say) -> None:
 
 
 def load_policy(name: str) -> PolicyMaker:
-    """The policy maker at `module:attribute`; the module is installed, or in the current folder. Raises UsageError where there is none."""
-    module, _, attribute = name.partition(":")
-    if not (module and attribute):
-        raise UsageError(f"--policy {name}: write it as module:attribute, for example my_agent:make")
-    if (here := str(Path.cwd())) not in sys.path:  # `python -m edgexp` looks there, the installed command does not
-        sys.path.append(here)  # last, so that nothing there hides a library
-    try:
-        maker: PolicyMaker = getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"--policy {name}: {error}; is the module installed, or in the current folder?") from error
-    except AttributeError as error:
-        raise UsageError(f"--policy {name}: {error}") from error
-    except Exception as error:  # somebody's own module may raise anything while it is imported
-        raise EdgexpError(f"--policy {name}: it cannot be imported: {type(error).__name__}: {error}") from error
+    """The policy maker at `module:attribute` or `file.py:attribute`; see `targets.py`. Raises UsageError where there is none."""
+    maker: PolicyMaker = targets.load(name, f"--policy {name}", "my_agent:make or ./my_agent.py:make")
     if not callable(maker):
         raise UsageError(f"--policy {name}: it is no function that makes a policy")
     return maker
