@@ -1,6 +1,6 @@
 """`edgexp envs`: the environments that can be named, and what they need."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 import msgspec
@@ -8,6 +8,7 @@ import msgspec
 from edgexp.cli.options import json_option, say, task_options, wanted
 
 if TYPE_CHECKING:
+    from edgexp.environments.base import Environment
     from edgexp.environments.java.gold import GoldPath
     from edgexp.environments.java.served import ServedEnvironment
     from edgexp.trajectory import Task
@@ -65,7 +66,7 @@ def ls(as_json: bool) -> None:
               help="Java servers side by side. Each takes half a gigabyte.")
 @task_options("train")
 @json_option
-def gold(environment: str, number: int | None, workers: int, split: str, task_ids: tuple[str, ...], types: tuple[str, ...],
+def gold(environment: str, number: int | None, workers: int, split: str | None, task_ids: tuple[str, ...], types: tuple[str, ...],
          group: str | None, seed: int, as_json: bool) -> None:
     """Solve tasks in advance for an expert to play.
 
@@ -113,13 +114,13 @@ def _served(name: str) -> "ServedEnvironment":
     return made
 
 
-def _draw(environment: "ServedEnvironment", split: str, number: int | None, task_ids: tuple[str, ...], types: tuple[str, ...],
+def _draw(environment: "ServedEnvironment", split: str | None, number: int | None, task_ids: tuple[str, ...], types: tuple[str, ...],
           group: str | None, seed: int) -> "list[Task]":
-    from edgexp.play.collecting import spread
+    from edgexp.play.collecting import split_to_play, spread
 
     if task_ids:
         return [environment.task(task_id) for task_id in task_ids]
-    tasks = environment.tasks(split)
+    tasks = environment.tasks(split_to_play(cast("Environment", environment), split, "train"))
     return spread(tasks, len(tasks) if number is None else number, seed, wanted(types, group))
 
 

@@ -90,7 +90,8 @@ class HasAdmissible(Protocol):
 
 def valid_actions_of(environment: Environment) -> Callable[[], list[str]] | None:
     """What lists the actions that are valid now; None where the environment lists none."""
-    return environment.admissible if isinstance(environment, HasAdmissible) else None
+    list_valid = getattr(environment, "admissible", None)  # asked before every action: the protocol's own check takes longer
+    return list_valid if callable(list_valid) else None
 
 
 class Expert(Protocol):
@@ -139,7 +140,7 @@ class LivesElsewhere(Protocol):
 
 def is_remote(environment: Environment) -> bool:
     """Whether other episodes can go on while the environment works; False where it does not say."""
-    return bool(getattr(environment, "remote", False))  # asked before every action: the protocol's own check takes longer
+    return bool(getattr(environment, "remote", False))  # as in `valid_actions_of`
 
 
 @runtime_checkable

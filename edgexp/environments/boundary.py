@@ -5,6 +5,7 @@ texts will do for `admissible`. What is not ends in an EdgexpError of one line t
 Whatever a member raises becomes such a line too, `sys.exit` included; only Ctrl-C stays what it is.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
@@ -15,9 +16,8 @@ from edgexp.environments.base import Environment, Expert, Outcome, Start
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Task
 
-LONGEST_ACTION = 4_096
+LONGEST_ACTION = LONGEST_GOAL = LONGEST_INSTRUCTIONS = 65_536
 """Characters."""
-LONGEST_GOAL = LONGEST_INSTRUCTIONS = 65_536
 LONGEST_OBSERVATION = 262_144
 LONGEST_EPISODE = 16_000_000
 """Characters of all observations of an episode together: what one trajectory of a bank can be read with ease."""
@@ -127,7 +127,7 @@ class Checked(_Guard):
 
     def reset(self, task: Task) -> Start:
         """A goal and an observation, both plain texts."""
-        return self._ask("reset()", self._reset, task)
+        return self._ask(f"reset({task.id!r})", self._reset, task)
 
     def step(self, action: str) -> Outcome:
         """A plain text, finite numbers and truths."""
@@ -155,20 +155,22 @@ class Checked(_Guard):
 
     def _reset(self, task: Task) -> Start:
         self._state.going = False
-        value, owner = self._inner.reset(task), self._owner
+        value, owner, what = self._inner.reset(task), self._owner, f"reset({task.id!r})"
         if not isinstance(value, Start):
-            plain.refuse(value, owner, "what reset() returned", f"a Start(goal, observation) is wanted{_gym(value)}")
-        goal = plain.text(value.goal, owner, "the goal of reset()", LONGEST_GOAL)
-        seen = plain.text(value.observation, owner, "the observation of reset()", LONGEST_OBSERVATION)
+            plain.refuse(value, owner, f"what {what} returned", f"a Start(goal, observation) is wanted{_gym(value)}")
+        goal = plain.text(value.goal, owner, f"the goal of {what}", LONGEST_GOAL)
+        seen = plain.text(value.observation, owner, f"the observation of {what}", LONGEST_OBSERVATION)
         self._state.going, self._state.size = True, len(seen)
         return value if type(value) is Start and goal is value.goal and seen is value.observation else Start(goal, seen)
 
     def _step(self, action: str) -> Outcome:
-        outcome, state = outcome_of(self._inner.step(action), self._owner), self._state
+        value, state = self._inner.step(action), self._state
+        outcome = value if _is_plain(value) else outcome_of(value, self._owner)
         state.size += len(outcome.observation)
         if state.size > LONGEST_EPISODE:
             raise EdgexpError(f"{self._owner}: the observations of this episode have more than {LONGEST_EPISODE:,} characters together")
-        state.going = state.going and not outcome.done
+        if outcome.done:
+            state.going = False
         return outcome
 
 
@@ -179,10 +181,18 @@ def outcome_of(value: object, owner: str) -> Outcome:
     seen = plain.text(value.observation, owner, "the observation of step()", LONGEST_OBSERVATION)
     reward, score = plain.number(value.reward, owner, "the reward of step()"), plain.share(value.score, owner, "the score of step()")
     done, success = plain.truth(value.done, owner, "done of step()"), plain.truth(value.success, owner, "success of step()")
-    if type(value) is Outcome and seen is value.observation and reward is value.reward and score is value.score \
-            and done is value.done and success is value.success:
-        return value
     return Outcome(seen, reward, done, success, score)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether an outcome can be taken as it is. This is asked at every step, and so looks at what is usual only."""
+    return (
+        type(value) is Outcome
+        and type(seen := value.observation) is str and len(seen) <= LONGEST_OBSERVATION and seen.isascii()
+        and type(value.reward) is float and -math.inf < value.reward < math.inf
+        and type(value.score) is float and 0.0 <= value.score <= 1.0
+        and type(value.done) is bool and type(value.success) is bool
+    )  # fmt: skip
 
 
 def _gym(value: object) -> str:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from edgexp.engine.decide import Request, Tree
 from edgexp.engine.engine import ContextFull, Logits, TokenSequence
-from edgexp.errors import EdgexpError
+from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.episode import Asking, CannotGoOn, Elsewhere, Episode
 from edgexp.trajectory import Played, Trajectory
 
@@ -50,6 +50,14 @@ class Finished:
     played: Played | None
     error: EdgexpError | None = None
     """Why there is no record."""
+
+    @property
+    def problem(self) -> str:
+        """Why it was not played, or not to its end, in one line; empty where it was."""
+        if self.played is None:
+            return f"not played: {self.error or 'the episode was over without an end'}"
+        t = self.played.trajectory
+        return f"broken off after {len(t.steps)} actions: {t.task.id}: {t.end}" if t.broke_off else ""
 
     @property
     def trajectory(self) -> Trajectory | None:
@@ -84,7 +92,8 @@ def run_many(starts: Iterable[Start], places: int, engines: Sequence[Evaluator] 
 
     Place p is answered by `engines[p % len(engines)]`, and its episodes have to be of that engine. When an engine has no room for all
     that is asked, it is asked for less at a time; what still finds no room waits for the others. Only when none of its places can go on
-    does an episode end with a full context. An episode that raises EdgexpError is told of and touches no other one.
+    does an episode end with a full context. An episode that raises EdgexpError is told of and touches no other one. Raises UsageError where
+    a start does.
     """
     waiting = enumerate(starts)
     live: dict[int, _Live] = {}
@@ -95,6 +104,8 @@ def run_many(starts: Iterable[Start], places: int, engines: Sequence[Evaluator] 
                     number, start = following
                     try:
                         episode = start(place)
+                    except UsageError:  # what was asked for cannot be had: it would be so for every other one
+                        raise
                     except EdgexpError as error:  # the place's environment or policy cannot be made
                         yield Finished(number, None, error)
                         continue
