@@ -5,6 +5,7 @@ texts will do for `admissible`. What is not ends in an EdgexpError of one line t
 Whatever a member raises becomes such a line too, `sys.exit` included; only Ctrl-C stays what it is.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -43,12 +44,16 @@ class _Guard:
         return type(self._inner)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("_inner", "_owner", "_state"):  # not made yet: somebody copies the object
-            raise AttributeError(name)
         return getattr(self._inner, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._inner, name, value)
+
+    def __copy__(self) -> "_Guard":
+        return type(self)(copy.copy(self._inner), self._owner)
+
+    def __deepcopy__(self, known: dict[int, Any]) -> "_Guard":
+        return type(self)(copy.deepcopy(self._inner, known), self._owner)
 
     def _ask(self, member: str, work: Callable[..., Answer], *arguments: Any) -> Answer:
         """What the work answers; whatever it raises is an EdgexpError, but for Ctrl-C."""
@@ -113,12 +118,11 @@ class Checked(_Guard):
     def task(self, task_id: str) -> Task:
         """The task of that id. Raises UsageError where there is none."""
         try:
-            found = self._ask(f"task({plain.shown(task_id)})", self._inner.task, task_id)
+            return self._ask(f"task({plain.shown(task_id)})", self._task, task_id)
         except EdgexpError as error:
             if isinstance(error.__cause__, LookupError | StopIteration):  # what a plug-in's own look-up raises
                 raise UsageError(f"{self._owner} has no task {plain.shown(task_id)}") from error
             raise
-        return plain.task(found, self._owner, f"what task({plain.shown(task_id)}) returned")
 
     def instructions(self) -> str:
         """A text."""
@@ -136,6 +140,9 @@ class Checked(_Guard):
     def close(self) -> None:
         """Raises EdgexpError where it fails."""
         self._ask("close()", self._inner.close)
+
+    def _task(self, task_id: str) -> Task:
+        return plain.task(self._inner.task(task_id), self._owner, f"what task({plain.shown(task_id)}) returned")
 
     def _tasks(self, split: str) -> Sequence[Task]:
         found, what = self._inner.tasks(split), f"what tasks({split!r}) returned"
@@ -247,11 +254,13 @@ def _valid_actions(self: Checked) -> list[str]:
 
 def _expert(self: Checked) -> Expert:
     """A fresh player, checked too."""
-    player = self._ask("expert()", self._inner.expert)
+    return self._ask("expert()", lambda: _checked_expert(self._inner.expert(), self._owner))
+
+
+def _checked_expert(player: Any, owner: str) -> Expert:
     if not (callable(getattr(player, "begin", None)) and callable(getattr(player, "act", None))):
-        plain.refuse(player, self._owner, "what expert() returned", "a player with begin(goal, observation) and act(observation) is wanted")
-    kind: type[CheckedExpert] = CheckedFollower if callable(getattr(player, "saw", None)) else CheckedExpert
-    return kind(player, self._owner)
+        plain.refuse(player, owner, "what expert() returned", "a player with begin(goal, observation) and act(observation) is wanted")
+    return CheckedFollower(player, owner) if callable(getattr(player, "saw", None)) else CheckedExpert(player, owner)
 
 
 class CheckedExpert(_Guard):

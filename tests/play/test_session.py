@@ -267,6 +267,53 @@ def test_memory_is_of_the_environment_that_is_played(words: None, tmp_path: Path
         assert {recalled.trajectory.task.environment for recalled in found.recalled} == {"counting"} and len(found.recalled) == 2
 
 
+@pytest.mark.parametrize(("in_use", "own"), [(True, True), (False, False)])
+def test_in_use_an_agent_remembers_its_own_tries(words: None, tmp_path: Path, in_use: bool, own: bool) -> None:
+    with open_session(settings(bank=tmp_path / "bank", k=9), in_use=in_use) as opened:
+        assert opened.bank is not None and opened.retriever is not None
+        opened.bank.add([finished.trajectory for finished in opened.play(TASKS[:2]) if finished.trajectory])
+        found = {one.trajectory.task.id for one in opened.retriever.recall(TASKS[0], "count to 3.", "The count is 0.").recalled}
+    assert found == {TASKS[1].id, *([TASKS[0].id] if own else [])}
+
+
+class Bare(Noted):
+    """Without valid actions."""
+
+    admissible = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(("actions", "insist", "played"), [
+    ("admissible", False, "free"), ("scored", False, "free"), ("free", True, "free"), ("admissible", True, ""), ("scored", True, ""),
+])
+def test_without_valid_actions_an_environment_is_played_freely_but_where_one_insists(actions: str, insist: bool, played: str) -> None:
+    bare = settings(environment=f"{__name__}:Bare", actions=actions, insist=insist)
+    if played:
+        with open_session(bare) as opened:
+            assert opened.settings.actions == played
+    else:
+        with pytest.raises(UsageError, match=f"does not list valid actions, so --actions {actions} cannot be"), open_session(bare):
+            pass
+    with open_session(settings(actions=actions, insist=insist)) as opened:
+        assert opened.settings.actions == actions
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no\nagent"), SystemExit(3), EdgexpError("no agent")])
+def test_a_policy_that_cannot_be_made_costs_its_own_episode(error: BaseException) -> None:
+    made = []
+
+    def second(*_: Any) -> Scripted:
+        made.append(1)
+        if len(made) == 2:
+            raise error
+        return Scripted(["add one"] * 3)
+
+    with open_session(settings()) as opened:
+        opened._policy = second
+        finished = list(opened.play(TASKS[:3]))
+    assert [one.played is not None for one in finished] == [True, False, True]
+    assert "no" in finished[1].problem or "SystemExit: 3" in finished[1].problem
+
+
 def test_a_policy_is_made_for_each_episode_with_its_place_and_its_memory(
     tmp_path: Path, words: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
