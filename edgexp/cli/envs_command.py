@@ -19,12 +19,14 @@ def envs() -> None:
     """List environments, and prepare those that run in Java.
 
     Your own environment is a class. It has the members of Environment in edgexp/environments/base.py. Every command that takes an
-    environment takes its name as module:Class. A package can also register it, as an entry point of the group edgexp.environments.
+    environment takes its name as module:Class or file.py:Class. A package can also register it, as an entry point of the group
+    edgexp.environments.
 
     \b
     Examples:
       edgexp envs ls
       edgexp run mypackage.garden:Garden
+      edgexp run ./doors.py:Doors
     """
 
 

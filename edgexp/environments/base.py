@@ -17,6 +17,8 @@ Each has a protocol, and a function that gives its value or its default. Everybo
 which environment it is. `family`, `lesson` and `aspects` tell of tasks and not of an episode: they work before a reset and after `close`,
 they answer for tasks of older versions, and they never raise.
 
+What members return is checked before anybody sees it, with limits on size; see `boundary.py`.
+
 Everything is deterministic: the same task and the same actions give the same texts.
 """
 

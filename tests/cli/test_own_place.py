@@ -54,6 +54,15 @@ class Silent(Counting):
 def wins(environment, retriever, acting): return Scripted(["add one"] * 3, "agent")
 def loses(environment, retriever, acting): return Scripted(["wait"], "agent")
 def says(environment, retriever, acting): print(acting.actions, file=sys.stderr); return wins(0, 0, 0)
+class Remembering(Scripted):
+    def begin(self, episode):
+        start = episode.start
+        found = self.retriever.recall(episode.task, start.goal, start.observation).recalled
+        print("recalled", [one.trajectory.task.id for one in found], file=sys.stderr)
+def remembers(environment, retriever, acting):
+    made = Remembering(["add one"] * 3, "agent")
+    made.retriever = retriever
+    return made
 def wrong(environment, retriever, acting): return Scripted([None, 5], "agent")
 '''
 
@@ -110,14 +119,18 @@ def test_without_valid_actions_it_is_played_freely(command: Call) -> None:
 
 
 def test_an_agent_remembers_what_it_did_at_the_same_task(command: Call, tmp_path: Path) -> None:
-    from edgexp.environments.registry import make
+    again = ("place:One", "--policy", "place:remembers", "--bank", tmp_path / "bank", "-n", 1)
+    code, _, err = command("collect", *again)
+    assert code == 0 and "recalled []" in err
+    code, _, err = command("run", *again)
+    assert code == 0 and "recalled ['counting/only/0']" in err
+    code, _, err = command("collect", *again, "--again", "all")
+    assert code == 0 and "recalled ['counting/only/0']" in err
 
-    again = ("run", "place:One", "--policy", "place:wins", "--learn", "--bank", tmp_path / "bank", "-n", 1, "--json")
-    code, _, err = command(*again)
-    assert code == 0 and "an expert plays 1 training tasks" in err  # its only split, for there is none for training
-    assert make("place:One").splits() == ("only",)
-    with Bank.open(tmp_path / "bank", readonly=True) as bank:
-        assert [entry.task_id for entry in bank.entries()] == ["counting/only/0"]
+
+def test_without_a_split_to_train_on_an_expert_plays_what_there_is(command: Call, tmp_path: Path) -> None:
+    code, _, err = command("run", "place:One", "--policy", "place:remembers", "--bank", tmp_path / "bank", "-n", 2)
+    assert code == 0 and "an expert plays 1 training tasks" in err and err.count("recalled ['counting/only/0']") == 2
 
 
 def test_lost_tasks_are_tried_again_and_won_ones_are_not(command: Call, tmp_path: Path) -> None:

@@ -267,9 +267,9 @@ def test_memory_is_of_the_environment_that_is_played(words: None, tmp_path: Path
         assert {recalled.trajectory.task.environment for recalled in found.recalled} == {"counting"} and len(found.recalled) == 2
 
 
-@pytest.mark.parametrize(("in_use", "own"), [(True, True), (False, False)])
-def test_in_use_an_agent_remembers_its_own_tries(words: None, tmp_path: Path, in_use: bool, own: bool) -> None:
-    with open_session(settings(bank=tmp_path / "bank", k=9), in_use=in_use) as opened:
+@pytest.mark.parametrize(("use", "own"), [({"in_use": True}, True), ({"in_use": False}, False), ({}, False)])
+def test_in_use_an_agent_remembers_its_own_tries(words: None, tmp_path: Path, use: dict[str, bool], own: bool) -> None:
+    with open_session(settings(bank=tmp_path / "bank", k=9), **use) as opened:
         assert opened.bank is not None and opened.retriever is not None
         opened.bank.add([finished.trajectory for finished in opened.play(TASKS[:2]) if finished.trajectory])
         found = {one.trajectory.task.id for one in opened.retriever.recall(TASKS[0], "count to 3.", "The count is 0.").recalled}
