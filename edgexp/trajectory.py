@@ -65,6 +65,11 @@ class Trajectory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     provenance: Provenance
 
     @property
+    def broke_off(self) -> bool:
+        """Whether the episode ended because the environment or the policy failed."""
+        return self.end.startswith("error: ")
+
+    @property
     def id(self) -> str:
         """Content id: `t` and 24 hexadecimal digits."""
         return content_id(self)
@@ -171,6 +176,16 @@ def decode(data: bytes | str) -> Trajectory:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EdgexpError(f"not a trajectory: {error}") from error
+
+
+def check_readable(trajectory: Trajectory) -> None:
+    """Raise EdgexpError where a trajectory, once written, could not be read again as the same one."""
+    try:
+        written = encode(trajectory)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise EdgexpError(f"{trajectory.task.id}: what was played cannot be written: {error}") from error
+    if encode(decode(written)) != written:
+        raise EdgexpError(f"{trajectory.task.id}: what was played is another trajectory when it is read again")
 
 
 def read_lines(lines: Iterable[bytes | str], where: str) -> Iterator[Trajectory]:

@@ -1,28 +1,45 @@
 """`edgexp collect`: fill a bank with episodes."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from edgexp.cli.options import acting_options, bank_option, json_option, memory_options, say, settings_of, task_options, wanted
+from edgexp.cli.options import (
+    MOST_EPISODES,
+    Finite,
+    acting_options,
+    bank_option,
+    json_option,
+    memory_options,
+    say,
+    settings_of,
+    task_options,
+    wanted,
+)
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import UsageError
 from edgexp.terminal import echo, echo_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from edgexp.bank import Bank
+    from edgexp.play.collecting import Again
     from edgexp.play.rollout import Finished
+    from edgexp.trajectory import Source
 
 
 @click.command()
 @click.argument("environment", default=DEFAULT_ENVIRONMENT)
 @click.option("--policy", default="expert", show_default=True, metavar="WHO",
               help="Who plays: expert, agent (the model), or module:attribute of a policy of your own.")
-@click.option("-n", "--number", default=120, show_default=True, help="Tasks to play. Those that the bank has already are skipped.")
+@click.option("-n", "--number", type=click.IntRange(1, MOST_EPISODES), default=120, show_default=True,
+              help="Tasks to play. Of those that this kind of player has played for the bank, --again says which are played again.")
+@click.option("--again", type=click.Choice(["none", "lost", "all"]), default=None,
+              help="Which tasks are played again: none that was played, those that were never won, or all. "
+                   "[default: none with --policy expert, which would do the same again; otherwise lost]")
 @click.option("--steps", type=click.IntRange(1), default=None, help="Most actions in an episode.  [default: the environment's]")
-@click.option("--mistakes", "--slips", "mistakes", type=click.FloatRange(0, 0.5), default=0.0, show_default=True, metavar="SHARE",
+@click.option("--mistakes", "--slips", "mistakes", type=Finite(0, 0.5), default=0.0, show_default=True, metavar="SHARE",
               help="With --policy expert: the share of turns at which it first makes a mistake. Episodes then show how to go on "
                    "after one; nothing is trained on the mistake itself.")
 @bank_option
@@ -30,11 +47,13 @@ if TYPE_CHECKING:
 @acting_options
 @memory_options
 @json_option
-def collect(policy: str, number: int, steps: int | None, mistakes: float, split: str, task_ids: tuple[str, ...], types: tuple[str, ...],
-            group: str | None, as_json: bool, **options: Any) -> None:
+def collect(policy: str, number: int, steps: int | None, mistakes: float, split: str | None, task_ids: tuple[str, ...],
+            types: tuple[str, ...], group: str | None, again: str | None, as_json: bool, **options: Any) -> None:
     """Fill a bank with episodes of ENVIRONMENT that an expert or the model plays.
 
-    The bank keeps every episode, won or lost. You can interrupt the command and start it again: no player plays a task twice.
+    The bank keeps every episode, won or lost. You can interrupt the command and start it again: no player plays a task that it has won
+    twice. Episodes that could not be played, or that broke off because something failed, are told; the others go on, and the exit code
+    is 1. Started again, the command tries them again.
 
     \b
     Examples:
@@ -47,7 +66,7 @@ def collect(policy: str, number: int, steps: int | None, mistakes: float, split:
     import json
     from contextlib import ExitStack
 
-    from edgexp.play.collecting import expert_episodes, left_to_play, spread
+    from edgexp.play.collecting import expert_episodes, left_to_play, split_to_play, spread
     from edgexp.play.fleet import Environments
     from edgexp.play.session import open_bank, open_session
 
@@ -59,14 +78,15 @@ def collect(policy: str, number: int, steps: int | None, mistakes: float, split:
             environments = opened.enter_context(Environments())
             world, bank = environments.at(settings.environment), opened.enter_context(open_bank(settings.bank, say=say))
         else:
-            session = opened.enter_context(open_session(settings, say, keep=True))
+            session = opened.enter_context(open_session(settings, say, keep=True, in_use=True))
             assert session.bank is not None
             world, bank = session.environment, session.bank
         if task_ids:
             drawn = [world.task(t) for t in task_ids]
         else:
-            drawn = spread(world.tasks(split), number, settings.seed, wanted(types, group))
-        tasks = left_to_play(bank, drawn, "expert" if policy == "expert" else "agent")
+            drawn = spread(world.tasks(split_to_play(world, split, "train")), number, settings.seed, wanted(types, group))
+        who: Source = "expert" if policy == "expert" else "agent"
+        tasks = left_to_play(bank, drawn, who, cast("Again", again or ("none" if policy == "expert" else "lost")))
         if policy == "expert":
             episodes = expert_episodes(environments, settings.environment, tasks, steps=steps, mistakes=mistakes, seed=settings.seed,
                                        parallel=settings.parallel)
@@ -75,32 +95,36 @@ def collect(policy: str, number: int, steps: int | None, mistakes: float, split:
         won, failed = collect_with_progress(bank, episodes, len(tasks))
         result = {"drawn": len(drawn), "known": len(drawn) - len(tasks), "played": len(tasks) - failed, "won": won, "failed": failed,
                   "bank": bank.count()}
-    if as_json:
-        echo_json(json.dumps(result))
-    else:
-        echo(f"{won} of {result['played']} episodes won, {result['known']} known before; "
-                   f"the bank holds {result['bank']:,} trajectories")
+        if as_json:
+            echo_json(json.dumps(result))
+        else:
+            echo(f"{won} of {result['played']} episodes won, {result['known']} known before; "
+                 f"the bank holds {result['bank']:,} trajectories")
     if failed:
         raise click.exceptions.Exit(1)
 
 
 def collect_with_progress(bank: "Bank", episodes: "Iterable[Finished]", total: int, batch: int = 1) -> tuple[int, int]:
-    """Collect with a progress bar; how many episodes were won, and how many could not be played. Ctrl-C keeps what was stored."""
+    """Collect with a progress bar; how many episodes were won, and how many were not played to their end. Ctrl-C keeps what was stored."""
     from edgexp.play.collecting import collect
     from edgexp.progress import Bars
 
     with Bars() as bars:
         done = failures = 0
 
-        def advance(_: object = None) -> None:
-            nonlocal done
+        def over(finished: "Finished") -> None:
+            nonlocal done, failures
             done += 1
             bars.tell("collecting", done, total)
+            if finished.problem:
+                failures += 1
+                bars.say(finished.problem)
 
-        def failed(error: Exception) -> None:
-            nonlocal failures
-            failures += 1
-            advance()
-            bars.say(f"not played: {error}")
+        return collect(bank, _told(episodes, over), failed=lambda _: None, batch=batch), failures
 
-        return collect(bank, episodes, advance, failed, batch), failures
+
+def _told(episodes: "Iterable[Finished]", over: "Callable[[Finished], None]") -> "Iterator[Finished]":
+    """The same episodes; each is told of once whoever takes them has done with it."""
+    for finished in episodes:
+        yield finished
+        over(finished)

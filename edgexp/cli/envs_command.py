@@ -1,6 +1,6 @@
 """`edgexp envs`: the environments that can be named, and what they need."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 import msgspec
@@ -9,6 +9,7 @@ from edgexp.cli.options import json_option, say, task_options, wanted
 from edgexp.terminal import clean, console, echo, echo_json
 
 if TYPE_CHECKING:
+    from edgexp.environments.base import Environment
     from edgexp.environments.java.gold import GoldPath
     from edgexp.environments.java.served import ServedEnvironment
     from edgexp.trajectory import Task
@@ -19,12 +20,14 @@ def envs() -> None:
     """List environments, and prepare those that run in Java.
 
     Your own environment is a class. It has the members of Environment in edgexp/environments/base.py. Every command that takes an
-    environment takes its name as module:Class. A package can also register it, as an entry point of the group edgexp.environments.
+    environment takes its name as module:Class or file.py:Class. A package can also register it, as an entry point of the group
+    edgexp.environments.
 
     \b
     Examples:
       edgexp envs ls
       edgexp run mypackage.garden:Garden
+      edgexp run ./doors.py:Doors
     """
 
 
@@ -65,7 +68,7 @@ def ls(as_json: bool) -> None:
               help="Java servers side by side. Each takes half a gigabyte.")
 @task_options("train")
 @json_option
-def gold(environment: str, number: int | None, workers: int, split: str, task_ids: tuple[str, ...], types: tuple[str, ...],
+def gold(environment: str, number: int | None, workers: int, split: str | None, task_ids: tuple[str, ...], types: tuple[str, ...],
          group: str | None, seed: int, as_json: bool) -> None:
     """Solve tasks in advance for an expert to play.
 
@@ -113,13 +116,13 @@ def _served(name: str) -> "ServedEnvironment":
     return made
 
 
-def _draw(environment: "ServedEnvironment", split: str, number: int | None, task_ids: tuple[str, ...], types: tuple[str, ...],
+def _draw(environment: "ServedEnvironment", split: str | None, number: int | None, task_ids: tuple[str, ...], types: tuple[str, ...],
           group: str | None, seed: int) -> "list[Task]":
-    from edgexp.play.collecting import spread
+    from edgexp.play.collecting import split_to_play, spread
 
     if task_ids:
         return [environment.task(task_id) for task_id in task_ids]
-    tasks = environment.tasks(split)
+    tasks = environment.tasks(split_to_play(cast("Environment", environment), split, "train"))
     return spread(tasks, len(tasks) if number is None else number, seed, wanted(types, group))
 
 

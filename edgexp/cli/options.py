@@ -1,5 +1,6 @@
 """What several commands share: options, opening a bank and its encoder, progress, JSON. Knows no command."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,18 +38,34 @@ def say(message: str) -> None:
     echo(style(message, "dim"), err=True)
 
 
+class Finite(click.FloatRange):
+    """A number in a range. `nan` and infinities are in no range, which click does not see."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number; fails with one line where it is none of the range."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return number
+
+
+MOST_EPISODES = 1_000_000_000
+
+
 def task_options(split: str) -> Callable[[F], F]:
-    """`--split`, `--task`, `--type`, `--group`, `-n` and `--seed`, for commands that play tasks."""
+    """`--split`, `--task`, `--type`, `--group` and `--seed`, for commands that play tasks. `split` is the one they prefer."""
 
     def add(command: F) -> F:
         for option in reversed([
-            click.option("--split", default=split, show_default=True, help="Take tasks from this split of the environment."),
+            click.option("--split", default=None,
+                         help=f"Take tasks from this split of the environment.  [default: {split}, or else its first]"),
             click.option("--task", "task_ids", multiple=True, metavar="ID", help="Take this task. May be given more than once."),
             click.option("--type", "types", multiple=True, metavar="TYPE",
                          help="Take only tasks of this type. May be given more than once."),
             click.option("--group", type=click.Choice(["easy", "hard"]),
                          help="Take only easy or only hard types of task, as the paper has them."),
-            click.option("--seed", default=0, show_default=True, help="Decides which tasks are drawn and how actions are sampled."),
+            click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True,
+                         help="Decides which tasks are drawn and how actions are sampled."),
         ]):
             command = option(command)
         return command
@@ -59,11 +76,13 @@ def task_options(split: str) -> Callable[[F], F]:
 def memory_options(command: F) -> F:
     """How memory is used: the fields of `edgexp.retrieval.Retrieval`, by their names."""
     for option in reversed([
-        click.option("-k", default=2, show_default=True, help="Past episodes to put into the prompt; 0 for none."),
+        click.option("-k", type=click.IntRange(0, 64), default=2, show_default=True,
+                     help="Past episodes to put into the prompt; 0 for none."),
         click.option("--memory", type=click.Choice(["static", "dynamic", "off"]), default="static", show_default=True,
                      help="static: recall once, for the task. dynamic: recall again as the episode goes on. off: no memory."),
-        click.option("--every", default=1, show_default=True, help="With dynamic memory: recall again after this many actions."),
-        click.option("--diversity", type=click.FloatRange(0, 1), default=None,
+        click.option("--every", type=click.IntRange(1), default=1, show_default=True,
+                     help="With dynamic memory: recall again after this many actions."),
+        click.option("--diversity", type=Finite(0, 1), default=None,
                      help="Prefer past episodes that differ (MMR). 1 looks at relevance only, 0 at difference only."),
     ]):
         command = option(command)
@@ -74,20 +93,21 @@ def acting_options(command: F) -> F:
     """Who acts and how: fields of `edgexp.play.session.Settings`, by their names."""
     for option in reversed([
         click.option("--model", default=None, help="A name from `edgexp models ls`, or the path of a GGUF.  [default: edgexp's own]"),
-        click.option("--actions", type=click.Choice(["admissible", "scored", "free"]), default="admissible", show_default=True,
+        click.option("--actions", type=click.Choice(["admissible", "scored", "free"]), default=None,
                      help="admissible: choose among the valid actions. scored: also compute every one's exact probability. "
-                          "free: the model writes what it likes."),
+                          "free: the model writes what it likes.  "
+                          "[default: admissible, or free where the environment lists no valid actions]"),
         click.option("--repeats", type=click.IntRange(0), default=1, show_default=True,
                      help="How often the model may choose the same action where it sees the same thing; in all, twice as often. "
                           "This keeps it from walking in circles. 0: no limit."),
-        click.option("--context", type=click.IntRange(256), default=None,
+        click.option("--context", type=click.IntRange(256, 2**20), default=None,
                      help="Room for the prompt and the episode, in tokens.  [default: the model's, at most 8192]"),
-        click.option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True,
+        click.option("--temperature", type=Finite(0, 100), default=0.0, show_default=True,
                      help="How much chance decides. 0: always the likeliest action."),
         click.option("--template", default=None, callback=_template,
                      help="Chat template in place of the model's own: a name such as chatml (see docs/templates.md), another one in "
                           "the model's file, or a file of Jinja."),
-        click.option("--gpu-layers", default=0, show_default=True,
+        click.option("--gpu-layers", type=click.IntRange(-1, 10_000), default=0, show_default=True,
                      help="Layers of the model to put on a GPU, if llama-cpp-python was built for one."),
         click.option("--parallel", type=click.IntRange(1, 64), default=1, show_default=True, help="Episodes at once."),
     ]):
@@ -99,7 +119,8 @@ def settings_of(options: dict[str, Any]) -> "Settings":
     """The settings of a session, from the options of `memory_options`, `acting_options` and others named like its fields."""
     from edgexp.play.session import Settings
 
-    return Settings(**{name: value for name, value in options.items() if value is not None})
+    given = {name: value for name, value in options.items() if value is not None}
+    return Settings(**given, insist="actions" in given)
 
 
 def _template(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

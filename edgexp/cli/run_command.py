@@ -6,12 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgexp.cli.options import acting_options, bank_option, json_option, memory_options, say, settings_of, task_options, wanted
+from edgexp.cli.options import (
+    MOST_EPISODES,
+    acting_options,
+    bank_option,
+    json_option,
+    memory_options,
+    say,
+    settings_of,
+    task_options,
+    wanted,
+)
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.terminal import console, echo_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from rich.console import Console
 
@@ -22,10 +32,14 @@ if TYPE_CHECKING:
 STARTER = 120
 """Expert episodes collected when a bank has none of the environment: twenty of each household task type, a few seconds."""
 
+EPISODES = 3
+"""Played where nobody asks for a number."""
+
 
 @click.command()
 @click.argument("environment", default=DEFAULT_ENVIRONMENT)
-@click.option("-n", "--number", default=3, show_default=True, help="Episodes to play.")
+@click.option("-n", "--number", type=click.IntRange(1, MOST_EPISODES), default=None,
+              help="Episodes to play. Where there are fewer tasks, each is played again.  [default: 3, or the tasks given by --task]")
 @click.option("--policy", default="", metavar="MODULE:ATTRIBUTE", help="A policy of your own that acts in place of a model.")
 @acting_options
 @bank_option
@@ -36,12 +50,13 @@ STARTER = 120
 @click.option("--record", type=click.Path(path_type=Path, dir_okay=False), default=None,
               help="Write the episodes to FILE too: as JSON lines, or as a picture of the screen if FILE ends in .svg.")
 @json_option
-def run(number: int, task_ids: tuple[str, ...], types: tuple[str, ...], group: str | None, split: str, learn: bool,
+def run(number: int | None, task_ids: tuple[str, ...], types: tuple[str, ...], group: str | None, split: str | None, learn: bool,
         record: Path | None, as_json: bool, steps: int | None, **options: Any) -> None:
     """Let a model play episodes of ENVIRONMENT, and watch it.
 
     You see the goal, the past episodes in the prompt, each action and what it led to. Without ENVIRONMENT the model plays household
-    tasks. If the bank holds no episode of ENVIRONMENT, an expert plays some first.
+    tasks. If the bank holds no episode of ENVIRONMENT, an expert plays some first. An episode that cannot be played, or that breaks off
+    because something failed, is told; the others go on, and the exit code is 1.
 
     \b
     Examples:
@@ -58,10 +73,11 @@ def run(number: int, task_ids: tuple[str, ...], types: tuple[str, ...], group: s
 
     picture = record is not None and record.suffix == ".svg"
     screen = console(record=picture, quiet=as_json, width=108 if picture else None)
-    with open_session(settings_of(options), say, keep=learn) as session:
-        tasks = _tasks(session, number, task_ids, types, group, split)
-        _starter_bank(session)
-        failures = _play(session, tasks, screen, None if picture else record, learn, as_json, steps)
+    with open_session(settings_of(options), say, keep=learn, in_use=True) as session:
+        total = number or len(task_ids) or EPISODES
+        tasks = _tasks(session, total, task_ids, types, group, split)
+        failures = _starter_bank(session)
+        failures += _play(session, tasks, total, screen, None if picture else record, learn, as_json, steps)
     if picture and record is not None:
         from edgexp.cli.screens import save_picture
 
@@ -71,40 +87,47 @@ def run(number: int, task_ids: tuple[str, ...], types: tuple[str, ...], group: s
 
 
 def _tasks(session: "OpenSession", number: int, task_ids: tuple[str, ...], types: tuple[str, ...], group: str | None,
-           split: str) -> "list[Task]":
+           split: str | None) -> "Iterable[Task]":
+    """The tasks in the order in which they are played, made when they are asked for where they come again."""
     from edgexp.errors import UsageError
-    from edgexp.play.collecting import spread
+    from edgexp.play.collecting import MOST_DRAWN, in_turn, split_to_play, spread
 
     environment = session.environment
     if task_ids:
-        return [environment.task(task_id) for task_id in task_ids]
-    tasks = spread(environment.tasks(split), number, session.settings.seed, wanted(types, group))
-    if not tasks and number > 0:
-        known = sorted({t.type for t in environment.tasks(split)[:500]})
-        raise UsageError(f"no task of split {split} is of that type or group; its types: {', '.join(known)}")
-    return tasks
+        return in_turn([environment.task(task_id) for task_id in task_ids], number)
+    split = split_to_play(environment, split, "dev")
+    there = environment.tasks(split)
+    tasks = spread(there, min(number, MOST_DRAWN), session.settings.seed, wanted(types, group))
+    if not tasks:
+        known = sorted({t.type for t in there[:500]})
+        raise UsageError(f"no task of split {split} is of that type or group; its types: {', '.join(known)}" if known else
+                         f"split {split} of {environment.name} has no tasks")
+    return in_turn(tasks, number)
 
 
-def _starter_bank(session: "OpenSession") -> None:
-    """With nothing to remember of this environment, collect some expert episodes of its training tasks first."""
+def _starter_bank(session: "OpenSession") -> int:
+    """With nothing to remember of this environment, collect some expert episodes of its training tasks first; how many failed."""
     from edgexp.cli.collect_command import collect_with_progress
     from edgexp.environments.base import has_expert
-    from edgexp.play.collecting import expert_episodes, left_to_play, spread
+    from edgexp.play.collecting import expert_episodes, left_to_play, split_to_play, spread
     from edgexp.retrieval import Filters
 
     bank, environment = session.bank, session.environment
     if bank is None or not session.settings.remembers or not has_expert(environment):
-        return
+        return 0
     if bank.count(Filters(environment=environment.name)):
-        return
-    say(f"no experience of {environment.name} yet: an expert plays {STARTER} training tasks for the bank (once)")
-    tasks = left_to_play(bank, spread(environment.tasks("train"), STARTER), "expert")
-    collect_with_progress(bank, expert_episodes(session.environments, session.settings.environment, tasks), len(tasks), batch=20)
+        return 0
+    drawn = spread(environment.tasks(split_to_play(environment, None, "train")), STARTER)
+    say(f"no experience of {environment.name} yet: an expert plays {len(drawn)} training tasks for the bank (once)")
+    tasks = left_to_play(bank, drawn, "expert")
+    episodes = expert_episodes(session.environments, session.settings.environment, tasks)
+    _, failures = collect_with_progress(bank, episodes, len(tasks), batch=20)
+    return failures
 
 
-def _play(session: "OpenSession", tasks: "list[Task]", screen: "Console", file: Path | None, learn: bool, as_json: bool,
+def _play(session: "OpenSession", tasks: "Iterable[Task]", total: int, screen: "Console", file: Path | None, learn: bool, as_json: bool,
           steps: int | None) -> int:
-    """Play and show the tasks; how many could not be played."""
+    """Play and show the tasks; how many were not played to their end."""
     import json
     import secrets
 
@@ -114,13 +137,14 @@ def _play(session: "OpenSession", tasks: "list[Task]", screen: "Console", file: 
     failures, interrupted = 0, False
     with ExitStack() as opened:
         handle = opened.enter_context(file.open("ab")) if file else None
-        recorder, live = Recorder(session.bank, secrets.token_hex(4), learn=learn, file=handle), Live(screen, len(tasks))
+        recorder, live = Recorder(session.bank, secrets.token_hex(4), learn=learn, file=handle), Live(screen, total)
         screen.print(_headline(session), style="dim")
         try:
             for finished in session.play(tasks, steps=steps, watch=_shown(live, session.places)):
-                if finished.played is None:
+                if finished.problem:
                     failures += 1
-                    say(f"not played: {finished.error}")
+                    say(finished.problem)
+                if finished.played is None:
                     continue
                 line = recorder.keep(finished.played)
                 if as_json:

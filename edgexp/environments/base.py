@@ -17,6 +17,8 @@ Each has a protocol, and a function that gives its value or its default. Everybo
 which environment it is. `family`, `lesson` and `aspects` tell of tasks and not of an episode: they work before a reset and after `close`,
 they answer for tasks of older versions, and they never raise.
 
+What members return is checked before anybody sees it, with limits on size; see `boundary.py`.
+
 Everything is deterministic: the same task and the same actions give the same texts.
 """
 
@@ -90,7 +92,8 @@ class HasAdmissible(Protocol):
 
 def valid_actions_of(environment: Environment) -> Callable[[], list[str]] | None:
     """What lists the actions that are valid now; None where the environment lists none."""
-    return environment.admissible if isinstance(environment, HasAdmissible) else None
+    list_valid = getattr(environment, "admissible", None)  # asked before every action: the protocol's own check takes longer
+    return list_valid if callable(list_valid) else None
 
 
 class Expert(Protocol):
@@ -139,7 +142,7 @@ class LivesElsewhere(Protocol):
 
 def is_remote(environment: Environment) -> bool:
     """Whether other episodes can go on while the environment works; False where it does not say."""
-    return isinstance(environment, LivesElsewhere) and bool(environment.remote)
+    return bool(getattr(environment, "remote", False))  # as in `valid_actions_of`
 
 
 @runtime_checkable

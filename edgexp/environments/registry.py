@@ -1,16 +1,17 @@
-"""Environments by name: those that come with edgexp, entry points of the group `edgexp.environments`, and `module:attribute`.
+"""Environments by name: those that come with edgexp, entry points of the group `edgexp.environments`, `module:Class` and `file.py:Class`.
 
-Also what environments say of a task that comes from a bank, where nobody has an environment at hand. Knows no rules, texts or task ids.
+Every environment that is made here stands behind the boundary: what it says is checked before anybody sees it (`boundary.py`). Also
+what environments say of a task that comes from a bank, where nobody has an environment at hand. Knows no rules, texts or task ids.
 """
 
-import importlib
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
+from edgexp.environments import plain, targets
 from edgexp.environments.base import Environment, family_of, has_expert, lesson_of, valid_actions_of
+from edgexp.environments.boundary import checked
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Task
 
@@ -40,6 +41,10 @@ def available() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+_MEMBERS = ("name", "version", "max_steps", "splits", "tasks", "task", "instructions", "reset", "step", "close")
+"""What an environment has to have."""
+
+
 class Description(msgspec.Struct, frozen=True):
     """An environment for people to choose from; `problem` says why it cannot be used, where it cannot."""
 
@@ -59,25 +64,27 @@ def describe_all() -> list[Description]:
 
 
 def make(name: str, **options: Any) -> Environment:
-    """Make an environment by registered name or `module:attribute`; the options go to its constructor.
+    """Make an environment by registered name, `module:attribute` or `file.py:attribute`; the options go to its constructor.
 
     Raises UsageError for an unknown name, EdgexpError where it cannot be loaded or is no environment.
     """
-    target = name if ":" in name else available().get(name)
+    target = name if ":" in name or name.endswith(".py") else available().get(name)
     if target is None:
-        raise UsageError(f"no environment is called {name!r}; known: {', '.join(available())}, or module:attribute")
-    factory = _load(target)
+        raise UsageError(f"no environment is called {name!r}; known: {', '.join(available())}, or module:attribute, or file.py:attribute")
+    factory = targets.load(target, f"environment {target}", "doors:Doors or ./doors.py:Doors")
     try:
         environment = factory(**options)
+        lacking = [] if isinstance(environment, Environment) else [m for m in _MEMBERS if not hasattr(environment, m)]
     except EdgexpError:
         raise
-    except Exception as error:  # a plug-in's constructor may raise anything
-        raise EdgexpError(f"environment {target} cannot be made: {type(error).__name__}: {error}") from error
-    if not isinstance(environment, Environment):
-        lacking = [m for m in ("name", "version", "max_steps", "splits", "tasks", "task", "instructions", "reset", "step", "close")
-                   if not hasattr(environment, m)]
-        raise EdgexpError(f"{target} is not an environment: it lacks {', '.join(lacking)}; see edgexp/environments/base.py")
-    return environment
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plug-in's constructor may raise anything, SystemExit too
+        raise EdgexpError(f"environment {target} cannot be made: {plain.explain(error)}") from error
+    if isinstance(environment, type) or lacking:
+        what = f"it lacks {', '.join(lacking)}" if lacking else "it is a class, and an object is wanted"
+        raise EdgexpError(f"{target} is not an environment: {what}; see edgexp/environments/base.py")
+    return checked(environment, f"environment {target}")
 
 
 def family_of_task(task: Task) -> str:
@@ -92,7 +99,12 @@ def lesson_of_task(task: Task) -> str:
 
 @lru_cache(maxsize=64)
 def _telling(name: str) -> Environment | None:
-    """The environment of that name; None where it cannot be made. Closed at once, for what it says of tasks needs nothing open."""
+    """The environment of that name; None where it cannot be made. Closed at once, for what it says of tasks needs nothing open.
+
+    Names alone: a bank may hold what others wrote, and a `module:attribute` in it must load nothing.
+    """
+    if name not in available():
+        return None
     try:
         environment = make(name)
         environment.close()
@@ -111,14 +123,3 @@ def _describe(name: str, target: str) -> Description:
     except EdgexpError as error:
         return Description(name, target, problem=str(error))
     return Description(name, target, splits, valid_actions_of(environment) is not None, has_expert(environment))
-
-
-def _load(target: str) -> Callable[..., Any]:
-    module, _, attribute = target.partition(":")
-    try:
-        loaded: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
-        raise EdgexpError(f"environment {target}: {error}; is the package that holds it installed here?") from error
-    except AttributeError as error:
-        raise EdgexpError(f"environment {target}: module {module} has no {attribute!r}") from error
-    return loaded

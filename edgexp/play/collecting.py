@@ -1,7 +1,9 @@
-"""Filling a bank with episodes, resumably: a task that its policy has already played for this bank is not played again."""
+"""Which tasks are played, and filling a bank with episodes, resumably: what a policy has played for a bank is not played again for it."""
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice, repeat
+from typing import Literal
 
 from edgexp.bank import Bank
 from edgexp.bank.records import Filters
@@ -31,10 +33,31 @@ def expert_episodes(environments: Environments, name: str, tasks: Iterable[Task]
     return run_many(map(start, tasks), parallel)
 
 
-def left_to_play(bank: Bank, tasks: Iterable[Task], source: Source) -> list[Task]:
-    """The tasks of which the bank holds no episode of that source, accepted or not."""
-    known = {entry.task_id for entry in bank.entries(Filters(source=source))}
-    return [task for task in tasks if task.id not in known]
+Again = Literal["none", "lost", "all"]
+"""Which tasks that were played are played again: none, those that were never won, or all."""
+
+
+def left_to_play(bank: Bank, tasks: Iterable[Task], source: Source, again: Again = "none") -> list[Task]:
+    """The tasks to play by what the bank holds of that source, accepted or not: first those it holds no episode of, then those again.
+
+    An episode that broke off because something failed counts as none.
+    """
+    tasks = list(tasks)
+    if again == "all":
+        return tasks
+    won, lost = set[str](), set[str]()
+    for entry in bank.entries(Filters(source=source)):
+        (won if entry.success else lost).add(entry.task_id)
+    if not (lost - won).isdisjoint(task.id for task in tasks):
+        lost -= _only_broken_off(bank, source, lost - won)
+    new = [task for task in tasks if task.id not in won and task.id not in lost]
+    return new + [task for task in tasks if again == "lost" and task.id in lost and task.id not in won]
+
+
+def _only_broken_off(bank: Bank, source: Source, lost: set[str]) -> set[str]:
+    """Those of the lost tasks of which every episode broke off."""
+    ended = {t.task.id for t in bank.each(Filters(source=source, success=False), None) if not t.broke_off}
+    return lost - ended
 
 
 def collect(bank: Bank, episodes: Iterable[Finished], done: Callable[[Played], None] = lambda _: None,
@@ -70,6 +93,25 @@ def _tell(finished: Finished, failed: Callable[[EdgexpError], None] | None) -> N
     failed(error)
 
 
+def split_to_play(environment: Environment, named: str | None, preferred: str) -> str:
+    """The split that was named; else the preferred one, or where there is no such split the environment's first."""
+    if named is not None:
+        return named
+    splits = environment.splits()
+    if not splits:
+        raise EdgexpError(f"the environment {environment.name} has no splits, and so no tasks")
+    return preferred if preferred in splits else splits[0]
+
+
+MOST_DRAWN = 20_000
+"""Tasks that are drawn to be played in turn, where nobody waits for as many to be over."""
+
+
+def in_turn(tasks: Sequence[Task], count: int) -> Iterator[Task]:
+    """`count` tasks, one after the other; where there are fewer, each comes again."""
+    return islice(chain.from_iterable(repeat(tasks)), count if tasks else 0)
+
+
 def spread(tasks: Sequence[Task], count: int, seed: int = 0, keep: Callable[[Task], bool] = lambda _: True) -> list[Task]:
     """`count` tasks of a split that satisfy `keep`, drawn without repeats and with their types in turn; the same seed gives the same.
 
@@ -81,4 +123,5 @@ def spread(tasks: Sequence[Task], count: int, seed: int = 0, keep: Callable[[Tas
         if keep(task):
             by_type.setdefault(task.type, []).append(task)
     groups = [group for _, group in sorted(by_type.items())]
-    return [group[turn] for turn in range(count) for group in groups if turn < len(group)][:count]
+    longest = max(map(len, groups), default=0)
+    return [group[turn] for turn in range(min(count, longest)) for group in groups if turn < len(group)][:count]

@@ -12,12 +12,19 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
+import msgspec
+
+from edgexp.environments import plain
 from edgexp.environments.base import Environment, Outcome, Start, is_remote
+from edgexp.environments.boundary import LONGEST_ACTION
 from edgexp.errors import EdgexpError
 from edgexp.retrieval import Memory
-from edgexp.trajectory import Decision, Played, Provenance, Recall, Remembered, Seconds, Step, Task, Tokens, Trajectory
+from edgexp.trajectory import Decision, Played, Provenance, Recall, Remembered, Seconds, Step, Task, Tokens, Trajectory, check_readable
 
 Answer = TypeVar("Answer")
+
+PASS = (KeyboardInterrupt, GeneratorExit)
+"""What goes through whatever is raised in somebody else's code: Ctrl-C, and an episode that is dropped. `sys.exit` does not."""
 
 
 @dataclass(frozen=True)
@@ -147,9 +154,9 @@ def elsewhere(work: Callable[[], Answer], limit: float | None = None, who: str =
     try:
         answer: Answer = yield Elsewhere(work, limit)
         return answer
-    except CannotGoOn:
+    except (CannotGoOn, *PASS):
         raise
-    except Exception as error:  # the other side may fail in any way; the run goes on
+    except BaseException as error:  # the other side may fail in any way; the run goes on
         raise PolicyFailed(f"{who}: {_reason(error, limit)}") from error
 
 
@@ -163,7 +170,9 @@ def ask(environment: Environment, work: Callable[[], Answer]) -> Asking[Answer]:
             answer: Answer = yield Elsewhere(work)
             return answer
         return work()
-    except Exception as error:  # a plug-in, or the server behind it, may die in any way; the run goes on
+    except PASS:
+        raise
+    except BaseException as error:  # a plug-in, or the server behind it, may die in any way; the run goes on
         raise EnvironmentFailed(_reason(error)) from error
 
 
@@ -181,7 +190,9 @@ def play(environment: Environment, task: Task, policy: Policy, *, max_steps: int
     episode = Playing(environment, task, start, watch)
     watch(Began(task, start))
     _begin(episode, policy)
-    played = episode.played((yield from _until_over(episode, policy, max_steps or environment.max_steps)), policy.provenance(environment))
+    end = yield from _until_over(episode, policy, max_steps or environment.max_steps)
+    played = episode.played(end, _provenance(episode, policy))
+    check_readable(played.trajectory)
     watch(Ended(played))
     return played
 
@@ -189,9 +200,9 @@ def play(environment: Environment, task: Task, policy: Policy, *, max_steps: int
 def _begin(episode: Playing, policy: Policy) -> None:
     try:
         policy.begin(episode)
-    except EdgexpError:
+    except (EdgexpError, *PASS):
         raise
-    except Exception as error:  # a policy is somebody's own code; the other episodes go on
+    except BaseException as error:  # a policy is somebody's own code; the other episodes go on
         raise EdgexpError(f"{episode.task.id}: the policy cannot begin it: {_reason(error)}") from error
 
 
@@ -217,17 +228,47 @@ def _decide(episode: Playing, policy: Policy) -> Asking[Decision | None]:
     started, seconds = perf_counter(), episode.seconds
     try:
         decision = yield from policy.decide(episode)
-    except EdgexpError:
+        plainly = None if decision is None else _plain(decision)
+    except (EdgexpError, *PASS):
         raise
-    except Exception as error:  # as in `_begin`
+    except BaseException as error:  # as in `_begin`
         raise PolicyFailed(f"the policy: {_reason(error)}") from error
     took = perf_counter() - started
-    if decision is None:
+    if plainly is None:
         return None
     seconds.deciding += took
     if not episode.steps:
         seconds.first_action = took + seconds.retrieval
-    return Decision(decision.text, decision.generated, decision.probability, decision.alternatives, decision.stop, decision.mistake, took)
+    return msgspec.structs.replace(plainly, seconds=took)
+
+
+def _plain(decision: Decision) -> Decision:
+    """A decision with plain values in its fields. Raises PolicyFailed where they are none."""
+    d, who = decision, "the policy"
+    try:
+        if not isinstance(d, Decision):
+            plain.refuse(d, who, "what decide() returned", "a Decision or None is wanted")
+        words = plain.text(d.text, who, "the text of its decision", LONGEST_ACTION)
+        probability = None if d.probability is None else plain.number(d.probability, who, "the probability of its decision")
+        others = tuple((plain.text(action, who, "an alternative", LONGEST_ACTION), plain.number(p, who, "an alternative's probability"))
+                       for action, p in d.alternatives)  # fmt: skip
+        generated, stop = plain.whole(d.generated, who, "generated of its decision"), plain.text(d.stop, who, "stop of its decision")
+        return Decision(words, generated, probability, others, stop, plain.truth(d.mistake, who, "mistake of its decision"))
+    except EdgexpError as error:
+        raise PolicyFailed(str(error)) from error
+
+
+def _provenance(episode: Playing, policy: Policy) -> Provenance:
+    """Who acted, by the policy's word."""
+    try:
+        provenance = policy.provenance(episode.environment)
+        if not isinstance(provenance, Provenance):
+            plain.refuse(provenance, "the policy", "what provenance() returned", "a Provenance is wanted")
+        return provenance
+    except (EdgexpError, *PASS):
+        raise
+    except BaseException as error:  # as in `_begin`
+        raise EdgexpError(f"{episode.task.id}: the policy cannot say who it is: {_reason(error)}") from error
 
 
 def _act(episode: Playing, decision: Decision) -> Asking[None]:
@@ -251,12 +292,11 @@ def _remembered(t: Trajectory, score: float, reason: str = "", tokens: int = 0) 
     return Remembered(t.id, score, t.task.id, t.task.type, t.success, reason, tokens)
 
 
-def _reason(error: Exception, limit: float | None = None) -> str:
+def _reason(error: BaseException, limit: float | None = None) -> str:
     """An error in one line."""
     if isinstance(error, TimeoutError) and limit is not None:
         return f"no answer within {limit:g} seconds"
-    text = str(error) if isinstance(error, EdgexpError) else f"{type(error).__name__}: {error}"
-    return " ".join(line.strip() for line in text.splitlines())
+    return plain.explain(error)
 
 
 def last_observations(first: str, steps: Sequence[Step]) -> list[str]:

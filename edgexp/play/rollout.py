@@ -52,6 +52,14 @@ class Finished:
     """Why there is no record."""
 
     @property
+    def problem(self) -> str:
+        """Why it was not played, or not to its end, in one line; empty where it was."""
+        if self.played is None:
+            return f"not played: {self.error or 'the episode was over without an end'}"
+        t = self.played.trajectory
+        return f"broken off after {len(t.steps)} actions: {t.task.id}: {t.end}" if t.broke_off else ""
+
+    @property
     def trajectory(self) -> Trajectory | None:
         """What happened; None where there is no record."""
         return self.played.trajectory if self.played else None
@@ -84,7 +92,8 @@ def run_many(starts: Iterable[Start], places: int, engines: Sequence[Evaluator] 
 
     Place p is answered by `engines[p % len(engines)]`, and its episodes have to be of that engine. When an engine has no room for all
     that is asked, it is asked for less at a time; what still finds no room waits for the others. Only when none of its places can go on
-    does an episode end with a full context. An episode that raises EdgexpError is told of and touches no other one.
+    does an episode end with a full context. An episode that raises EdgexpError is told of and touches no other one. Raises UsageError where
+    a start does.
     """
     waiting = enumerate(starts)
     live: dict[int, _Live] = {}

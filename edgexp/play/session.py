@@ -3,18 +3,18 @@
 `edgexp run`, `edgexp collect`, evaluations and the choice of checkpoints all play by a `Session`, so that a name means the same everywhere.
 """
 
-import importlib
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from edgexp.bank import Bank, Filters, default_path
 from edgexp.embedding import open_encoder
-from edgexp.environments.base import Environment
+from edgexp.environments import plain, targets
+from edgexp.environments.base import Environment, valid_actions_of
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, resolve
@@ -50,6 +50,8 @@ class Settings(Acting, frozen=True, kw_only=True):
     gpu_layers: int = 0
     parallel: Annotated[int, Meta(ge=1)] = 1
     """Episodes at once."""
+    insist: bool = False
+    """Whether `actions` is to be kept to: an environment without valid actions is then refused, and not played in free mode."""
 
 
 class Session:
@@ -84,7 +86,7 @@ class Session:
 
     def _make_policy(self, place: int, name: str, retriever: Retriever | None, acting: Acting, steps: int | None) -> Policy:
         if self._policy is not None:
-            return self._policy(self.environments.at(name, place), retriever, acting)
+            return _own_policy(self._policy, self.environments.at(name, place), retriever, acting)
         assert self.fleet is not None and self.ready is not None
         renderer, room = self.renderer(name), self.fleet.room
         return LocalPolicy(
@@ -92,6 +94,16 @@ class Session:
             context=room, reserve=min(room // 2, 40 * (steps or self.environments.limit(name))),
             model=self.ready.name, model_sha256=self.ready.sha256,
         )  # fmt: skip
+
+
+def _own_policy(maker: PolicyMaker, environment: Environment, retriever: Retriever | None, acting: Acting) -> Policy:
+    """A policy of somebody's own. Raises EdgexpError in place of whatever its maker raises."""
+    try:
+        return maker(environment, retriever, acting)
+    except (EdgexpError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise EdgexpError(f"the policy cannot be made: {plain.explain(error)}") from error
 
 
 class OpenSession(Session):
@@ -125,14 +137,16 @@ def open_bank(path: Path | None = None, encoder: str = DEFAULT_EMBEDDER, say: Sa
 
 
 @contextmanager
-def open_session(settings: Settings, say: Say = lambda _: None, *, keep: bool = False) -> Iterator[OpenSession]:
+def open_session(settings: Settings, say: Say = lambda _: None, *, keep: bool = False, in_use: bool = False) -> Iterator[OpenSession]:
     """Open everything; all of it is closed at the end, also after an error. `say` is told what takes time or needs knowing.
 
-    A bank is opened where something is remembered, or where `keep` says that episodes will be kept.
+    A bank is opened where something is remembered, or where `keep` says that episodes will be kept. `in_use` says that nothing is trained
+    or measured: then whoever tries a task again may remember its own episodes of it.
     """
     with ExitStack() as stack:
         environments = stack.enter_context(Environments())
         environment = environments.at(settings.environment)
+        settings = with_actions(settings, environment)
         if settings.policy:
             session = OpenSession(environments, settings.parallel, policy=load_policy(settings.policy))
         else:
@@ -143,8 +157,18 @@ def open_session(settings: Settings, say: Say = lambda _: None, *, keep: bool = 
             session.renderer(settings.environment)  # a template that cannot be used is told before anything is played
         session.settings, session.environment = settings, environment
         session.bank = stack.enter_context(open_bank(settings.bank, settings.encoder, say)) if settings.remembers or keep else None
-        session.retriever = retriever_for(session.bank, settings, Filters(environment=environment.name))
+        session.retriever = retriever_for(session.bank, settings, Filters(environment=environment.name), exclude_self=not in_use)
         yield session
+
+
+def with_actions(settings: Settings, environment: Environment) -> Settings:
+    """The settings, with free actions where the environment lists no valid ones. Raises UsageError where they insist on others."""
+    if settings.actions == "free" or valid_actions_of(environment) is not None:
+        return settings
+    if settings.insist:
+        raise UsageError(f"the environment {environment.name} does not list valid actions, so --actions {settings.actions} cannot be; "
+                         "leave the option out, or play it with: --actions free")
+    return msgspec.structs.replace(settings, actions="free")
 
 
 def open_fleet(ready: Ready, settings: Settings, say: Say) -> Fleet:
@@ -162,20 +186,8 @@ def check_prompt(fleet: Fleet, ready: Ready, say: Say) -> None:
 
 
 def load_policy(name: str) -> PolicyMaker:
-    """The policy maker at `module:attribute`; the module is installed, or in the current folder. Raises UsageError where there is none."""
-    module, _, attribute = name.partition(":")
-    if not (module and attribute):
-        raise UsageError(f"--policy {name}: write it as module:attribute, for example my_agent:make")
-    if (here := str(Path.cwd())) not in sys.path:  # `python -m edgexp` looks there, the installed command does not
-        sys.path.append(here)  # last, so that nothing there hides a library
-    try:
-        maker: PolicyMaker = getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"--policy {name}: {error}; is the module installed, or in the current folder?") from error
-    except AttributeError as error:
-        raise UsageError(f"--policy {name}: {error}") from error
-    except Exception as error:  # somebody's own module may raise anything while it is imported
-        raise EdgexpError(f"--policy {name}: it cannot be imported: {type(error).__name__}: {error}") from error
+    """The policy maker at `module:attribute` or `file.py:attribute`; see `targets.py`. Raises UsageError where there is none."""
+    maker: PolicyMaker = targets.load(name, f"--policy {name}", "my_agent:make or ./my_agent.py:make")
     if not callable(maker):
         raise UsageError(f"--policy {name}: it is no function that makes a policy")
     return maker

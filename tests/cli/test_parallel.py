@@ -37,7 +37,7 @@ def replay(trajectory: dict[str, Any]) -> None:
 
 def test_the_model_collects_and_goes_on_where_it_stopped(edgexp, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     bank = tmp_path / "bank"
-    collect = ("collect", "--policy", "agent", "--parallel", "2", *SHORT, "--bank", bank)
+    collect = ("collect", "--policy", "agent", "--again", "none", "--parallel", "2", *SHORT, "--bank", bank)
     first, again = (json.loads(edgexp(*collect, "-n", number).stdout) for number in (2, 3))
     assert (first["played"], first["known"], first["failed"]) == (2, 0, 0)
     assert (again["played"], again["known"], again["bank"]) == (1, 2, 3)

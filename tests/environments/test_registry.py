@@ -145,13 +145,13 @@ def test_an_unknown_name_is_told_the_known() -> None:
 
 
 @pytest.mark.parametrize(("target", "wrong"), [
-    ("no_such_module:Rooms", "is the package that holds it installed here"),
+    ("no_such_module:Rooms", "No module named 'no_such_module'; is the module installed, or in the current folder"),
     ("rooms_plugin:Attic", "module rooms_plugin has no 'Attic'"),
     ("rooms_plugin:Broken", r"cannot be made: RuntimeError: no rooms left"),
     ("rooms_plugin:Locked", "^the rooms are locked; get a key$"),
     ("rooms_plugin:Half", "is not an environment: it lacks version, max_steps, splits, tasks, task, instructions, step, close"),
     ("rooms_plugin:number", "cannot be made: TypeError"),
-    ("rooms_plugin:", "has no ''"),
+    ("rooms_plugin:", "write it as module:attribute, for example doors:Doors"),
 ])  # fmt: skip
 def test_what_cannot_be_made_says_why(plugin: str, target: str, wrong: str) -> None:
     with pytest.raises(EdgexpError, match=wrong):

@@ -3,7 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import msgspec
 import pytest
 from bank_samples import WordEncoder
 from hypothesis import given
@@ -13,11 +16,11 @@ from toys import Counting, make_trajectory
 from edgexp.bank import Bank
 from edgexp.environments.base import Start
 from edgexp.errors import EdgexpError
-from edgexp.play.collecting import collect, expert_episodes, left_to_play, spread
+from edgexp.play.collecting import Again, collect, expert_episodes, in_turn, left_to_play, split_to_play, spread
 from edgexp.play.fleet import Environments
 from edgexp.play.rollout import Finished
 from edgexp.play.session import OpenSession, Settings
-from edgexp.trajectory import Played, Task
+from edgexp.trajectory import Played, Provenance, Task, Trajectory
 
 TASKS = Counting().tasks("train")
 
@@ -129,6 +132,44 @@ def test_no_player_plays_a_task_twice_and_each_player_plays_it(bank: Bank, paral
         collect(bank, expert_episodes(environments, TAUGHT, rest, parallel=parallel))
     assert left_to_play(bank, rest, "expert") == []
     assert Counter(entry.source for entry in bank.entries()) == {"agent": 3, "expert": 3}
+
+
+def played(task: Task, end: str, success: bool = False) -> Trajectory:
+    """An agent's episode of a task."""
+    like = make_trajectory(task_id=task.id, success=success, goal=f"{task.id} {end}.")
+    return msgspec.structs.replace(like, end=end, provenance=Provenance("agent"))
+
+
+@pytest.mark.parametrize(("again", "left"), [("none", "ad"), ("lost", "adce"), ("all", "abcdef")])
+def test_what_is_played_again_is_what_was_asked_for(bank: Bank, again: Again, left: str) -> None:
+    tasks = {name: Task(name, "toy", "train", "t") for name in "abcdef"}
+    bank.add([
+        played(tasks["b"], "done", success=True), played(tasks["c"], "max_steps"), played(tasks["d"], "error: the server has died"),
+        played(tasks["e"], "gave_up"), played(tasks["e"], "error: it has died"),
+        played(tasks["f"], "max_steps"), played(tasks["f"], "done", success=True),
+    ])  # fmt: skip
+    assert "".join(task.id for task in left_to_play(bank, tasks.values(), "agent", again)) == left
+    assert len(left_to_play(bank, tasks.values(), "expert", again)) == 6
+
+
+def test_the_split_is_the_one_that_fits() -> None:
+    world: Any = SimpleNamespace(name="toy", splits=lambda: ("first", "train"))
+    empty: Any = SimpleNamespace(name="toy", splits=lambda: ())
+    assert split_to_play(world, None, "train") == "train" and split_to_play(world, None, "dev") == "first"
+    assert split_to_play(world, "named", "dev") == "named"
+    with pytest.raises(EdgexpError, match="the environment toy has no splits"):
+        split_to_play(empty, None, "dev")
+
+
+def test_tasks_come_again_where_there_are_fewer_than_asked_for() -> None:
+    assert [task.id for task in in_turn(TASKS[:2], 5)] == [TASKS[n].id for n in (0, 1, 0, 1, 0)]
+    assert list(in_turn(TASKS, 2)) == TASKS[:2] and list(in_turn([], 5)) == []
+    assert next(in_turn(TASKS, 10**9)) == TASKS[0]
+
+
+def test_a_billion_tasks_are_drawn_at_once() -> None:
+    tasks = typed(*"ab" * 50)
+    assert sorted(task.id for task in spread(tasks, 10**9)) == sorted(task.id for task in tasks)
 
 
 def test_what_waits_in_quarantine_is_not_played_again(bank: Bank) -> None:

@@ -91,7 +91,7 @@ def test_a_time_out_of_its_own_says_what_it_says() -> None:
 
 
 def test_what_cannot_go_on_and_what_interrupts_is_passed_on() -> None:
-    for passed in (CannotGoOn("context_full"), KeyboardInterrupt(), SystemExit(3)):
+    for passed in (CannotGoOn("context_full"), KeyboardInterrupt(), GeneratorExit()):
         with pytest.raises(type(passed)) as raised:
             answered(elsewhere(int), passed)
         assert raised.value is passed

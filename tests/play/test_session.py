@@ -101,7 +101,7 @@ def test_restarts_are_counted_by_environment_over_all_places(made: list[Noted]) 
 
 
 def test_all_are_closed_even_when_one_cannot_be(made: list[Noted]) -> None:
-    with pytest.raises(OSError, match="the pipe is gone"), Environments() as environments:
+    with pytest.raises(EdgexpError, match=r"counting: close\(\) raised OSError: the pipe is gone"), Environments() as environments:
         for place in range(3):
             environments.at(NOTED, place)
         made[1].breaks = True
@@ -155,7 +155,7 @@ def test_a_policy_in_the_current_folder_is_found_and_hides_no_library(tmp_path: 
     (":make", UsageError, "--policy :make: write it as module:attribute"),
     ("no_such_agents:make", UsageError, "No module named 'no_such_agents'; is the module installed, or in the current folder?"),
     ("my_needy_agents:make", UsageError, "No module named 'a_library_that_is_not_there'"),
-    ("my_agents:other", UsageError, "module 'my_agents' has no attribute 'other'"),
+    ("my_agents:other", UsageError, "module my_agents has no 'other'"),
     ("my_agents:number", UsageError, "--policy my_agents:number: it is no function that makes a policy"),
     ("my_broken_agents:make", EdgexpError, "--policy my_broken_agents:make: it cannot be imported: ZeroDivisionError: division by zero"),
     ("my_unwritten_agents:make", EdgexpError, "--policy my_unwritten_agents:make: it cannot be imported: SyntaxError: "),
@@ -265,6 +265,53 @@ def test_memory_is_of_the_environment_that_is_played(words: None, tmp_path: Path
         opened.bank.add([*(t for t in ours if t), foreign])
         found = opened.retriever.recall(TASKS[3], "count to 3.", "The count is 0.")
         assert {recalled.trajectory.task.environment for recalled in found.recalled} == {"counting"} and len(found.recalled) == 2
+
+
+@pytest.mark.parametrize(("use", "own"), [({"in_use": True}, True), ({"in_use": False}, False), ({}, False)])
+def test_in_use_an_agent_remembers_its_own_tries(words: None, tmp_path: Path, use: dict[str, bool], own: bool) -> None:
+    with open_session(settings(bank=tmp_path / "bank", k=9), **use) as opened:
+        assert opened.bank is not None and opened.retriever is not None
+        opened.bank.add([finished.trajectory for finished in opened.play(TASKS[:2]) if finished.trajectory])
+        found = {one.trajectory.task.id for one in opened.retriever.recall(TASKS[0], "count to 3.", "The count is 0.").recalled}
+    assert found == {TASKS[1].id, *([TASKS[0].id] if own else [])}
+
+
+class Bare(Noted):
+    """Without valid actions."""
+
+    admissible = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(("actions", "insist", "played"), [
+    ("admissible", False, "free"), ("scored", False, "free"), ("free", True, "free"), ("admissible", True, ""), ("scored", True, ""),
+])
+def test_without_valid_actions_an_environment_is_played_freely_but_where_one_insists(actions: str, insist: bool, played: str) -> None:
+    bare = settings(environment=f"{__name__}:Bare", actions=actions, insist=insist)
+    if played:
+        with open_session(bare) as opened:
+            assert opened.settings.actions == played
+    else:
+        with pytest.raises(UsageError, match=f"does not list valid actions, so --actions {actions} cannot be"), open_session(bare):
+            pass
+    with open_session(settings(actions=actions, insist=insist)) as opened:
+        assert opened.settings.actions == actions
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no\nagent"), SystemExit(3), EdgexpError("no agent")])
+def test_a_policy_that_cannot_be_made_costs_its_own_episode(error: BaseException) -> None:
+    made = []
+
+    def second(*_: Any) -> Scripted:
+        made.append(1)
+        if len(made) == 2:
+            raise error
+        return Scripted(["add one"] * 3)
+
+    with open_session(settings()) as opened:
+        opened._policy = second
+        finished = list(opened.play(TASKS[:3]))
+    assert [one.played is not None for one in finished] == [True, False, True]
+    assert "no" in finished[1].problem or "SystemExit: 3" in finished[1].problem
 
 
 def test_a_policy_is_made_for_each_episode_with_its_place_and_its_memory(
