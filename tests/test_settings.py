@@ -152,8 +152,8 @@ def test_a_key_below_what_is_no_section_is_refused() -> None:
 
 
 def test_files_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
-    (tmp_path / "latin").write_bytes(b"\xff\xfe")
-    for name, said in (("nowhere", "No such file"), ("latin", "utf-8"), ("", "cannot be read")):
+    (tmp_path / "latin").write_bytes(b"Stra\xdfe")
+    for name, said in (("nowhere", "No such file"), ("latin", "UTF-8 or UTF-16"), ("", "cannot be read")):
         with pytest.raises(EdgexpError, match=said) as caught:
             settings.read(tmp_path / name)
         assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
