@@ -4,7 +4,6 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 
 from edgexp.bank import Bank
-from edgexp.bank.records import Filters
 from edgexp.environments.base import Environment
 from edgexp.errors import EdgexpError
 from edgexp.play.episode import Episode, play
@@ -32,8 +31,9 @@ def expert_episodes(environments: Environments, name: str, tasks: Iterable[Task]
 
 
 def left_to_play(bank: Bank, tasks: Iterable[Task], source: Source) -> list[Task]:
-    """The tasks of which the bank holds no episode of that source, accepted or not."""
-    known = {entry.task_id for entry in bank.entries(Filters(source=source))}
+    """The tasks of which the bank holds no accepted episode of that source. What an import says of its source does not count, nor does
+    anything in quarantine: whoever writes a file must not decide what is played here."""
+    known = bank.tasks_played(source)
     return [task for task in tasks if task.id not in known]
 
 
