@@ -74,9 +74,10 @@ def owned_name(start: str) -> str:
 def _machine() -> str:
     """Tells apart machines, their starts, and containers on one machine: a process number means something within one of these only."""
     parts = [platform.node()]
-    for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
-        with contextlib.suppress(OSError):
-            parts.append(os.readlink(path) if path.endswith("pid") else Path(path).read_text("ascii"))
+    with contextlib.suppress(OSError):
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text("ascii"))
     return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:8]
 
 
@@ -229,13 +230,13 @@ def _put_in_place(work: Path, final: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def remove_stale(folder: Path, pattern: str) -> None:
+def remove_stale(folder: Path, pattern: str, seconds: float = STALE) -> None:
     """Remove the working files and folders in `folder` that killed processes left: those that match, and whose owner is gone or which
-    were last added to a day ago. Never raises: another process may be faster, or nothing may be removed here."""
+    were last added to so many seconds ago. Never raises: another process may be faster, or nothing may be removed here."""
     with contextlib.suppress(OSError):
         for left in folder.glob(pattern):
             with contextlib.suppress(OSError):
-                if _owner_is_gone(left.name) or left.lstat().st_mtime < time.time() - STALE:
+                if _owner_is_gone(left.name) or left.lstat().st_mtime < time.time() - seconds:
                     shutil.rmtree(left, ignore_errors=True) if left.is_dir() and not left.is_symlink() else left.unlink()
 
 

@@ -4,7 +4,6 @@ The façade over store, indexes and log. Knows nothing of prompts, models or how
 """
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -146,26 +145,22 @@ class Bank:
 
         What the bank holds already is passed over; but accepting something that was quarantined accepts it, with the newcomer's
         provenance, and so is what was imported vouched for by whoever plays it here. `progress` is told how many were looked at; the total
-        is 0 when `trajectories` has no length. Raises EdgexpError where some could not be read back if they were stored: all others are
-        stored first.
+        is 0 when `trajectories` has no length. Raises EdgexpError for one that could not be read back if it was stored: nothing of its
+        batch is stored.
         """
         total = len(trajectories) if isinstance(trajectories, Sequence) else 0
-        added: list[str] = []
-        known: list[str] = []
-        refused: list[str] = []
-        source = iter(trajectories)
+        added: dict[str, None] = {}
+        known: dict[str, None] = {}
+        seen, source = 0, iter(trajectories)
         while batch := list(islice(source, upkeep.BATCH)):
-            sound = list(_sound(batch, refused))
-            result = self._add(sound, status)
-            added += result.added
-            known += result.known
+            result = self._add({sound.id: sound for sound in map(check_sound, batch)}, status)
+            added.update(dict.fromkeys(result.added))
+            known.update(dict.fromkeys(identity for identity in result.known if identity not in added))
             self._indexes.added(len(result.added))
+            seen += len(batch)
             if progress:
-                progress(len(added) + len(known) + len(refused), total)
-        if refused:
-            more = f" (and {len(refused) - 1:,} more)" if len(refused) > 1 else ""
-            raise EdgexpError(f"{refused[0]}{more}; the others are in the bank")
-        return AddResult(tuple(added), tuple(known))
+                progress(seen, total)
+        return AddResult(tuple(added), tuple(known), seen - len(added) - len(known))
 
     def accept(self, ids: Sequence[str]) -> int:
         """Release trajectories from quarantine; how many were. What cannot be read stays there. Raises UsageError for an id that is not
@@ -336,10 +331,9 @@ class Bank:
         self._indexes.rebuild(progress)
         return embedded
 
-    def _add(self, given: Sequence[Trajectory], status: Status) -> AddResult:
+    def _add(self, batch: dict[str, Trajectory], status: Status) -> AddResult:
         """Embed what is new of a batch, outside the transaction, and commit it."""
-        embedder, ids = self.embedder, [trajectory.id for trajectory in given]
-        batch = dict(zip(ids, given, strict=True))
+        embedder, ids = self.embedder, list(batch)
         held = self._store.statuses(ids)
         new = {identity: trajectory for identity, trajectory in batch.items() if identity not in held}
         vectors = dict(zip(new, upkeep.vectors_of(embedder, list(new.values())), strict=True)) if new else {}
@@ -355,7 +349,7 @@ class Bank:
                 self._store.insert(new[identity], identity, status, encoder.code, vectors[identity])
             if status == "accepted":
                 self._vouch({identity: batch[identity] for identity in self._store.brought(list(held))}, held)
-        return AddResult(tuple(added), tuple((Counter(ids) - Counter(added)).elements()))
+        return AddResult(tuple(added), tuple(held))
 
     def _vouch(self, seen: dict[str, Trajectory], held: dict[str, Status]) -> None:
         """Accept what waited in quarantine, and let what happened here replace what an import said of it."""
@@ -379,15 +373,6 @@ class Bank:
                 f"the bank {self.path} was embedded with {made_with.name} ({made_with.id}), not with {embedder.name} ({wanted}): "
                 f"`edgexp bank rebuild --encoder {embedder.name}` embeds it anew"
             )
-
-
-def _sound(batch: Iterable[Trajectory], refused: list[str]) -> Iterator[Trajectory]:
-    """Those of a batch that can be stored, as they will be read back; `refused` is told why of the others."""
-    for trajectory in batch:
-        try:
-            yield check_sound(trajectory)
-        except EdgexpError as error:
-            refused.append(str(error))
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 _PAGE_WORDS = 512
+_LEFTOVER_SECONDS = 3600
+"""A half-written file older than this belongs to a process that died."""
 
 Content = Literal["vectors", "graph"]
 
@@ -127,7 +129,7 @@ class Shelf:
             if keep is None or path not in (keep, _sidecar(keep)):
                 _remove(path)
         for pattern in (f"{self._kind}-*.partial*", f".{self._kind}-*.json.*"):
-            remove_stale(self._folder, pattern)
+            remove_stale(self._folder, pattern, _LEFTOVER_SECONDS)
 
     def _list(self, pattern: str) -> list[Path]:
         try:

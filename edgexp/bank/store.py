@@ -29,8 +29,6 @@ _EPISODE_COLUMNS = "run, environment, task_id, trajectory, success, score, model
 _LIST = "(SELECT value FROM json_each(?))"
 """A list as one argument: no limit on its length, and the same statement for every length."""
 _READ_MANY = 1024
-_READ_AT_ONCE = 64
-"""Bodies read together."""
 
 
 class EncoderRow(msgspec.Struct, frozen=True):
@@ -147,7 +145,8 @@ class Store:
 
     def entries(self, filters: Filters, status: Status | None, limit: int, newest: bool = True) -> list[Entry]:
         """Entries in the order they were added, the newest first or last; a negative limit is none. What cannot be read is set aside."""
-        found = (entry for entry, trajectory, _ in self.look(filters, status, newest) if entry and trajectory)
+        pieces = self.look(filters, status, newest, min(limit, _READ_MANY) if limit > 0 else None)
+        found = (entry for entry, trajectory, _ in pieces if entry and trajectory)
         return list(islice(found, limit if limit >= 0 else None))
 
     def each(self, filters: Filters, status: Status | None) -> Iterator[tuple[int, str, Trajectory]]:
@@ -156,14 +155,15 @@ class Store:
             if entry and trajectory:
                 yield row, entry.id, trajectory
 
-    def look(self, filters: Filters, status: Status | None, newest: bool) -> Iterator[tuple[Entry | None, Trajectory | None, int]]:
+    def look(self, filters: Filters, status: Status | None, newest: bool,
+             at_once: int | None = None) -> Iterator[tuple[Entry | None, Trajectory | None, int]]:
         """Entry, content and row of what matches, in the order they were added; without its entry or its content where that cannot be
-        read, which is set aside."""
+        read, which is set aside. So many are read at once."""
         where, arguments = self._where(filters, status)
         order, beyond, last = ("DESC", "<", 1 << 62) if newest else ("ASC", ">", 0)
         columns = ", ".join(f"t.{column}" for column in _COLUMNS.split(", "))
         sql = f"""SELECT t.row, b.data, {columns} FROM (SELECT * FROM trajectory WHERE {where} AND row {beyond} ?
-            ORDER BY row {order} LIMIT {_READ_AT_ONCE}) t LEFT JOIN body b ON b.row = t.row ORDER BY t.row {order}"""
+            ORDER BY row {order} LIMIT {at_once or _READ_MANY}) t LEFT JOIN body b ON b.row = t.row ORDER BY t.row {order}"""
         while rows := self.database.rows(sql, (*arguments, last)):  # in pieces, so that no read stays open while the caller writes
             for row, data, *values in rows:
                 yield self._entry(row, values), self._content(row, values[0], data), row

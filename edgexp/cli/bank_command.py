@@ -182,6 +182,7 @@ def add(file: Path, bank: Path | None, accept: bool, encoder: str | None, as_jso
     import io
     import sys
 
+    from edgexp.bank.soundness import check_sound
     from edgexp.files import shown, text_lines
     from edgexp.trajectory import as_import, read_lines
 
@@ -192,14 +193,15 @@ def add(file: Path, bank: Path | None, accept: bool, encoder: str | None, as_jso
         with file.open("rb") if data is None else io.BytesIO(data) as source:
             yield from map(as_import, read_lines(text_lines(source, where), where))
 
-    total = sum(1 for _ in trajectories())
+    total = sum(1 for _ in map(check_sound, trajectories()))
     with writing(bank, create=True) as opened, progress_bar("adding", quiet=as_json) as progress:
         use_encoder(opened, encoder)
         result = opened.add(trajectories(), "accepted" if accept else "quarantined", lambda done, _: progress(done, total))
     if as_json:
         print_json(result)
         return
-    click.echo(f"{len(result.added):,} added, {len(result.known):,} known before")
+    repeated = f", {result.repeated:,} equal to others of them" if result.repeated else ""
+    click.echo(f"{len(result.added):,} added, {len(result.known):,} known before{repeated}")
     if result.added and not accept:
         say("they are in quarantine: look with edgexp bank ls --status quarantined, then edgexp bank accept ID… or --all")
 
