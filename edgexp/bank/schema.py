@@ -3,6 +3,7 @@
 Every SQL statement of the bank goes through `Database`, so every failure of SQLite becomes one clear EdgexpError here.
 """
 
+import errno
 import os
 import sqlite3
 import tempfile
@@ -191,7 +192,8 @@ def _open_to_write(path: Path, wait: float) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CannotWrite(f"cannot make the bank {shown(path.parent)}: {error.strerror}") from error
+        kind = CannotWrite if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else EdgexpError
+        raise kind(f"cannot make the bank {shown(path.parent)}: {error.strerror}") from error
     if not all(map(_may_write, (path, path.parent))):
         raise CannotWrite(_may_not_write(path))
     return sqlite3.connect(path, timeout=wait, isolation_level=None)
@@ -334,9 +336,10 @@ def _explained(path: Path, error: sqlite3.Error) -> EdgexpError:
     if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
         return CannotWrite(_may_not_write(path))
     if name.startswith("SQLITE_CANTOPEN"):
-        return CannotWrite(f"{path_shown} cannot be opened: check that the folder is there and may be written")
+        return EdgexpError(f"{path_shown} cannot be opened: check that the folder is there and may be written")
     if name.startswith("SQLITE_NOTADB"):
-        return EdgexpError(f"{path_shown} is not a bank, or its first page is damaged: restore it from a copy, or move it away to begin anew")
+        remedy = "restore it from a copy, or move it away to begin anew"
+        return EdgexpError(f"{path_shown} is not a bank, or its first page is damaged: {remedy}")
     if name.startswith("SQLITE_CORRUPT"):
         remedy = f"restore it from a copy, or save what can be read with `sqlite3 {path.name} .recover`"
         return EdgexpError(f"{path_shown} is damaged ({error}): {remedy}")

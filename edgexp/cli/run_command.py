@@ -94,7 +94,7 @@ def _starter_bank(session: "OpenSession") -> None:
     from edgexp.retrieval import Filters
 
     bank, environment = session.bank, session.environment
-    if bank is None or not session.settings.remembers or not has_expert(environment):
+    if bank is None or bank.readonly or not session.settings.remembers or not has_expert(environment):
         return
     if bank.count(Filters(environment=environment.name)):
         return

@@ -9,7 +9,6 @@ accidents, not against somebody who forges modification times; `fresh=True` alwa
 from a source.
 """
 
-import contextlib
 import hashlib
 import os
 import re
@@ -21,9 +20,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.files import write_atomic
+from edgexp.files import read_cache, shown, write_atomic, write_cache
 from edgexp.home import home
-from edgexp.models.manifest import Hub, Local, Manifest, Package, Source, find
+from edgexp.models.manifest import Hub, Local, Manifest, Package, Sha256, Source, find
 
 if TYPE_CHECKING:
     from edgexp.gguf.reader import GgufFile
@@ -33,8 +32,11 @@ class Pulled(msgspec.Struct, forbid_unknown_fields=True):
     """`source/pulled.json`: where the files beside it came from, and their digests, which are enforced from then on."""
 
     origin: str
-    files: dict[str, str]
+    files: dict[str, Sha256]
     """Name → sha256."""
+
+
+_pulled = msgspec.json.Decoder(Pulled)
 
 
 class Here(msgspec.Struct, frozen=True):
@@ -146,9 +148,8 @@ def _from_manifest(known: Manifest) -> Base:
 
 def _in_home(manifest: Manifest) -> Here | None:
     place = folder(manifest.owner) / "source"
-    try:
-        record = msgspec.json.decode((place / "pulled.json").read_bytes(), type=Pulled)
-    except (OSError, msgspec.DecodeError):
+    record = read_cache(place / "pulled.json", _pulled.decode)
+    if record is None:
         return None
     for source in manifest.sources:
         paths = {file.name: place / file.name for file in source.files}
@@ -185,7 +186,7 @@ class _Seen(msgspec.Struct, array_like=True, frozen=True):
     size: int
     mtime_ns: int
     inode: int
-    sha256: str
+    sha256: Sha256
 
 
 _decoder = msgspec.json.Decoder(dict[str, _Seen])
@@ -194,7 +195,7 @@ _decoder = msgspec.json.Decoder(dict[str, _Seen])
 def sha256(path: Path, *, fresh: bool = False) -> str:
     """Hexadecimal digest of a file, from memory where size, time and inode still agree. Raises OSError."""
     path = path.absolute()
-    key, seen = str(path), _remembered()
+    key, seen = shown(path), _remembered()
     if not fresh and key in seen and _unchanged(seen[key], path.stat()):
         return seen[key].sha256
     before = path.stat()
@@ -209,7 +210,7 @@ def remember_sha256(path: Path, digest: str) -> None:
     """Note the digest of a file that was hashed under another name and then moved to `path`."""
     path = path.absolute()
     now = path.stat()
-    _note(str(path), _Seen(now.st_size, now.st_mtime_ns, now.st_ino, digest))
+    _note(shown(path), _Seen(now.st_size, now.st_mtime_ns, now.st_ino, digest))
 
 
 def sha256_of_mapping(parts: Mapping[str, str]) -> str:
@@ -226,14 +227,18 @@ def _memory_file() -> Path:
 
 
 def _remembered() -> dict[str, _Seen]:
-    try:
-        return _decoder.decode(_memory_file().read_bytes())
-    except (OSError, msgspec.DecodeError):
-        return {}  # nothing is lost but the time to hash again
+    return read_cache(_memory_file(), _decoder.decode) or {}  # nothing is lost but the time to hash again
 
 
 def _note(key: str, seen: _Seen) -> None:
-    known = {path: old for path, old in _remembered().items() if Path(path).exists()}
+    known = {path: old for path, old in _remembered().items() if _is_there(path)}
     known[key] = seen
-    with contextlib.suppress(OSError):  # a home that cannot be written to is slower, not wrong
-        write_atomic(_memory_file(), msgspec.json.encode(known))
+    write_cache(_memory_file(), msgspec.json.encode(known))  # a home that cannot be written to is slower, not wrong
+
+
+def _is_there(path: str) -> bool:
+    """Also of what a damaged cache says is a path. A name that is not UTF-8 is kept as it is shown, and cannot be looked up."""
+    try:
+        return "\\x" in path or Path(path).exists()
+    except (OSError, ValueError):
+        return False
