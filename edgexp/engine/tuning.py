@@ -40,9 +40,6 @@ ACTION_PROMPT, ACTION_TOKENS = 32, 3
 LIMIT = 300.0
 """Seconds after which a measurement hangs."""
 
-MOST_THREADS = 512
-"""llama.cpp aborts the process when it is asked for more."""
-
 _file = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _entry = msgspec.json.Decoder(Tuning)
 
@@ -170,5 +167,6 @@ def _read() -> dict[str, Tuning]:
 
 def _is_possible(tuning: Tuning) -> bool:
     variables = {name for waiting in WAITING for name in waiting}
-    return (1 <= tuning.threads <= MOST_THREADS and 1 <= tuning.threads_batch <= MOST_THREADS and tuning.environment.keys() <= variables
+    most = thread_counts(cores())[-1]
+    return (1 <= tuning.threads <= most and 1 <= tuning.threads_batch <= most and tuning.environment.keys() <= variables
             and all(value.isalnum() for value in tuning.environment.values()))

@@ -9,9 +9,11 @@ accidents, not against somebody who forges modification times; `fresh=True` alwa
 from a source.
 """
 
+import contextlib
 import hashlib
 import os
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,11 +151,13 @@ def _from_manifest(known: Manifest) -> Base:
 def _in_home(manifest: Manifest) -> Here | None:
     place = folder(manifest.owner) / "source"
     record = read_cache(place / "pulled.json", _pulled.decode)
-    if record is None:
+    if record is None and not (place / "pulled.json").exists():
         return None
+    record = record or Pulled("an earlier pull", {})  # a damaged record: what the manifest itself vouches for does without
     for source in manifest.sources:
         paths = {file.name: place / file.name for file in source.files}
-        if all(name in record.files and path.is_file() for name, path in paths.items()):
+        known = {file.name for file in source.files if file.sha256 or file.name in record.files}
+        if all(name in known and path.is_file() for name, path in paths.items()):
             return Here(record.origin, paths, {f.name: f.sha256 or record.files[f.name] for f in source.files}, ours=True)
     return None
 
@@ -187,9 +191,16 @@ class _Seen(msgspec.Struct, array_like=True, frozen=True):
     mtime_ns: int
     inode: int
     sha256: Sha256
+    check: int = -1
+    """A checksum over the path and all of the above: a damaged entry must not say that a file is another one."""
+
+    def checked(self, path: str) -> int:
+        """What `check` must be."""
+        return zlib.crc32(msgspec.json.encode([path, self.size, self.mtime_ns, self.inode, self.sha256]))
 
 
-_decoder = msgspec.json.Decoder(dict[str, _Seen])
+_entries = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_entry = msgspec.json.Decoder(_Seen)
 
 
 def sha256(path: Path, *, fresh: bool = False) -> str:
@@ -227,12 +238,19 @@ def _memory_file() -> Path:
 
 
 def _remembered() -> dict[str, _Seen]:
-    return read_cache(_memory_file(), _decoder.decode) or {}  # nothing is lost but the time to hash again
+    """What was noted and is as it was noted; whatever is not is hashed again, and costs nothing but that."""
+    known = {}
+    for path, data in (read_cache(_memory_file(), _entries.decode) or {}).items():
+        with contextlib.suppress(ValueError, RecursionError):
+            seen = _entry.decode(data)
+            if seen.check == seen.checked(path):
+                known[path] = seen
+    return known
 
 
 def _note(key: str, seen: _Seen) -> None:
     known = {path: old for path, old in _remembered().items() if _is_there(path)}
-    known[key] = seen
+    known[key] = msgspec.structs.replace(seen, check=seen.checked(key))
     write_cache(_memory_file(), msgspec.json.encode(known))  # a home that cannot be written to is slower, not wrong
 
 
