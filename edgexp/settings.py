@@ -37,7 +37,7 @@ def decode(text: str, where: str) -> dict[str, Any]:
     """The tables of a TOML text; `where` names it in errors."""
     try:
         table: dict[str, Any] = msgspec.toml.decode(text)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise EdgexpError(f"{where}: not TOML: {error}") from error
     return table
 

@@ -182,7 +182,7 @@ def decode(data: bytes | str) -> Trajectory:
     """The reverse of `encode`. Raises EdgexpError naming the field that is wrong."""
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise EdgexpError(f"not a trajectory: {error}") from error
 
 

@@ -286,7 +286,10 @@ def test_a_folder_that_cannot_be_held_is_one_line(tmp_path: Path) -> None:
 # Caches
 
 
-@pytest.mark.parametrize("error", [OSError(5, "I/O error"), ValueError("x"), RecursionError(), MemoryError(), UnicodeDecodeError("a", b"", 0, 0, "")])
+TROUBLE = [OSError(5, "I/O error"), ValueError("x"), RecursionError(), MemoryError(), UnicodeDecodeError("a", b"", 0, 0, "")]
+
+
+@pytest.mark.parametrize("error", TROUBLE)
 def test_a_cache_is_what_can_be_read_of_it(tmp_path: Path, error: Exception) -> None:
     def decode(data: bytes) -> int:
         if data == b"bad":

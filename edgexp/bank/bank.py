@@ -255,8 +255,8 @@ class Bank:
         encoder = self._store.encoder()
         found = self._store.vectors_of(encoder, kind, ids) if encoder else {}
         for identity in ids:
-            if identity not in found:
-                raise UsageError(f"the bank {self.path} holds no vector of {identity}")
+            if encoder is None or len(found.get(identity, b"")) != 2 * encoder.dimensions:
+                raise UsageError(f"the bank {shown(self.path)} holds no sound vector of {identity}: `edgexp bank rebuild` computes it")
         data = b"".join(found[identity] for identity in ids)
         return np.frombuffer(data, "<f2").astype(np.float32).reshape(len(ids), encoder.dimensions if encoder else 0)
 

@@ -91,8 +91,11 @@ def test_no_flipped_bit_makes_an_impossible_tuning(home: Path, measured: Callabl
         assert found.environment.keys() <= {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
 
 
-@pytest.mark.parametrize("change", [{"threads": 10**9}, {"threads": 0}, {"threads": -1}, {"threads_batch": 2**70},
-                                    {"environment": {"PATH": "x"}}, {"environment": {"OMP_WAIT_POLICY": "a\0b"}}, {"threads": None}])  # fmt: skip
+IMPOSSIBLE: list[dict[str, object]] = [{"threads": 10**9}, {"threads": 0}, {"threads": -1}, {"threads": None}, {"threads_batch": 2**70},
+                                       {"environment": {"PATH": "x"}}, {"environment": {"OMP_WAIT_POLICY": "a\0b"}}]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", IMPOSSIBLE)
 def test_what_no_measurement_gives_is_measured_again(home: Path, measured: Callable[[], Tuning], change: dict[str, object]) -> None:
     measured()
     file = home / "machine.json"
@@ -118,8 +121,10 @@ def manifest(declare: Callable[..., Manifest], tiny_gguf: Path) -> Manifest:
                    '[[source.file]]\npath = "tiny.gguf"')
 
 
-@pytest.mark.parametrize("data", [*BROKEN, json.dumps({**MADE, "files": {}}).encode(), json.dumps({**MADE, "files": {"../x": "1"}}).encode(),
-                                  json.dumps({**MADE, "files": {"a\0b": "1"}}).encode(), json.dumps({**MADE, "files": []}).encode()])  # fmt: skip
+NO_FILES: list[object] = [{}, [], {"../x": "1"}, {"a\0b": "1"}]
+
+
+@pytest.mark.parametrize("data", [*BROKEN, *(json.dumps({**MADE, "files": names}).encode() for names in NO_FILES)])
 def test_what_was_made_is_made_again(manifest: Manifest, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     ready = model_files.folder("toy") / "ready"
     ready.mkdir(parents=True)
