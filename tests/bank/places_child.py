@@ -1,5 +1,4 @@
-"""Child processes for the tests of places and races: `live FOLDER SEED SECONDS` adds, forgets, searches and reopens; `make FOLDER` makes
-a bank and says so. They print a line for what they did."""
+"""A child process for the test of many on one bank: `live FOLDER SEED SECONDS` adds, forgets, searches and reopens."""
 
 import os
 import random
@@ -10,6 +9,7 @@ from pathlib import Path
 from bank_samples import WordEncoder, trajectory
 
 from edgexp.bank import KINDS, Bank
+from edgexp.bank.bank import FILE
 from edgexp.bank.vector_index import Index
 
 
@@ -17,7 +17,7 @@ def live(folder: Path, seed: int, seconds: float) -> None:
     """Writers and readers in turn, with files published at almost every step. Nothing may fail, and every hit can be read."""
     rng, until, done = random.Random(seed), time.monotonic() + seconds, 0
     while time.monotonic() < until or done < 20:
-        readonly = rng.random() < 0.5
+        readonly = rng.random() < 0.5 and (folder / FILE).exists()  # perhaps while another process is making it
         with Bank.open(folder, WordEncoder(), readonly=readonly, wait=120, exact_limit=rng.choice([16, 100_000])) as bank:
             for _ in range(rng.randint(1, 6)):
                 if not readonly:
@@ -40,16 +40,6 @@ def change(bank: Bank, rng: random.Random, seed: int) -> None:
         bank._indexes.snapshot(1)
 
 
-def make(folder: Path) -> None:
-    """Say when the work begins, and when the bank is there."""
-    print("begins", flush=True)
-    Bank.open(folder, WordEncoder()).close()
-    print("made", flush=True)
-
-
 if __name__ == "__main__":
     Index.SMALLEST_DELTA = int(os.environ.get("EDGEXP_SMALLEST_DELTA", "2"))
-    if sys.argv[1] == "live":
-        live(Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
-    else:
-        make(Path(sys.argv[2]))
+    live(Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))

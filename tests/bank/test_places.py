@@ -4,7 +4,6 @@ without locks, names that are not UTF-8.
 `EDGEXP_LONG=1` lets the processes live for minutes rather than for moments.
 """
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -14,12 +13,12 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bank_samples import WordEncoder, trajectories, trajectory
+from read_only import unwritable
 
 from edgexp.bank import Bank, neighbours, task_text
 from edgexp.bank.bank import FILE
@@ -29,7 +28,6 @@ from edgexp.errors import EdgexpError
 
 HERE = Path(__file__).parent
 LONG = bool(os.environ.get("EDGEXP_LONG"))
-NOBODY = 65534
 
 
 def child(*arguments: object, **options: Any) -> subprocess.Popen[str]:
@@ -43,28 +41,6 @@ def everybodys_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "tmp").mkdir(mode=0o777)
     (tmp_path / "tmp").chmod(0o777)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-
-
-@contextlib.contextmanager
-def unwritable(folder: Path, *more: Path) -> Iterator[None]:
-    """A folder and all in it that this process may only read, also where the tests run as root."""
-    paths = [folder, *folder.rglob("*"), *more]
-    modes = [(path, path.stat().st_mode) for path in paths]
-    for path in paths:
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    root = os.geteuid() == 0
-    opened = [(path, path.stat().st_mode) for path in folder.parents if root and not path.stat().st_mode & 1]
-    for path, mode in opened:
-        path.chmod(mode | 0o11)
-    try:
-        if root:
-            os.seteuid(NOBODY)
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-        for path, mode in [*opened, *modes]:
-            path.chmod(mode)
 
 
 # Company
