@@ -5,7 +5,6 @@ without locks, names that are not UTF-8.
 """
 
 import errno
-import fcntl
 import os
 import shutil
 import signal
@@ -25,6 +24,8 @@ from edgexp.bank.bank import FILE
 from edgexp.bank.neighbours import Graph, Matrix
 from edgexp.bank.schema import CannotWrite
 from edgexp.errors import EdgexpError
+
+fcntl = pytest.importorskip("fcntl")  # places are another matter on Windows
 
 HERE = Path(__file__).parent
 LONG = bool(os.environ.get("EDGEXP_LONG"))
