@@ -1,22 +1,38 @@
 """Files and folders that are whole or not there: written in one step, built under a working name, held by one process, added to by lines.
 
-A process may be killed at any moment, and a disk may be full. Everything here leaves then what was there before; a working folder that a
-killed process left is removed after a day. Knows nothing of what the files hold, nor where edgexp keeps them.
+A process may be killed at any moment, and a disk may be full. Everything here leaves then what was there before. A working name says whose
+it is (`owned_name`), so that what a killed process left goes as soon as another comes by, and after a day in any case.
+
+Caches are read and written here too: one that is damaged is as good as none, and one that cannot be written costs time only. And the text
+of files that people bring, in whatever Unicode their editor saves. Knows nothing of what the files hold, nor where edgexp keeps them.
 """
 
+import codecs
 import contextlib
+import errno
+import functools
+import glob
+import hashlib
 import os
+import platform
+import re
+import secrets
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 from edgexp.errors import EdgexpError
 
+T = TypeVar("T")
+
 STALE = 24 * 3600.0
-"""Seconds after which a working folder is taken for one that a killed process left."""
+"""Seconds after which a working file or folder is taken for one that a killed process left, where its name does not say whose it is."""
+NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
+"""What systems say where a place has no locks, as some network drives have none. Anything else means that another process holds it."""
+_OWNED = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}(\.|$)")
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -25,25 +41,124 @@ def write_atomic(path: Path, data: bytes) -> None:
     Raises OSError (a full disk, no permission) with the old file still in place.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with whole_file(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to fill. When the block ends well it is on the disk and takes the name `path`; otherwise `path` stays as it was.
+
+    Raises OSError (a full disk, no permission, no such folder).
+    """
+    remove_stale(path.parent, f".{glob.escape(path.name)}.*")
+    partial = path.with_name(owned_name(f".{path.name}"))
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            if hasattr(os, "fchmod"):  # as any other new file: temporary ones are their maker's alone
-                os.fchmod(handle, 0o666 & ~_umask())
+        with partial.open("xb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        partial.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise
 
 
-def _umask() -> int:
-    """The permissions that new files do not get. They can only be read by setting them."""
-    now = os.umask(0o077)
-    os.umask(now)
-    return now
+def owned_name(start: str) -> str:
+    """A working name that no other process has: `start`, then which machine and process made it. `remove_stale` understands it."""
+    return f"{start}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+@functools.cache
+def _machine() -> str:
+    """Tells apart machines, their starts, and containers on one machine: a process number means something within one of these only."""
+    parts = [platform.node()]
+    with contextlib.suppress(OSError):
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text("ascii"))
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:8]
+
+
+def _owner_is_gone(name: str) -> bool:
+    """Whether the process that made this working name has ended. False where that cannot be known."""
+    found = _OWNED.search(name)
+    if not found or found[1] != _machine() or os.name == "nt":
+        return False
+    try:
+        os.kill(int(found[2]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+def read_cache(path: Path, decode: Callable[[bytes], T]) -> T | None:
+    """What a cache holds; None where it is missing, cannot be read, or holds anything that `decode` does not take.
+
+    Whatever is wrong with a cache, it costs the time to make it anew and nothing else.
+    """
+    try:
+        return decode(path.read_bytes())
+    except (OSError, ValueError, TypeError, RecursionError, MemoryError):  # ValueError: of msgspec and of text that is not UTF-8, too
+        return None
+
+
+def write_cache(path: Path, data: bytes) -> bool:
+    """Write a cache; whether that was possible: on a full disk or in a read-only folder one goes on without."""
+    try:
+        write_atomic(path, data)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def decode_text(data: bytes, where: str) -> str:
+    """The text of a file that a person brings: UTF-8, or what its byte-order mark or its zero bytes say. `where` names it in errors.
+
+    Raises EdgexpError where it is none of these.
+    """
+    name, start = _encoding_of(data)
+    try:
+        return data[start:].decode(name)
+    except UnicodeDecodeError as error:
+        raise EdgexpError(f"{where}: is not text in UTF-8 or UTF-16 (byte {start + error.start}): save it as UTF-8") from error
+
+
+def text_lines(file: BinaryIO, where: str) -> Iterator[bytes]:
+    """The lines of a file that a person brings, in UTF-8, whatever Unicode it is saved in. Lines of UTF-8 are passed on unread.
+
+    Raises EdgexpError as `decode_text`.
+    """
+    first = file.readline()
+    name, start = _encoding_of(first)
+    if name == "utf-8":
+        yield first[start:]
+        yield from file
+    else:
+        yield from (line.encode() for line in decode_text(first + file.read(), where).split("\n"))
+
+
+_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be",
+          codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+"""Byte-order marks; those of UTF-32 first, because one of UTF-16 is how one of them begins."""
+
+
+def _encoding_of(data: bytes) -> tuple[str, int]:
+    """Encoding, and bytes to pass over. Text without a mark that begins with ASCII shows UTF-16 by its zero bytes: UTF-8 has none."""
+    for mark, name in _MARKS.items():
+        if data.startswith(mark):
+            return name, len(mark)
+    if len(data) >= 2 and (data[0] == 0) != (data[1] == 0) and 0 < max(data[:2]) < 128:
+        return ("utf-16-be" if data[0] == 0 else "utf-16-le"), 0
+    return "utf-8", 0
+
+
+def shown(path: Path | str) -> str:
+    """A path as text that can be printed and stored: bytes of a name that are not UTF-8 are shown as `\\xff`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace") if os.name != "nt" else str(path)
 
 
 def append_lines(path: Path, *lines: bytes) -> None:
@@ -71,17 +186,23 @@ def _is_cut_short(path: Path) -> bool:
 
 @contextlib.contextmanager
 def working_folder(parent: Path, label: str) -> Iterator[Path]:
-    """A new folder `.<label>-…` in `parent`, which is made where it is missing. It is gone afterwards, whatever happens.
+    """A new folder `.<label>-…` in `parent`, which is made where it is missing. It is gone afterwards, whatever happens, and so is a
+    `parent` that was made for it and holds nothing.
 
     What killed processes left under the same label goes first. Raises OSError where it cannot be made.
     """
+    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     parent.mkdir(parents=True, exist_ok=True)
-    remove_stale(parent, f".{label}-*")
-    work = Path(tempfile.mkdtemp(prefix=f".{label}-", dir=parent))
+    remove_stale(parent, f".{glob.escape(label)}-*")
+    work = parent / owned_name(f".{label}-")
     try:
+        work.mkdir(mode=0o700)
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        with contextlib.suppress(OSError):  # one that holds something stays
+            for folder in made:
+                folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -109,30 +230,70 @@ def _put_in_place(work: Path, final: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def remove_stale(folder: Path, pattern: str) -> None:
-    """Remove the working folders in `folder` that killed processes left: those that match and were last added to a day ago."""
-    for left in folder.glob(pattern):
-        with contextlib.suppress(OSError):  # another process was faster
-            if left.stat().st_mtime < time.time() - STALE:
-                shutil.rmtree(left, ignore_errors=True)
+def remove_stale(folder: Path, pattern: str, seconds: float = STALE) -> None:
+    """Remove the working files and folders in `folder` that killed processes left: those that match, and whose owner is gone or which
+    were last added to so many seconds ago. Never raises: another process may be faster, or nothing may be removed here."""
+    with contextlib.suppress(OSError):
+        for left in folder.glob(pattern):
+            with contextlib.suppress(OSError):
+                if _owner_is_gone(left.name) or left.lstat().st_mtime < time.time() - seconds:
+                    shutil.rmtree(left, ignore_errors=True) if left.is_dir() and not left.is_symlink() else left.unlink()
 
 
 @contextlib.contextmanager
 def hold_folder(folder: Path, complaint: str) -> Iterator[None]:
     """Hold a folder, made if it is not there: two processes that wrote into it would spoil it. The hold ends with the process, however
-    that ends. Raises EdgexpError with the complaint while another process has it.
+    that ends. Raises EdgexpError with the complaint while another process has it, and where it cannot be held at all.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+b") as file:
-        try:
-            lock_open_file(file.fileno())
-        except OSError as error:
-            raise EdgexpError(complaint) from error
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a+b")
+    except OSError as error:
+        raise EdgexpError(f"{shown(folder)}: cannot be written to: {error.strerror or error}; name another folder") from error
+    with file:
+        lock_or_say(file.fileno(), folder, complaint)
         yield
 
 
+def lock_or_say(descriptor: int, place: Path, complaint: str) -> None:
+    """Lock an open file in `place`. Raises EdgexpError: with the complaint when another process has it, else with what is wrong."""
+    try:
+        lock_open_file(descriptor)
+    except OSError as error:
+        raise EdgexpError(no_locks(place, error) if error.errno in NO_LOCKS else complaint) from error
+
+
+def no_locks(place: Path, error: OSError) -> str:
+    """The line for a place where files cannot be locked."""
+    return (f"{shown(place)}: files cannot be locked here ({error.strerror or error}), as on some network drives: "
+            "use a folder on a disk of this machine")
+
+
+def find_lock_trouble(folder: Path) -> str:
+    """What keeps files in a folder from being locked at all, as a line; empty where locks work, or where nothing can be tried."""
+    probe = folder / owned_name(".lock")
+    try:
+        with probe.open("xb") as file:
+            _lock_range(file.fileno())
+    except OSError as error:
+        return no_locks(folder, error) if error.errno in NO_LOCKS else ""
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return ""
+
+
+def _lock_range(descriptor: int) -> None:
+    """The kind of lock that SQLite takes, which a drive may lack though it has the other kind."""
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def lock_open_file(descriptor: int) -> None:
-    """Lock an open file for this process, until it is closed. Raises OSError at once when another process has it."""
+    """Lock an open file for this process, until it is closed. Raises OSError at once: one of `NO_LOCKS` where there are no locks, any
+    other when another process has it."""
     if sys.platform == "win32":
         import msvcrt
 

@@ -13,6 +13,7 @@ Knows nothing of what is called.
 import contextlib
 import importlib
 import inspect
+import json
 import os
 import signal
 import subprocess
@@ -93,7 +94,7 @@ def call(work: Callable[[Argument, Progress], Value], argument: Argument, doing:
         child = start(__name__, [work.__module__, work.__qualname__], log=log, environment=environment)
         with _ended_after(child, limit) as late, child:
             try:
-                answer = _listen(child, msgspec.json.encode(argument), progress)
+                answer = _listen(child, _pack(argument), progress)
             except BaseException:
                 child.kill()
                 raise
@@ -225,14 +226,14 @@ def answer_call(module: str, name: str) -> None:
     try:
         work = getattr(importlib.import_module(module), name)
         kind = typing.get_type_hints(work)[next(iter(inspect.signature(work).parameters))]
-        argument = msgspec.json.decode(sys.stdin.buffer.read(), type=kind)
+        argument = _unpack(sys.stdin.buffer.read(), kind)
         say(Answer(msgspec.Raw(msgspec.json.encode(work(argument, _sparing(say))))))
     except EdgexpError as error:
-        say(Failed(str(error), isinstance(error, UsageError), _trace(error)))
+        say(Failed(_plain(str(error)), isinstance(error, UsageError), _plain(_trace(error))))
     except MemoryError as error:
         say(Failed("there is not enough memory", False, _trace(error)))
     except OSError as error:
-        say(Failed(f"{error.filename or 'a file'}: {error.strerror or error}", False, _trace(error)))
+        say(Failed(_plain(f"{error.filename or 'a file'}: {error.strerror or error}"), False, _plain(_trace(error))))
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -249,6 +250,27 @@ def _sparing(say: Callable[[Any], None]) -> Progress:
             say(Advance(done, total))
 
     return report
+
+
+def _pack(argument: object) -> bytes:
+    """An argument as JSON. The paths in it need not be UTF-8: what Python calls such names is then written as escapes."""
+    try:
+        return msgspec.json.encode(argument)
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(argument)).encode()
+
+
+def _unpack(data: bytes, kind: Any) -> Any:
+    """The reverse of `_pack`."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError:  # msgspec reads no such escapes
+        return msgspec.convert(json.loads(data), kind)
+
+
+def _plain(text: str) -> str:
+    """Text that can be sent and shown, whatever names of files are in it."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _trace(error: BaseException) -> str:

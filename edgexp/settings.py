@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 import edgexp
+from edgexp import files
 from edgexp.errors import EdgexpError, UsageError
 
 T = TypeVar("T")
@@ -25,18 +26,18 @@ def shipped(keep: Callable[[str], bool]) -> dict[str, Path]:
 
 
 def read(path: Path) -> str:
-    """The text of a file of settings. Raises EdgexpError where it cannot be read."""
+    """The text of a file of settings, in UTF-8 or with a byte-order mark. Raises EdgexpError where it cannot be read."""
     try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise EdgexpError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        return files.decode_text(path.read_bytes(), files.shown(path)).replace("\r\n", "\n")
+    except OSError as error:
+        raise EdgexpError(f"{files.shown(path)}: cannot be read: {error.strerror or error}") from error
 
 
 def decode(text: str, where: str) -> dict[str, Any]:
     """The tables of a TOML text; `where` names it in errors."""
     try:
         table: dict[str, Any] = msgspec.toml.decode(text)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise EdgexpError(f"{where}: not TOML: {error}") from error
     return table
 

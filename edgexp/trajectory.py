@@ -47,6 +47,8 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     model_sha256: str = ""
     created: str = ""
     """UTC, ISO 8601."""
+    claimed: str = ""
+    """What a file that it was imported from says the source was. Nobody here knows whether that is true."""
 
 
 class Trajectory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -165,6 +167,17 @@ def content_id(trajectory: Trajectory) -> str:
     return "t" + hashlib.sha256(b"edgexp.trajectory.1\0" + body).hexdigest()[:24]
 
 
+def as_import(trajectory: Trajectory) -> Trajectory:
+    """The trajectory as one that a file brings: its source is `import`, and what the file says the source was is kept as a claim.
+
+    The id stays as it is.
+    """
+    given = trajectory.provenance
+    if given.source == "import":
+        return trajectory
+    return msgspec.structs.replace(trajectory, provenance=msgspec.structs.replace(given, source="import", claimed=given.source))
+
+
 def encode(trajectory: Trajectory) -> bytes:
     """One line of JSON, without the newline."""
     return _encoder.encode(trajectory)
@@ -174,7 +187,7 @@ def decode(data: bytes | str) -> Trajectory:
     """The reverse of `encode`. Raises EdgexpError naming the field that is wrong."""
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise EdgexpError(f"not a trajectory: {error}") from error
 
 

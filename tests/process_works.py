@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import msgspec
 
@@ -79,3 +80,8 @@ def answer_and_hang(order: Order, _: Progress) -> str:
 
     threading.Thread(target=time.sleep, args=(600,)).start()
     return order.what
+
+
+def look(order: Order, _: Progress) -> int:
+    """Bytes of the file that is named."""
+    return Path(order.what).stat().st_size

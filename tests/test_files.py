@@ -1,5 +1,6 @@
 """Files that are replaced in one step, folders that are built under a working name and held by one, lines that are whole or lost."""
 
+import io
 import json
 import os
 import signal
@@ -12,8 +13,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgexp import files
 from edgexp.errors import EdgexpError
-from edgexp.files import STALE, append_lines, build_folder, hold_folder, remove_stale, working_folder, write_atomic
+from edgexp.files import (
+    STALE,
+    append_lines,
+    build_folder,
+    decode_text,
+    hold_folder,
+    owned_name,
+    read_cache,
+    remove_stale,
+    shown,
+    text_lines,
+    whole_file,
+    working_folder,
+    write_atomic,
+    write_cache,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -162,8 +179,7 @@ def test_a_kill_in_the_middle_leaves_nothing_under_the_final_name(tmp_path: Path
     child.send_signal(signal.SIGKILL)
     child.communicate()
     assert final.exists() == there and (not there or (final / "b").read_text() == "old")
-    (left,) = tmp_path.glob(".work-*")
-    os.utime(left, (time.time() - STALE - 60,) * 2)
+    assert len(list(tmp_path.glob(".work-*"))) == 1
     with build_folder(final) as work:
         fill(work, "new")
     assert names(tmp_path) == ["final"] and (final / "b").read_text() == "new"
@@ -174,7 +190,7 @@ def test_a_working_folder_is_gone_afterwards(tmp_path: Path) -> None:
         fill(work, "x")
         assert names(tmp_path / "made") == [work.name] and work.name.startswith(".export-")
         raise ValueError("oops")
-    assert names(tmp_path / "made") == []
+    assert not (tmp_path / "made").exists(), "what was made for it alone"
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError), working_folder(tmp_path / "file", "export"):
         pass
@@ -194,4 +210,151 @@ def test_a_folder_is_held_by_one_until_it_lets_go(tmp_path: Path) -> None:
     with hold_folder(tmp_path / "new", "taken"), pytest.raises(EdgexpError, match=r"^taken$"), hold_folder(tmp_path / "new", "taken"):
         pass
     with hold_folder(tmp_path / "new", "taken"):
+        pass
+
+
+# What killed processes leave
+
+
+def test_what_a_process_left_goes_as_soon_as_it_is_gone(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    child.wait()
+    mine, gone = owned_name(".work-"), owned_name(".work-").replace(f"-{os.getpid()}-", f"-{child.pid}-")
+    elsewhere = gone.replace(files._machine(), "0badcafe")
+    for name in (mine, gone, elsewhere):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part").write_bytes(b"may hold what was forgotten")
+    (tmp_path / gone.replace("work", "work-file")).write_bytes(b"")
+    (tmp_path / ".work-link").symlink_to(tmp_path / mine, target_is_directory=True)
+    remove_stale(tmp_path, ".work-*")
+    assert names(tmp_path) == sorted([mine, elsewhere, ".work-link"]), "of other machines and containers nobody here knows"
+    assert names(tmp_path / mine) == ["part"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are another matter there")
+def test_a_file_half_written_goes_with_the_next(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from edgexp.files import whole_file\n" \
+           "with whole_file(Path(sys.argv[1])) as file: file.write(b'half'); file.flush(); print('half', flush=True); sys.stdin.read()"
+    path = tmp_path / "file[1].json"
+    child = subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdout and child.stdout.readline() == b"half\n"
+    write_atomic(path, b"other")
+    assert len(names(tmp_path)) == 2, "one that is being written stays"
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    write_atomic(path, b"new")
+    assert names(tmp_path) == [path.name] and path.read_bytes() == b"new"
+
+
+def test_folders_made_in_vain_go_again(tmp_path: Path) -> None:
+    with pytest.raises(ValueError), working_folder(tmp_path / "a" / "b" / "c", "export"):
+        raise ValueError
+    assert names(tmp_path) == []
+    (tmp_path / "a").mkdir()
+    with working_folder(tmp_path / "a" / "b", "export"):
+        (tmp_path / "a" / "b" / "made").write_text("")
+    assert names(tmp_path / "a" / "b") == ["made"]
+    with pytest.raises(ValueError), build_folder(tmp_path / "x" / "final"):
+        raise ValueError
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("name", ["flock", "lockf"])
+@pytest.mark.parametrize("number", sorted(files.NO_LOCKS))
+def test_where_there_are_no_locks_it_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, name, refused)
+    if name == "flock":
+        with pytest.raises(EdgexpError, match="files cannot be locked here"), hold_folder(tmp_path / "new", "another process"):
+            pass
+    else:
+        assert "files cannot be locked here" in files.find_lock_trouble(tmp_path)
+        monkeypatch.undo()
+        assert files.find_lock_trouble(tmp_path) == "" and names(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_held_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EdgexpError, match="cannot be written to"), hold_folder(tmp_path / "file", "taken"):
+        pass
+
+
+# Caches
+
+
+TROUBLE = [OSError(5, "I/O error"), ValueError("x"), RecursionError(), MemoryError(), UnicodeDecodeError("a", b"", 0, 0, "")]
+
+
+@pytest.mark.parametrize("error", TROUBLE)
+def test_a_cache_is_what_can_be_read_of_it(tmp_path: Path, error: Exception) -> None:
+    def decode(data: bytes) -> int:
+        if data == b"bad":
+            raise error
+        return int(data)
+
+    path = tmp_path / "cache"
+    assert read_cache(path, decode) is None
+    assert write_cache(path, b"5") and read_cache(path, decode) == 5
+    assert write_cache(path, b"bad") and read_cache(path, decode) is None
+    assert read_cache(tmp_path, decode) is None and read_cache(path / "in a file", decode) is None
+    assert not write_cache(path / "in a file", b"5") and not write_cache(tmp_path, b"5") and not write_cache(tmp_path / "a\0b", b"5")
+    assert names(tmp_path) == ["cache"]
+
+
+def test_a_full_disk_costs_a_cache_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_cache(tmp_path / "cache", b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    assert not write_cache(tmp_path / "cache", b"new")
+    assert (tmp_path / "cache").read_bytes() == b"old" and names(tmp_path) == ["cache"]
+
+
+# Text that people bring
+
+UNICODE = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+
+
+@pytest.mark.parametrize("encoding", UNICODE)
+@pytest.mark.parametrize("text", ["a = 'Straße ✓ 😀'\n", "", "x", '{"a": "ß"}\r\n{"b": 1}\n\n'])
+def test_text_is_read_in_whatever_unicode(encoding: str, text: str) -> None:
+    data = text.encode(encoding)
+    assert decode_text(data, "file") == text
+    lines = b"".join(line if line.endswith(b"\n") else line + b"\n" for line in text_lines(io.BytesIO(data), "file"))
+    assert lines.decode().split() == text.split()
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",))), st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]))
+def test_text_with_a_mark_or_in_utf_8_is_read_as_it_was_written(text: str, encoding: str) -> None:
+    if encoding == "utf-8":
+        text = "a" + text  # a file of zero bytes and the like is anybody's guess
+        if text[1:2] == "\0":
+            text = "aa" + text
+    assert decode_text(text.encode(encoding), "file") == text
+
+
+@given(st.binary())
+def test_any_bytes_are_text_or_one_line(data: bytes) -> None:
+    try:
+        assert decode_text(data, "file") is not None
+        list(text_lines(io.BytesIO(data), "file"))
+    except EdgexpError as error:
+        assert str(error).startswith("file: is not text") and "\n" not in str(error)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are another matter there")
+@given(st.binary(min_size=1))
+def test_any_path_can_be_shown(name: bytes) -> None:
+    assert shown(os.fsdecode(name)).encode()
+    assert shown(Path("/home/ü/x")) == "/home/ü/x"
+
+
+def test_a_file_to_fill_is_there_when_it_is_full(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "file") as file:
+        file.write(b"whole")
+        assert not (tmp_path / "file").exists()
+    assert (tmp_path / "file").read_bytes() == b"whole" and names(tmp_path) == ["file"]
+    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "no" / "file"):
         pass

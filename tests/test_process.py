@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from process_works import Order, Told, answer_and_hang, chatter, count, go_wrong, tell
+from process_works import Order, Told, answer_and_hang, chatter, count, go_wrong, look, tell
 
 import edgexp
 from edgexp import process
@@ -232,3 +232,13 @@ def test_the_childs_traceback_is_shown_with_debug_and_only_then(what: str) -> No
     assert quiet.returncode == 1 and quiet.stderr.count("\n") == 1 and quiet.stderr.startswith("edgexp: ")
     assert loud.returncode == 1 and 'process_works.py"' in loud.stderr and ", in go_wrong" in loud.stderr
     assert loud.stderr.count("Traceback") == 2, "the child's and ours"
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="file systems there know Unicode names only")
+def test_names_that_are_not_utf_8_reach_the_child(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9")
+    path.write_bytes(b"four")
+    assert call(look, Order(str(path)), "looking") == 4
+    with pytest.raises(EdgexpError, match="No such file") as caught:
+        call(look, Order(str(path) + "?"), "looking")
+    assert str(caught.value).encode() and "caf" in str(caught.value)

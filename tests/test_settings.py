@@ -152,8 +152,8 @@ def test_a_key_below_what_is_no_section_is_refused() -> None:
 
 
 def test_files_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
-    (tmp_path / "latin").write_bytes(b"\xff\xfe")
-    for name, said in (("nowhere", "No such file"), ("latin", "utf-8"), ("", "cannot be read")):
+    (tmp_path / "latin").write_bytes(b"Stra\xdfe")
+    for name, said in (("nowhere", "No such file"), ("latin", "UTF-8 or UTF-16"), ("", "cannot be read")):
         with pytest.raises(EdgexpError, match=said) as caught:
             settings.read(tmp_path / name)
         assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
@@ -196,3 +196,14 @@ def test_recipes_and_suites_are_told_apart_by_their_names() -> None:
     every = settings.shipped(lambda name: True)
     suites = settings.shipped(lambda name: name.startswith(settings.SUITES))
     assert suites and set(suites) < set(every) and all(path.suffix == ".toml" and path.is_file() for path in every.values())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_settings_are_read_in_whatever_unicode_an_editor_saves(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "file.toml").write_bytes("name = 'Straße'\r\nnumber = 1\r\n".encode(encoding))
+    assert settings.decode(settings.read(tmp_path / "file.toml"), "file") == {"name": "Straße", "number": 1}
+
+
+def test_tables_in_tables_without_end_are_one_line() -> None:
+    with pytest.raises(EdgexpError, match="a file: not TOML"):
+        settings.decode("a = " + "[" * 100_000, "a file")

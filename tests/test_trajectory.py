@@ -145,3 +145,9 @@ def test_defaults_are_left_out_and_old_lines_without_them_are_read() -> None:
     table = json.loads(line)
     del table["provenance"]["seed"], table["task"]["group"]
     assert decode(json.dumps(table)).task.group == ""
+
+
+@pytest.mark.parametrize("data", [b"[" * 200_000, b'{"goal":' * 100_000, b"\xff\xfe", b"", b"null", b'{"goal": "\\ud800"}'])
+def test_what_is_no_trajectory_is_one_line(data: bytes) -> None:
+    with pytest.raises(EdgexpError, match="not a trajectory"):
+        decode(data)

@@ -3,8 +3,9 @@
 The façade over store, indexes and log. Knows nothing of prompts, models or how an episode is played.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -13,19 +14,22 @@ from typing import TYPE_CHECKING
 from edgexp.bank import upkeep
 from edgexp.bank.neighbours import Progress
 from edgexp.bank.records import AddResult, Entry, Episode, Filters, Hit, Kind, Stats, Status
-from edgexp.bank.schema import connect
+from edgexp.bank.schema import CannotWrite, connect
+from edgexp.bank.soundness import check_sound
 from edgexp.bank.store import EncoderRow, Store, count_episodes, read_episode, recent_episodes, write_episode
 from edgexp.bank.upkeep import Embedder
 from edgexp.bank.vector_index import EXACT_LIMIT, Indexes, search
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.files import shown
 from edgexp.home import home
-from edgexp.trajectory import Trajectory, encode
+from edgexp.trajectory import Source, Trajectory, encode
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 FILE = "bank.sqlite3"
+_log = logging.getLogger("edgexp.bank")
 _WORTH_A_FILE = 256
 """Fewer new vectors than this are read from the database as fast as from a file: no snapshot on closing."""
 
@@ -35,6 +39,8 @@ class Bank:
 
     def __init__(self, path: Path, store: Store, readonly: bool, exact_limit: int) -> None:
         self.path = path
+        self.keeps_log = True
+        """False where episodes are played beside a bank that cannot be written to: they are not logged."""
         self.readonly = readonly
         self._store = store
         self._embedder: Embedder | None = None
@@ -68,6 +74,19 @@ class Bank:
             raise
         return bank
 
+    @classmethod
+    def open_to_play(cls, path: Path, encoder: Embedder) -> "Bank | None":
+        """The bank to play with where nothing has to be kept: in a place that cannot be written to it is only read, and the log is done
+        without. None where there is none and none can be made. Raises EdgexpError as `open`."""
+        try:
+            return cls.open(path, encoder)
+        except CannotWrite:
+            if not (path / FILE).is_file():
+                return None
+        bank = cls.open(path, encoder, readonly=True)
+        bank.keeps_log = False
+        return bank
+
     def __enter__(self) -> "Bank":
         return self
 
@@ -76,11 +95,30 @@ class Bank:
 
     def close(self, snapshot: bool = True) -> None:
         """Close, after writing index files where enough is new. Closing twice is fine."""
+        if self._store.database.closed:
+            return
         try:
-            if snapshot and not self.readonly and not self._store.database.closed:
+            self._tell_aside()
+            if snapshot and not self.readonly:
                 self._indexes.snapshot(_WORTH_A_FILE)
         finally:
             self._store.database.close()
+
+    @property
+    def set_aside(self) -> tuple[str, ...]:
+        """Why each of the trajectories that were met and cannot be read cannot be read. They count as quarantined."""
+        return tuple(self._store.aside.values())
+
+    def _tell_aside(self) -> None:
+        """Quarantine what could not be read, where this process may write, and say how much that was."""
+        if not self._store.aside:
+            return
+        if not self.readonly:
+            with suppress(EdgexpError), self._store.database.transaction():  # the next one that meets it will do it
+                self._store.quarantine_aside()
+        count = len(self._store.aside)
+        _log.warning("%d trajector%s in the bank %s cannot be read and %s set aside: edgexp bank verify names %s", count,
+                     "y" if count == 1 else "ies", shown(self.path), "was" if count == 1 else "were", "it" if count == 1 else "them")
 
     def use(self, encoder: Embedder) -> None:
         """Add and search with this encoder. Raises EdgexpError when another one made the bank."""
@@ -106,29 +144,33 @@ class Bank:
         """Add trajectories; each becomes visible with its vectors at once, and stays, whatever happens after.
 
         What the bank holds already is passed over; but accepting something that was quarantined accepts it, with the newcomer's
-        provenance. `progress` is told how many were looked at; the total is 0 when `trajectories` has no length.
+        provenance, and so is what was imported vouched for by whoever plays it here. `progress` is told how many were looked at; the total
+        is 0 when `trajectories` has no length. Raises EdgexpError for one that could not be read back if it was stored: nothing of its
+        batch is stored.
         """
         total = len(trajectories) if isinstance(trajectories, Sequence) else 0
-        added: list[str] = []
-        known: list[str] = []
-        source = iter(trajectories)
+        added: dict[str, None] = {}
+        known: dict[str, None] = {}
+        seen, source = 0, iter(trajectories)
         while batch := list(islice(source, upkeep.BATCH)):
-            result = self._add(_by_id(batch), status)
-            added += result.added
-            known += result.known
+            result = self._add({sound.id: sound for sound in map(check_sound, batch)}, status)
+            added.update(dict.fromkeys(result.added))
+            known.update(dict.fromkeys(identity for identity in result.known if identity not in added))
             self._indexes.added(len(result.added))
+            seen += len(batch)
             if progress:
-                progress(len(added) + len(known), total)
-        return AddResult(tuple(added), tuple(known))
+                progress(seen, total)
+        return AddResult(tuple(added), tuple(known), seen - len(added) - len(known))
 
     def accept(self, ids: Sequence[str]) -> int:
-        """Release trajectories from quarantine; how many were in it. Raises UsageError for an id that is not there."""
+        """Release trajectories from quarantine; how many were. What cannot be read stays there. Raises UsageError for an id that is not
+        there."""
         with self._writing():
             held = self._store.statuses(ids)
             for identity in ids:
                 if identity not in held:
                     raise UsageError(f"the bank {self.path} holds no trajectory {identity}: nothing was accepted")
-            return self._store.accept(ids)
+            return self._store.accept(list(self._store.readable(ids)))
 
     def forget(self, ids: Sequence[str]) -> int:
         """Remove trajectories from the database and from every index file; how many there were."""
@@ -163,6 +205,14 @@ class Bank:
         """What matches, the newest first; a negative limit is none."""
         return self._store.entries(filters or Filters(), status, limit)
 
+    def ids(self, status: Status) -> list[str]:
+        """The ids of all of a status, in the order they were added; those of trajectories that cannot be read are among them."""
+        return self._store.ids(status)
+
+    def tasks_played(self, source: Source) -> set[str]:
+        """The ids of the tasks of which the bank holds an episode of that source which prompts may hold. Imports only claim a source."""
+        return self._store.tasks_played(source)
+
     def each(self, filters: Filters | None = None, status: Status | None = "accepted") -> Iterator[Trajectory]:
         """The trajectories that match, in the order they were added."""
         for _, _, trajectory in self._store.each(filters or Filters(), status):
@@ -186,7 +236,10 @@ class Bank:
         vector = self.embed(query, kind) if isinstance(query, str) else query
         if vector.shape != (index.dimensions,) or not upkeep.is_unit(vector[None, :])[0]:
             raise UsageError(f"a query of shape {vector.shape} that is not a unit vector of {index.dimensions} dimensions")
-        return search(self._store, index, vector, k, filters or Filters())
+        while True:  # what is set aside is not found again
+            hits = search(self._store, index, vector, k, filters or Filters())
+            if len(self._store.readable([hit.id for hit in hits])) == len(hits):
+                return hits
 
     def embed(self, query: str, kind: Kind = "task") -> "NDArray[np.float32]":
         """The unit vector [dimensions] of a query of one kind. Raises EdgexpError when the bank was opened without its encoder."""
@@ -202,8 +255,8 @@ class Bank:
         encoder = self._store.encoder()
         found = self._store.vectors_of(encoder, kind, ids) if encoder else {}
         for identity in ids:
-            if identity not in found:
-                raise UsageError(f"the bank {self.path} holds no vector of {identity}")
+            if encoder is None or len(found.get(identity, b"")) != 2 * encoder.dimensions:
+                raise UsageError(f"the bank {shown(self.path)} holds no sound vector of {identity}: `edgexp bank rebuild` computes it")
         data = b"".join(found[identity] for identity in ids)
         return np.frombuffer(data, "<f2").astype(np.float32).reshape(len(ids), encoder.dimensions if encoder else 0)
 
@@ -218,10 +271,10 @@ class Bank:
     def stats(self) -> Stats:
         """Figures for people."""
         encoder = self._store.encoder()
-        files = [path for path in self.path.iterdir() if path.is_file()]
-        database = [path for path in files if path.name.startswith(FILE)]
+        sizes = _sizes(self.path)
+        database = sum(size for name, size in sizes.items() if name.startswith(FILE))
         return Stats(
-            path=str(self.path),
+            path=shown(self.path),
             trajectories=self._store.count(Filters()),
             accepted=self._store.count(Filters(), "accepted"),
             quarantined=self._store.count(Filters(), "quarantined"),
@@ -233,15 +286,17 @@ class Bank:
             encoder_id=encoder.id if encoder else "",
             dimensions=encoder.dimensions if encoder else 0,
             indexed={index.kind: index.mapped for index in self._indexes.all()},
-            database_bytes=sum(path.stat().st_size for path in database),
-            index_bytes=sum(path.stat().st_size for path in files if path not in database),
+            database_bytes=database,
+            index_bytes=sum(sizes.values()) - database,
             fingerprint=self.fingerprint(),
         )
 
     # Episodes
 
     def log_episode(self, episode: Episode) -> str:
-        """Record a played episode and what was retrieved for it; its short id, for `why`."""
+        """Record a played episode and what was retrieved for it; its short id, for `why`. Empty where no log is kept."""
+        if not self.keeps_log:
+            return ""
         self._may_write()
         return write_episode(self._store.database, episode)
 
@@ -278,12 +333,12 @@ class Bank:
 
     def _add(self, batch: dict[str, Trajectory], status: Status) -> AddResult:
         """Embed what is new of a batch, outside the transaction, and commit it."""
-        embedder = self.embedder
-        held = self._store.statuses(list(batch))
+        embedder, ids = self.embedder, list(batch)
+        held = self._store.statuses(ids)
         new = {identity: trajectory for identity, trajectory in batch.items() if identity not in held}
         vectors = dict(zip(new, upkeep.vectors_of(embedder, list(new.values())), strict=True)) if new else {}
         with self._writing():
-            held = self._store.statuses(list(batch))  # again: another writer may have been faster
+            held = self._store.statuses(ids)  # again: another writer may have been faster
             encoder = self._store.encoder()
             self._check_encoder(encoder, embedder)
             if not encoder:
@@ -293,9 +348,13 @@ class Bank:
             for identity in added:
                 self._store.insert(new[identity], identity, status, encoder.code, vectors[identity])
             if status == "accepted":
-                vouched = [identity for identity, before in held.items() if before == "quarantined"]
-                self._store.accept(vouched, {identity: batch[identity] for identity in vouched})
+                self._vouch({identity: batch[identity] for identity in self._store.brought(list(held))}, held)
         return AddResult(tuple(added), tuple(held))
+
+    def _vouch(self, seen: dict[str, Trajectory], held: dict[str, Status]) -> None:
+        """Accept what waited in quarantine, and let what happened here replace what an import said of it."""
+        own = {identity: t for identity, t in seen.items() if held[identity] == "quarantined" or t.provenance.source != "import"}
+        self._store.accept(list(own), own)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -316,13 +375,14 @@ class Bank:
             )
 
 
-def _by_id(batch: Sequence[Trajectory]) -> dict[str, Trajectory]:
-    """The trajectories of a batch by their ids, each once. Raises EdgexpError for texts that no file could hold."""
-    try:
-        return {trajectory.id: trajectory for trajectory in batch}
-    except UnicodeEncodeError as error:
-        tasks = ", ".join(trajectory.task.id for trajectory in batch[:3])
-        raise EdgexpError(f"an episode of {tasks} holds text that is not Unicode ({error.reason}): it was not stored") from error
+def _sizes(folder: Path) -> dict[str, int]:
+    """Name → bytes of the files in a folder; one that vanishes meanwhile is not there."""
+    sizes = {}
+    for path in folder.iterdir():
+        with suppress(OSError):
+            if path.is_file():
+                sizes[path.name] = path.stat().st_size
+    return sizes
 
 
 def default_path() -> Path:

@@ -131,6 +131,8 @@ def write_matrix(path: Path, parts: Iterable[tuple["NDArray[np.int64]", "NDArray
             rows.append(part)
             file.write(vectors.tobytes())
         file.write(b"\0" * (_aligned(file.tell()) - file.tell()))
+        if not rows:
+            raise OSError("no sound vector is in the database")
         every = np.concatenate(rows)
         file.write(every.tobytes())
     return Filled(len(every), int(every[-1]))
@@ -182,8 +184,8 @@ def write_graph(path: Path, matrix: Matrix, old: tuple[Path, Seal] | None, progr
     import numpy as np
 
     index = _empty(matrix.vectors.shape[1])
-    if old:
-        index.load(str(old[0]))
+    if old and not _load(index, old[0]):
+        index, old = _empty(matrix.vectors.shape[1]), None
     new = matrix.after(old[1].last_row if old else 0)
     for begin in range(0, len(new), _ADD_AT_ONCE):
         end = min(begin + _ADD_AT_ONCE, len(new))
@@ -196,6 +198,15 @@ def write_graph(path: Path, matrix: Matrix, old: tuple[Path, Seal] | None, progr
         index = _empty(matrix.vectors.shape[1])
     index.save(str(path))
     return Filled(len(index), matrix.last_row)
+
+
+def _load(index: Any, path: Path) -> bool:
+    """Whether an older graph could be read: another process may have deleted it."""
+    try:
+        index.load(str(path))
+    except (OSError, RuntimeError, ValueError):
+        return False
+    return True
 
 
 def measure_recall(graph: Graph, matrix: Matrix) -> float:

@@ -37,10 +37,12 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class AddResult(msgspec.Struct, frozen=True):
-    """The ids that are new in the bank, and those it held already."""
+    """The ids that are new in the bank, and those it held already, each once."""
 
     added: tuple[str, ...]
     known: tuple[str, ...]
+    repeated: int = 0
+    """How many of the given trajectories were equal to an earlier one of them."""
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -3,14 +3,19 @@
 Every SQL statement of the bank goes through `Database`, so every failure of SQLite becomes one clear EdgexpError here.
 """
 
+import errno
+import os
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 from edgexp.errors import EdgexpError
+from edgexp.files import find_lock_trouble, shown
 
 APPLICATION_ID = 0x65647870
 """In the file's header: this SQLite file is an edgexp bank."""
@@ -46,6 +51,10 @@ _FIRST = (
 )
 MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST,)
 """Statements that lead from version n to version n + 1; only ever appended to."""
+
+
+class CannotWrite(EdgexpError):
+    """The place of a bank may be read at most."""
 
 
 class Database:
@@ -120,18 +129,24 @@ class Database:
             yield
         except sqlite3.Error as error:
             raise _explained(self.path, error) from error
+        except UnicodeEncodeError as error:
+            raise EdgexpError(f"the bank {shown(self.path.parent)}: a text that is not Unicode ({error.reason})") from error
 
 
 def connect(path: Path, *, readonly: bool, create: bool, wait: float) -> Database:
     """Open the bank file `path`, and migrate it unless `readonly`; `wait` seconds for another writer before giving up.
 
-    Raises EdgexpError for a file that is missing (unless to `create`), damaged, no bank, or written by a newer edgexp.
+    Raises EdgexpError for a file that is missing (unless to `create`), damaged, no bank, or written by a newer edgexp; CannotWrite where
+    the place does not let it be written or made.
     """
     if not create and not path.is_file():
-        raise EdgexpError(f"no bank at {path.parent}: `edgexp collect` or `edgexp bank add` makes one")
-    database = Database(path, _open(path, readonly, wait))
+        raise _no_bank(path)
+    database = _opened(path, readonly, wait)
     try:
-        database.execute("PRAGMA cell_size_check = ON")  # a damaged page is an error rather than a wrong answer
+        if readonly and _is_blank(database):  # what a process that was killed while it made the bank left
+            database.close()
+            _finish(path, wait)
+            database = _opened(path, readonly, wait)
         _check(database, readonly)
         if not readonly:
             _prepare(database, wait)
@@ -141,35 +156,115 @@ def connect(path: Path, *, readonly: bool, create: bool, wait: float) -> Databas
     return database
 
 
-def _open(path: Path, readonly: bool, wait: float) -> sqlite3.Connection:
+def _opened(path: Path, readonly: bool, wait: float) -> Database:
     try:
-        if not readonly:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return sqlite3.connect(path, timeout=wait, isolation_level=None)
-        uri = path.absolute().as_uri() + "?mode=ro"
-        connection = sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None)
-        try:
-            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError:
-            # Where nothing may be written, SQLite can make no shared memory for its log; with no log left over it needs none.
-            if Path(f"{path}-wal").exists():
-                raise
-            connection.close()
-            connection = sqlite3.connect(uri + "&immutable=1", uri=True, isolation_level=None)
-        return connection
+        connection = _open_to_read(path, wait) if readonly else _open_to_write(path, wait)
     except sqlite3.Error as error:
         raise _explained(path, error) from error
+    connection.text_factory = _text
+    database = Database(path, connection)
+    try:
+        database.execute("PRAGMA cell_size_check = ON")  # a damaged page is an error rather than a wrong answer
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _text(data: bytes) -> str:
+    """One damaged text must not hide the rows around it."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _no_bank(path: Path) -> EdgexpError:
+    return EdgexpError(f"no bank at {shown(path.parent)}: `edgexp collect` or `edgexp bank add` makes one")
+
+
+def _finish(path: Path, wait: float) -> None:
+    """Make the bank that another process began to make. Raises EdgexpError where that is not possible: then there is none."""
+    try:
+        connect(path, readonly=False, create=True, wait=wait).close()
+    except CannotWrite as error:
+        raise _no_bank(path) from error
+
+
+def _open_to_write(path: Path, wait: float) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise EdgexpError(f"cannot make the bank {path.parent}: {error.strerror}") from error
+        kind = CannotWrite if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else EdgexpError
+        raise kind(f"cannot make the bank {shown(path.parent)}: {error.strerror}") from error
+    if not all(map(_may_write, (path, path.parent))):
+        raise CannotWrite(_may_not_write(path))
+    return sqlite3.connect(path, timeout=wait, isolation_level=None)
+
+
+def _may_write(path: Path) -> bool:
+    """SQLite itself opens what it may not write, and fails at the first write."""
+    return not path.exists() or os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _open_to_read(path: Path, wait: float) -> sqlite3.Connection:
+    """Where nothing may be written, SQLite can make no shared memory for its log. With no log left over it needs none; one that a killed
+    process left is read in a copy."""
+    uri = path.absolute().as_uri() + "?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        return connection
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if _name(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CORRUPT", "SQLITE_PROTOCOL")):
+            raise
+    except BaseException:
+        connection.close()
+        raise
+    if any(map(_has_content, _logs(path))):
+        return _copied(path)
+    return sqlite3.connect(uri + "&immutable=1", uri=True, isolation_level=None)
+
+
+def _logs(path: Path) -> list[Path]:
+    """What SQLite must see besides the database: its log, or the journal of the first moments."""
+    return [path.with_name(f"{path.name}-{end}") for end in ("wal", "journal")]
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _copied(path: Path) -> sqlite3.Connection:
+    """The bank in memory, by way of a copy in which SQLite may put its log in order."""
+    memory = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgexp-") as folder:
+            for file in filter(_has_content, [path, *_logs(path)]):
+                copyfile(file, Path(folder) / file.name)
+            copy = sqlite3.connect(Path(folder) / path.name, isolation_level=None)
+            try:
+                copy.backup(memory)
+            finally:
+                copy.close()
+        memory.execute("PRAGMA query_only = ON")
+    except OSError as error:
+        memory.close()
+        raise EdgexpError(f"the bank {shown(path.parent)} can only be read in a copy: {error.strerror or error}") from error
+    except BaseException:
+        memory.close()
+        raise
+    return memory
 
 
 def _check(database: Database, readonly: bool) -> None:
     """Is this a bank, of a version this code knows?"""
     with database.snapshot():  # another process may be making it just now
         application, version = _header(database)
-        blank = _is_blank(database, application, version)
+        blank = _is_blank(database)
     if application != APPLICATION_ID and not (blank and not readonly):
-        raise EdgexpError(f"{database.path} is a database, but not an edgexp bank")
+        raise EdgexpError(f"{shown(database.path)} is a database, but not an edgexp bank")
     if version > len(MIGRATIONS):
         raise EdgexpError(
             f"{database.path} was written by a newer edgexp (bank version {version}, this one knows {len(MIGRATIONS)}): upgrade edgexp"
@@ -213,24 +308,39 @@ def _header(database: Database) -> tuple[int, int]:
     return application, database.rows("PRAGMA user_version")[0][0]
 
 
-def _is_blank(database: Database, application: int, version: int) -> bool:
-    return application == 0 and version == 0 and not database.rows("SELECT 1 FROM sqlite_master LIMIT 1")
+def _is_blank(database: Database) -> bool:
+    """Whether nothing was ever written to it: also what the first moments of making a bank leave."""
+    return _header(database) == (0, 0) and not database.rows("SELECT 1 FROM sqlite_master LIMIT 1")
+
+
+def _name(error: sqlite3.Error) -> str:
+    return getattr(error, "sqlite_errorname", "") or ""
+
+
+def _may_not_write(path: Path) -> str:
+    return f"the bank {shown(path.parent)} may not be written here: check the permissions, or open it read-only"
 
 
 def _explained(path: Path, error: sqlite3.Error) -> EdgexpError:
     """One line for people: what happened to which bank, what is lost (nothing that was committed), what to do."""
-    name = getattr(error, "sqlite_errorname", "") or ""
+    name = _name(error)
+    path_shown, bank = shown(path), shown(path.parent)
+    if name.startswith(("SQLITE_BUSY", "SQLITE_IOERR_LOCK", "SQLITE_IOERR_RDLOCK", "SQLITE_PROTOCOL", "SQLITE_NOLFS")):
+        trouble = find_lock_trouble(path.parent)  # SQLite says "busy" of a drive without locks, too
+        if trouble:
+            return EdgexpError(trouble)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return EdgexpError(f"the bank {path.parent} is being written by another process: try again when that is done")
+        return EdgexpError(f"the bank {bank} is being written by another process: try again when that is done")
     if name.startswith("SQLITE_FULL") or name in ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_FSYNC"):
-        return EdgexpError(f"no space left for the bank {path.parent}: the last write was undone, all before it is safe; free some space")
+        return EdgexpError(f"no space left for the bank {bank}: the last write was undone, all before it is safe; free some space")
     if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
-        return EdgexpError(f"the bank {path.parent} may not be written here: check the permissions, or open it read-only")
+        return CannotWrite(_may_not_write(path))
     if name.startswith("SQLITE_CANTOPEN"):
-        return EdgexpError(f"{path} cannot be opened: check that the folder is there and may be written")
+        return EdgexpError(f"{path_shown} cannot be opened: check that the folder is there and may be written")
     if name.startswith("SQLITE_NOTADB"):
-        return EdgexpError(f"{path} is not a bank, or its first page is damaged: restore it from a copy, or move it away to begin anew")
+        remedy = "restore it from a copy, or move it away to begin anew"
+        return EdgexpError(f"{path_shown} is not a bank, or its first page is damaged: {remedy}")
     if name.startswith("SQLITE_CORRUPT"):
         remedy = f"restore it from a copy, or save what can be read with `sqlite3 {path.name} .recover`"
-        return EdgexpError(f"{path} is damaged ({error}): {remedy}")
-    return EdgexpError(f"the bank {path}: {error}")
+        return EdgexpError(f"{path_shown} is damaged ({error}): {remedy}")
+    return EdgexpError(f"the bank {path_shown}: {error}")

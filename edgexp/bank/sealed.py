@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from edgexp.files import write_atomic
+from edgexp.files import owned_name, read_cache, remove_stale, shown, write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,6 +61,9 @@ class Seal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checksum: str
 
 
+_decode = msgspec.json.Decoder(Seal).decode
+
+
 class Shelf:
     """The index files of one bank, encoder and kind."""
 
@@ -75,7 +78,7 @@ class Shelf:
     def publish(self, content: Content, library: str, write: Callable[[Path], Filled]) -> None:
         """Let `write` fill a file, seal it, give it its name, delete the older ones. Raises OSError and then leaves all as it was."""
         final = self._folder / f"{self._kind}-{time.time_ns():020d}-{secrets.token_hex(2)}.{content}"
-        partial = final.with_name(final.name + ".partial")
+        partial = final.with_name(owned_name(f"{final.name}.partial"))
         try:
             filled = write(partial)
             with partial.open("rb+") as file:
@@ -94,34 +97,45 @@ class Shelf:
     ) -> tuple[tuple[Path, Seal] | None, list[str]]:
         """The newest file that can be trusted, and what was wrong with the newer ones. `size_of` is the size that follows from a seal."""
         problems: list[str] = []
-        for sidecar in sorted(self._folder.glob(f"{self._kind}-*.{content}.json"), reverse=True):
+        for sidecar in sorted(self._list(f"{self._kind}-*.{content}.json"), reverse=True):
             path = sidecar.with_suffix("")
+            seal = read_cache(sidecar, _decode)
             try:
-                seal = msgspec.json.decode(sidecar.read_bytes(), type=Seal)
-                problem = self._distrust(path, seal, library, size_of(seal) if size_of else seal.size)
+                problem = self._distrust(path, seal, library, size_of(seal) if size_of else seal.size) if seal else "cannot be read"
             except FileNotFoundError:  # a writer has just replaced it
                 continue
-            except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (OSError, ValueError, OverflowError) as error:
                 problem = f"cannot be read ({error})"
-            if not problem:
+            if not problem and seal:
                 return (path, seal), problems
-            problems.append(f"the index file {path} {problem}: the database stands in for it, and the next writer renews it")
+            if not sidecar.exists():  # a writer has just replaced it
+                continue
+            problems.append(f"the index file {shown(path)} {problem}: the database stands in for it, and the next writer renews it")
         return None, problems
 
     def latest(self, content: Content) -> str:
         """The name of the newest file, trusted or not; empty when there is none."""
-        return max((path.name for path in self._folder.glob(f"{self._kind}-*.{content}.json")), default="").removesuffix(".json")
+        return max((path.name for path in self._list(f"{self._kind}-*.{content}.json")), default="").removesuffix(".json")
+
+    def discard_unfinished(self) -> None:
+        """Delete what is half-written, whoever writes it: it may hold what must be forgotten. Its writer does without it."""
+        for path in self._list(f"{self._kind}-*.partial*"):
+            _remove(path)
 
     def discard(self, content: Content, keep: Path | None = None) -> None:
         """Delete the files but `keep`, and what dead processes left half-written. What cannot be deleted now (on Windows, while a
         reader has it mapped) is deleted another time."""
-        for path in [*self._folder.glob(f"{self._kind}-*.{content}.json"), *self._folder.glob(f"{self._kind}-*.{content}")]:
+        for path in [*self._list(f"{self._kind}-*.{content}.json"), *self._list(f"{self._kind}-*.{content}")]:
             if keep is None or path not in (keep, _sidecar(keep)):
                 _remove(path)
-        for path in [*self._folder.glob(f"{self._kind}-*.partial"), *self._folder.glob(f".{self._kind}-*.json.*")]:
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
-                    path.unlink()
+        for pattern in (f"{self._kind}-*.partial*", f".{self._kind}-*.json.*"):
+            remove_stale(self._folder, pattern, _LEFTOVER_SECONDS)
+
+    def _list(self, pattern: str) -> list[Path]:
+        try:
+            return list(self._folder.glob(pattern))
+        except OSError:  # the whole folder may vanish
+            return []
 
     def _seal(self, library: str, filled: Filled, path: Path) -> Seal:
         return Seal(

@@ -4,18 +4,20 @@ The log says what was retrieved before which step, with which score, and what wa
 outlives the trajectories it names.
 """
 
+import contextlib
 import hashlib
 import secrets
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from edgexp.bank.records import KINDS, Entry, Episode, Filters, Kind, Recall, Scored, Status
 from edgexp.bank.schema import Database
+from edgexp.bank.soundness import is_plain, pack, unpack
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.trajectory import Trajectory, decode, encode
+from edgexp.trajectory import Source, Trajectory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,8 +45,11 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.bank: str = database.rows("SELECT value FROM meta WHERE key = 'bank'")[0][0]
+        found = database.one("SELECT value FROM meta WHERE key = 'bank'")
+        self.bank: str = str(found[0]) if found else ""
         """Drawn at random when the bank was made: tells index files of other banks apart."""
+        self.aside: dict[int, str] = {}
+        """Row → why it cannot be read. What is here counts as quarantined; `quarantine_aside` writes that down."""
 
     # Encoders
 
@@ -71,6 +76,16 @@ class Store:
     def statuses(self, ids: Sequence[str]) -> dict[str, Status]:
         """The status of those of `ids` the bank holds."""
         return dict(self.database.rows(f"SELECT id, status FROM trajectory WHERE id IN {_LIST}", (_list(ids),)))
+
+    def brought(self, ids: Sequence[str]) -> set[str]:
+        """Those of `ids` that are held as an import brought them: nobody here has seen them happen, or they wait in quarantine."""
+        sql = f"SELECT id FROM trajectory WHERE (source = 'import' OR status = 'quarantined') AND id IN {_LIST}"
+        return {identity for (identity,) in self.database.rows(sql, (_list(ids),))}
+
+    def tasks_played(self, source: Source) -> set[str]:
+        """The ids of the tasks of which there is an accepted episode of that source."""
+        where, arguments = self._where(Filters(source=source), "accepted")
+        return {task for (task,) in self.database.rows(f"SELECT DISTINCT task_id FROM trajectory WHERE {where}", arguments)}
 
     def insert(self, trajectory: Trajectory, identity: str, status: Status, encoder: int, vectors: Mapping[Kind, bytes]) -> None:
         """A new trajectory with all its vectors (little-endian f16)."""
@@ -123,31 +138,78 @@ class Store:
         sql = "SELECT id FROM trajectory WHERE id >= ? AND id < ? ORDER BY id LIMIT 20"
         return [identity for (identity,) in self.database.rows(sql, (prefix, prefix + "\U0010ffff"))]
 
+    def ids(self, status: Status) -> list[str]:
+        """The ids of all of a status in the order they were added, those that cannot be read among them."""
+        rows = self.database.rows("SELECT id FROM trajectory WHERE status = ? ORDER BY row", (status,))
+        return [identity for (identity,) in rows if isinstance(identity, str)]
+
     def entries(self, filters: Filters, status: Status | None, limit: int, newest: bool = True) -> list[Entry]:
-        """Entries in the order they were added, the newest first or last; a negative limit is none."""
-        where, arguments = _where(filters, status)
-        sql = f"SELECT {_COLUMNS} FROM trajectory WHERE {where} ORDER BY row {'DESC' if newest else 'ASC'} LIMIT ?"
-        try:
-            return [msgspec.convert(row, Entry, strict=False) for row in map(_named, self.database.rows(sql, (*arguments, limit)))]
-        except msgspec.ValidationError as error:
-            raise EdgexpError(f"{self.database.path} is damaged: an entry is impossible ({error}); restore it from a copy") from error
+        """Entries in the order they were added, the newest first or last; a negative limit is none. What cannot be read is set aside."""
+        pieces = self.look(filters, status, newest, min(limit, _READ_MANY) if limit > 0 else None)
+        found = (entry for entry, trajectory, _ in pieces if entry and trajectory)
+        return list(islice(found, limit if limit >= 0 else None))
 
     def each(self, filters: Filters, status: Status | None) -> Iterator[tuple[int, str, Trajectory]]:
-        """Row, id and content of the trajectories that match, in the order they were added."""
-        where, arguments = _where(filters, status)
-        last = 0
-        while True:  # in pieces, so that no read stays open while the caller writes
-            sql = f"SELECT row, id, data FROM trajectory JOIN body USING (row) WHERE {where} AND row > ? ORDER BY row LIMIT {_READ_MANY}"
-            rows = self.database.rows(sql, (*arguments, last))
-            for row, identity, data in rows:
-                yield row, identity, unpack(data, identity)
-            if not rows:
-                return
+        """Row, id and content of the trajectories that match, in the order they were added. What cannot be read is set aside."""
+        for entry, trajectory, row in self.look(filters, status, newest=False):
+            if entry and trajectory:
+                yield row, entry.id, trajectory
+
+    def look(self, filters: Filters, status: Status | None, newest: bool,
+             at_once: int | None = None) -> Iterator[tuple[Entry | None, Trajectory | None, int]]:
+        """Entry, content and row of what matches, in the order they were added; without its entry or its content where that cannot be
+        read, which is set aside. So many are read at once."""
+        where, arguments = self._where(filters, status)
+        order, beyond, last = ("DESC", "<", 1 << 62) if newest else ("ASC", ">", 0)
+        columns = ", ".join(f"t.{column}" for column in _COLUMNS.split(", "))
+        sql = f"""SELECT t.row, b.data, {columns} FROM (SELECT * FROM trajectory WHERE {where} AND row {beyond} ?
+            ORDER BY row {order} LIMIT {at_once or _READ_MANY}) t LEFT JOIN body b ON b.row = t.row ORDER BY t.row {order}"""
+        while rows := self.database.rows(sql, (*arguments, last)):  # in pieces, so that no read stays open while the caller writes
+            for row, data, *values in rows:
+                yield self._entry(row, values), self._content(row, values[0], data), row
             last = rows[-1][0]
+
+    def _entry(self, row: int, values: Sequence[object]) -> Entry | None:
+        try:
+            entry = msgspec.convert(_named(tuple(values)), Entry, strict=False)
+        except (msgspec.ValidationError, ValueError) as error:
+            self.set_aside(row, f"the entry of trajectory {_shown(values[0])} is impossible ({error})")
+            return None
+        if not is_plain(entry):
+            self.set_aside(row, f"the entry of trajectory {_shown(entry.id)} holds a number or a text that is none")
+            return None
+        return entry
+
+    def _content(self, row: int, identity: object, data: bytes | None) -> Trajectory | None:
+        try:
+            return unpack(data or b"", _shown(identity))
+        except EdgexpError as error:
+            self.set_aside(row, str(error))
+            return None
+
+    def set_aside(self, row: int, reason: str) -> None:
+        """From now on nothing notices this row, but who asks for what is quarantined."""
+        self.aside.setdefault(row, reason)
+
+    def readable(self, ids: Sequence[str]) -> set[str]:
+        """Those of `ids` that are there and can be read; the others are set aside."""
+        return {entry.id for entry, trajectory, _ in self.look(Filters(ids=tuple(ids)), None, newest=True) if entry and trajectory}
+
+    def quarantine_aside(self) -> None:
+        """Write down that what was set aside is quarantined."""
+        where = f"status = 'accepted' AND row IN {_LIST}"
+        self.database.execute(f"UPDATE trajectory SET status = 'quarantined' WHERE {where}", (_list(self.aside),))
+
+    def _where(self, filters: Filters, status: Status | None) -> tuple[str, tuple[Any, ...]]:
+        """The condition of the filters and of a status, and its arguments. What was set aside is not accepted, whatever its row says."""
+        where, arguments = _where(filters, status)
+        if status == "accepted" and self.aside:
+            return f"{where} AND row NOT IN {_LIST}", (*arguments, _list(self.aside))
+        return where, arguments
 
     def count(self, filters: Filters, status: Status | None = None) -> int:
         """How many trajectories match."""
-        where, arguments = _where(filters, status)
+        where, arguments = self._where(filters, status)
         return int(self.database.rows(f"SELECT count(*) FROM trajectory WHERE {where}", arguments)[0][0])
 
     def by(self, column: str) -> dict[str, int]:
@@ -160,14 +222,14 @@ class Store:
         encoder = self.encoder()
         digest = hashlib.sha256(f"edgexp.bank.1\0{encoder.id if encoder else ''}".encode())
         for (identity,) in self.database.each("SELECT id FROM trajectory WHERE status = 'accepted' ORDER BY id"):
-            digest.update(b"\0" + identity.encode())
+            digest.update(b"\0" + str(identity).encode("utf-8", "surrogateescape"))
         return "b" + digest.hexdigest()[:24]
 
     # For searches
 
     def among(self, rows: "NDArray[np.int64]", filters: Filters) -> dict[int, str]:
         """Row → id of those `rows` that are accepted and pass the filters."""
-        where, arguments = _where(filters, "accepted")
+        where, arguments = self._where(filters, "accepted")
         # NOT INDEXED leaves the row number as the only way in; left to choose, SQLite would go through everything accepted.
         sql = f"SELECT row, id FROM trajectory NOT INDEXED WHERE {where} AND row IN {_LIST}"
         return dict(self.database.rows(sql, (*arguments, _list(rows.tolist()))))
@@ -176,7 +238,7 @@ class Store:
         """The rows of everything that is accepted and passes the filters, in no order."""
         import numpy as np
 
-        where, arguments = _where(filters, "accepted")
+        where, arguments = self._where(filters, "accepted")
         return np.array(self.database.rows(f"SELECT row FROM trajectory WHERE {where}", arguments), np.int64).reshape(-1)
 
     def vectors(self, encoder: EncoderRow, kind: Kind, after: int = 0) -> Iterator[tuple["NDArray[np.int64]", "NDArray[np.float16]"]]:
@@ -188,11 +250,14 @@ class Store:
             found = self.database.rows(sql, (encoder.code, kind, after))
             if not found:
                 return
-            if any(not isinstance(data, bytes) or len(data) != 2 * encoder.dimensions for _, data in found):
-                raise EdgexpError(f"{self.database.path}: a stored vector is damaged: `edgexp bank verify` names it, `rebuild` renews it")
+            after = int(found[-1][0])
+            # One that is damaged is passed over: `verify` names it, `rebuild` computes it anew.
+            found = [(row, data) for row, data in found if isinstance(data, bytes) and len(data) == 2 * encoder.dimensions]
             rows = np.array([row for row, _ in found], np.int64)
-            yield rows, np.frombuffer(b"".join(data for _, data in found), "<f2").reshape(len(rows), encoder.dimensions)
-            after = int(rows[-1])
+            vectors = np.frombuffer(b"".join(data for _, data in found), "<f2").reshape(len(rows), encoder.dimensions)
+            sound = np.isfinite(vectors).all(axis=1)
+            if sound.any():
+                yield rows[sound], vectors[sound]
 
     def raw_vectors(self, encoder: EncoderRow, kind: Kind) -> Iterator[tuple[int, bytes]]:
         """Row and stored bytes of every vector, whatever they are."""
@@ -202,6 +267,11 @@ class Store:
         """How many vectors there are above a row."""
         sql = "SELECT count(*) FROM vector WHERE encoder = ? AND kind = ? AND row > ?"
         return int(self.database.rows(sql, (encoder.code, kind, after))[0][0])
+
+    def last_vector(self, encoder: EncoderRow, kind: Kind) -> int:
+        """The last row that has a vector, or 0."""
+        sql = "SELECT max(row) FROM vector WHERE encoder = ? AND kind = ?"
+        return int(self.database.rows(sql, (encoder.code, kind))[0][0] or 0)
 
     def vectors_of(self, encoder: EncoderRow, kind: Kind, ids: Sequence[str]) -> dict[str, bytes]:
         """Id → vector of the given trajectories."""
@@ -220,9 +290,10 @@ class Store:
         return int(self.database.rows(sql)[0][0])
 
     def by_row(self, rows: Sequence[int]) -> list[tuple[int, Trajectory]]:
-        """Row and content of the given rows that are still there."""
+        """Row and content of the given rows that are still there and can be read."""
         sql = f"SELECT row, id, data FROM trajectory JOIN body USING (row) WHERE row IN {_LIST} ORDER BY row"
-        return [(row, unpack(data, identity)) for row, identity, data in self.database.rows(sql, (_list(rows),))]
+        found = [(row, self._content(row, identity, data)) for row, identity, data in self.database.rows(sql, (_list(rows),))]
+        return [(row, trajectory) for row, trajectory in found if trajectory]
 
     def id_of_row(self, row: int) -> str | None:
         """The id of the trajectory in a row; None when it is not there."""
@@ -230,21 +301,16 @@ class Store:
         return found[0] if found else None
 
 
-def pack(trajectory: Trajectory) -> bytes:
-    """A body as it is stored: JSON, deflated (about a quarter of the size for 40 µs; nothing else in the library does better per µs)."""
-    return zlib.compress(encode(trajectory), 6)
-
-
-def unpack(data: bytes, identity: str) -> Trajectory:
-    """The reverse of `pack`. Raises EdgexpError naming the trajectory whose body is damaged."""
-    try:
-        return decode(zlib.decompress(data))
-    except (zlib.error, TypeError, EdgexpError) as error:
-        raise EdgexpError(f"the stored trajectory {identity} is damaged ({error}): `edgexp bank forget {identity}` removes it") from error
-
-
 def _list(values: Iterable[Any]) -> str:
-    return msgspec.json.encode(list(values)).decode()
+    try:
+        return msgspec.json.encode(list(values)).decode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"not Unicode ({error.reason}): no id and no task is called so") from error
+
+
+def _shown(identity: object) -> str:
+    """An id as it can be printed, whatever stands in its place."""
+    return ascii(identity)[1:-1][:40] if isinstance(identity, str) else ascii(identity)[:40]
 
 
 def _where(filters: Filters, status: Status | None) -> tuple[str, tuple[Any, ...]]:
@@ -304,7 +370,11 @@ def read_episode(database: Database, prefix: str) -> Episode:
 def recent_episodes(database: Database, limit: int) -> list[Episode]:
     """The latest episodes, the newest first, without their recalls."""
     rows = database.rows(f"SELECT id, {_EPISODE_COLUMNS} FROM episode ORDER BY number DESC LIMIT ?", (limit,))
-    return [_to_episode(identity, values, ()) for identity, *values in rows]
+    found = []
+    for identity, *values in rows:
+        with contextlib.suppress(EdgexpError):  # one that cannot be read does not hide the others
+            found.append(_to_episode(identity, values, ()))
+    return found
 
 
 def count_episodes(database: Database) -> int:
@@ -319,4 +389,7 @@ def _hits(database: Database, number: int, step: int) -> tuple[Scored, ...]:
 
 def _to_episode(identity: str, values: list[object], recalls: tuple[Recall, ...]) -> Episode:
     fields = dict(zip(_EPISODE_COLUMNS.split(", "), values, strict=True))
-    return msgspec.convert({**fields, "id": identity, "recalls": recalls}, Episode, strict=False)
+    try:
+        return msgspec.convert({**fields, "id": identity, "recalls": recalls}, Episode, strict=False)
+    except msgspec.ValidationError as error:
+        raise EdgexpError(f"the episode {_shown(identity)} of the log cannot be read ({error})") from error

@@ -7,7 +7,7 @@ Makes the stored vectors of new trajectories, and those of a whole bank under an
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from edgexp.bank.records import KINDS, VERSION, Filters, Kind, key_text, split_key
+from edgexp.bank.records import KINDS, VERSION, Entry, Filters, Kind, key_text, split_key
 from edgexp.bank.store import EncoderRow, Store
 from edgexp.errors import EdgexpError
 from edgexp.trajectory import Trajectory, content_id
@@ -81,7 +81,7 @@ def reembed(store: Store, embedder: Embedder, progress: Callable[[int, int], Non
     repair = set(find_bad_vectors(store, encoder))
     while True:
         with database.transaction():
-            todo = sorted(repair | set(store.without_vectors(encoder)))
+            todo = sorted((repair | set(store.without_vectors(encoder))) - store.aside.keys())
             if not todo:
                 store.use_encoder(encoder)
                 return done
@@ -153,18 +153,19 @@ def is_unit(vectors: "NDArray[np.floating]") -> "NDArray[np.bool_]":
 def _check_trajectories(store: Store, progress: Callable[[int, int], None] | None) -> Iterator[str]:
     """Every body against its id and its columns."""
     total = store.count(Filters())
-    for number, entry in enumerate(store.entries(Filters(), None, -1, newest=False), 1):
-        try:
-            (trajectory,) = store.get([entry.id])
-        except EdgexpError as error:
-            yield str(error)
-            continue
-        if content_id(trajectory) != entry.id:
-            yield f"trajectory {entry.id} was changed: its content has the id {content_id(trajectory)}; `edgexp bank forget {entry.id}`"
-        t, task = trajectory, trajectory.task
-        body = (task.environment, task.id, task.type, task.group, task.split, t.success, t.score, t.provenance.source, len(t.steps))
-        e = entry
-        if body != (e.environment, e.task_id, e.task_type, e.group, e.split, e.success, e.score, e.source, e.steps):
-            yield f"trajectory {entry.id}: the columns it is filtered by differ from its content"
+    for number, (entry, trajectory, row) in enumerate(store.look(Filters(), None, newest=False), 1):
+        if entry is None or trajectory is None:
+            yield store.aside[row]
+        else:
+            yield from _differences(entry, trajectory)
         if progress:
             progress(number, total)
+
+
+def _differences(entry: Entry, t: Trajectory) -> Iterator[str]:
+    if content_id(t) != entry.id:
+        yield f"trajectory {entry.id} was changed: its content has the id {content_id(t)}; `edgexp bank forget {entry.id}`"
+    task, e = t.task, entry
+    body = (task.environment, task.id, task.type, task.group, task.split, t.success, t.score, t.provenance.source, len(t.steps))
+    if body != (e.environment, e.task_id, e.task_type, e.group, e.split, e.success, e.score, e.source, e.steps):
+        yield f"trajectory {entry.id}: the columns it is filtered by differ from its content"

@@ -20,6 +20,7 @@ from edgexp.bank.neighbours import Delta, Graph, Matrix, Progress
 from edgexp.bank.records import KINDS, Filters, Hit, Kind
 from edgexp.bank.sealed import Shelf
 from edgexp.bank.store import EncoderRow, Store
+from edgexp.files import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 EXACT_LIMIT = 100_000
 """Vectors that are always searched exactly; what is more gets a graph."""
+_TRIES = 5
+"""Times that files are looked for again when they vanish between being chosen and being mapped."""
 _log = logging.getLogger("edgexp.bank")
 
 
@@ -66,13 +69,33 @@ class Index:
         self._graph: Graph | None = None
         self._tried = 0
         self._name = self._shelf.latest("vectors")
-        found, self.problems = self._shelf.newest("vectors", "", neighbours.matrix_size)
-        self._matrix = Matrix.map(*found) if found else self._delta.matrix
+        self._matrix, self.problems = self._map_matrix()
         if len(self._matrix) > self._exact_limit:
+            self._map_graph()
+
+    def _map_matrix(self) -> tuple[Matrix, list[str]]:
+        """The newest matrix, and what was wrong with newer ones. Another process may delete a file at any moment: then there is a newer
+        one, and if that happens again and again, the database is read."""
+        for _ in range(_TRIES):
+            found, problems = self._shelf.newest("vectors", "", neighbours.matrix_size)
+            if not found:
+                return self._delta.matrix, problems
+            try:
+                return Matrix.map(*found), problems
+            except (OSError, ValueError):  # ValueError: cut short since
+                continue
+        return self._delta.matrix, []
+
+    def _map_graph(self) -> None:
+        for _ in range(_TRIES):
             found, problems = self._shelf.newest("graph", neighbours.graph_library())
-            self._graph = Graph.map(*found) if found and found[1].count else None
+            try:
+                self._graph = Graph.map(*found) if found and found[1].count else None
+            except (OSError, RuntimeError, ValueError):  # RuntimeError: what USearch says of a file that is gone
+                continue
             self._tried = found[1].last_row if found else 0
             self.problems += problems
+            return
 
     def refresh(self) -> None:
         """Take in what was added since. Raises EdgexpError when the store cannot be read."""
@@ -98,20 +121,28 @@ class Index:
         """Write all the store's vectors to new files and map those; whether it could: a full disk costs nothing but speed."""
         try:
             with self._store.database.snapshot():
-                if not self._store.count_vectors(self._encoder, self.kind):
+                count = self._store.count_vectors(self._encoder, self.kind)
+                if not count:
                     self.discard()
                     return True
+                last = self._store.last_vector(self._encoder, self.kind)
                 found = self._store.vectors(self._encoder, self.kind)
                 self._shelf.publish("vectors", "", lambda path: neighbours.write_matrix(path, found))
             self.remap()
             self._extend_graph(progress)
+            if self._store.count_vectors(self._encoder, self.kind) - self._store.count_vectors(self._encoder, self.kind, last) != count:
+                self.discard()  # something was forgotten meanwhile, and must not be in a file
+        except FileNotFoundError:  # another process has deleted it before it was whole, because something was forgotten
+            self.remap()
+            return False
         except OSError as error:
-            _log.warning("no new index file for %s (%s): searches use the database", self._store.database.path.parent, error)
+            _log.warning("no new index file for %s (%s): searches use the database", shown(self._store.database.path.parent), error)
             return False
         return True
 
     def discard(self) -> None:
-        """Delete every file of this kind; the delta takes over until the next snapshot."""
+        """Delete every file of this kind, half-written ones too; the delta takes over until the next snapshot."""
+        self._shelf.discard_unfinished()
         self._shelf.discard("graph")
         self._shelf.discard("vectors")
         self.remap()

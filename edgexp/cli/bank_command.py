@@ -171,7 +171,8 @@ def add(file: Path, bank: Path | None, accept: bool, encoder: str | None, as_jso
     """Add episodes from a file.
 
     FILE has one trajectory in JSON on each line. It may be - for standard input. The bank checks every line before it adds the first, and
-    skips what it holds already. New episodes wait in quarantine, where no prompt sees them, until you accept them.
+    skips what it holds already. New episodes wait in quarantine, where no prompt sees them, until you accept them. Their source is then
+    "import"; what the file says it was is kept as a claim.
 
     \b
     Examples:
@@ -179,28 +180,29 @@ def add(file: Path, bank: Path | None, accept: bool, encoder: str | None, as_jso
       edgexp bank ls --status quarantined
       edgexp bank accept --all
     """
+    import io
     import sys
 
-    from edgexp.trajectory import read_lines
+    from edgexp.bank.soundness import check_sound
+    from edgexp.files import shown, text_lines
+    from edgexp.trajectory import as_import, read_lines
 
-    lines = sys.stdin.buffer.readlines() if str(file) == "-" else None
-    where = "standard input" if lines is not None else str(file)
+    data = sys.stdin.buffer.read() if str(file) == "-" else None
+    where = "standard input" if data is not None else shown(file)
 
     def trajectories() -> Iterator[Any]:
-        if lines is not None:
-            yield from read_lines(lines, where)
-        else:
-            with file.open("rb") as source:
-                yield from read_lines(source, where)
+        with file.open("rb") if data is None else io.BytesIO(data) as source:
+            yield from map(as_import, read_lines(text_lines(source, where), where))
 
-    total = sum(1 for _ in trajectories())
+    total = sum(1 for _ in map(check_sound, trajectories()))
     with writing(bank, create=True) as opened, progress_bar("adding", quiet=as_json) as progress:
         use_encoder(opened, encoder)
         result = opened.add(trajectories(), "accepted" if accept else "quarantined", lambda done, _: progress(done, total))
     if as_json:
         print_json(result)
         return
-    echo(f"{len(result.added):,} added, {len(result.known):,} known before")
+    repeated = f", {result.repeated:,} equal to others of them" if result.repeated else ""
+    echo(f"{len(result.added):,} added, {len(result.known):,} known before{repeated}")
     if result.added and not accept:
         say("they are in quarantine: look with edgexp bank ls --status quarantined, then edgexp bank accept ID… or --all")
 
@@ -220,13 +222,15 @@ def export(file: Path, bank: Path | None, status: str, **filters: Any) -> None:
       edgexp bank export won.jsonl --won --env household
       edgexp bank export | gzip > bank.jsonl.gz
     """
+    from edgexp.files import shown
+
     with reading(bank) as opened:
         lines = opened.export(filters_of(filters), status_of(status))
         if str(file) == "-":
             for line in lines:
                 echo_json(line)
         else:
-            say(f"{_write_whole(file, lines):,} trajectories written to {file}")
+            say(f"{_write_whole(file, lines):,} trajectories written to {shown(file)}")
 
 
 @click.command()
@@ -325,22 +329,18 @@ def _some(ids: tuple[str, ...], everything: bool, option: str) -> None:
 def _chosen(opened: "Bank", ids: tuple[str, ...], quarantined: bool) -> list[str]:
     """Full ids: those that were named, or all in quarantine."""
     if quarantined:
-        return [entry.id for entry in opened.entries(status="quarantined")]
+        return opened.ids("quarantined")
     return [opened.find(identity) for identity in ids]
-
 
 
 def _write_whole(path: Path, lines: Iterable[bytes]) -> int:
     """Write lines to a file that appears when the last one is there; how many there were."""
-    partial = path.with_name(f".{path.name}.partial")
+    from edgexp.files import whole_file
+
     count = 0
-    try:
-        with partial.open("wb") as out:
-            for count, line in enumerate(lines, 1):  # noqa: B007 - the last one is returned
-                out.write(line)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as out:
+        for count, line in enumerate(lines, 1):  # noqa: B007 - the last one is returned
+            out.write(line)
     return count
 
 

@@ -125,12 +125,9 @@ def settings_of(options: dict[str, Any]) -> "Settings":
 
 def _template(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """The text of a template's file; a name stays what it is."""
-    if not value or not Path(value).is_file():
-        return value
-    try:
-        return Path(value).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeError) as error:
-        raise click.BadParameter(f"{value} cannot be read as a template: {error}", context, parameter) from error
+    from edgexp.files import decode_text, shown
+
+    return decode_text(Path(value).read_bytes(), shown(value)) if value and Path(value).is_file() else value
 
 
 def wanted(types: tuple[str, ...], group: str | None) -> Callable[[Task], bool]:

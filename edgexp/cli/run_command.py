@@ -113,7 +113,7 @@ def _starter_bank(session: "OpenSession") -> int:
     from edgexp.retrieval import Filters
 
     bank, environment = session.bank, session.environment
-    if bank is None or not session.settings.remembers or not has_expert(environment):
+    if bank is None or bank.readonly or not session.settings.remembers or not has_expert(environment):
         return 0
     if bank.count(Filters(environment=environment.name)):
         return 0

@@ -5,6 +5,7 @@ the first evaluation happens in a child. And spinning threads are fast on a quie
 neighbour, and whether they spin is read when the library loads, so each way of waiting needs a process of its own.
 """
 
+import contextlib
 import os
 import platform
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from edgexp.engine import native
 from edgexp.engine.native import Tuning
 from edgexp.engine.probe import Rate, Trial, measure_rates
 from edgexp.errors import EdgexpError
-from edgexp.files import write_atomic
+from edgexp.files import read_cache, write_cache
 from edgexp.home import home
 from edgexp.machine import cores
 from edgexp.process import ChildDied
@@ -39,7 +40,8 @@ ACTION_PROMPT, ACTION_TOKENS = 32, 3
 LIMIT = 300.0
 """Seconds after which a measurement hangs."""
 
-_file = msgspec.json.Decoder(dict[str, Tuning])
+_file = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_entry = msgspec.json.Decoder(Tuning)
 
 
 def cache_path() -> Path:
@@ -59,7 +61,7 @@ def for_model(model: Path, say: Callable[[str], None] = lambda _: None) -> Tunin
     tuning = measure(model)
     for note in tuning.notes:
         say(note)
-    write_atomic(cache_path(), msgspec.json.format(msgspec.json.encode({**known, key: tuning}), indent=2))
+    write_cache(cache_path(), msgspec.json.format(msgspec.json.encode({**known, key: tuning}), indent=2))
     return tuning
 
 
@@ -67,7 +69,7 @@ def forget(model: Path) -> None:
     """Drop what is remembered for a model on this machine, so that it is measured again."""
     known = _read()
     if known.pop(_key(model), None) is not None:
-        write_atomic(cache_path(), msgspec.json.format(msgspec.json.encode(known), indent=2))
+        write_cache(cache_path(), msgspec.json.format(msgspec.json.encode(known), indent=2))
 
 
 def measure(model: Path) -> Tuning:
@@ -152,7 +154,19 @@ def _processor() -> str:
 
 
 def _read() -> dict[str, Tuning]:
-    try:
-        return _file.decode(cache_path().read_bytes())
-    except (OSError, msgspec.DecodeError):
-        return {}  # never measured, or written by another version: measure again
+    """What was measured. One entry that is damaged does not cost the others; one that no measurement could have given is none."""
+    raw = read_cache(cache_path(), _file.decode) or {}
+    known = {}
+    for key, data in raw.items():
+        with contextlib.suppress(ValueError, RecursionError):
+            tuning = _entry.decode(data)
+            if _is_possible(tuning):
+                known[key] = tuning
+    return known
+
+
+def _is_possible(tuning: Tuning) -> bool:
+    variables = {name for waiting in WAITING for name in waiting}
+    most = thread_counts(cores())[-1]
+    return (1 <= tuning.threads <= most and 1 <= tuning.threads_batch <= most and tuning.environment.keys() <= variables
+            and all(value.isalnum() for value in tuning.environment.values()))

@@ -199,7 +199,7 @@ def read_header(folder: Path) -> Header:
         raise EdgexpError(f"{folder}: not a folder of results: it has no {SUITE}") from error
     except OSError as error:
         raise EdgexpError(f"{path}: cannot be read: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise EdgexpError(f"{path}: not a header of results that this version reads: {error}") from error
     if header.format != FORMAT:
         raise EdgexpError(f"{path}: format {header.format}; this version of edgexp reads format {FORMAT}")
@@ -214,7 +214,7 @@ def read_rows(folder: Path, header: Header) -> list[Row]:
     for number, line in _lines(path):
         try:
             row = _rows.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise EdgexpError(f"{path}, line {number}: not an episode: {error}; delete the line to play it again") from error
         if row.setup not in header.setups:
             raise EdgexpError(f"{path}, line {number}: its setup {row.setup} is not in {SUITE}: the two files are not of one evaluation")

@@ -63,7 +63,7 @@ def read_training(adapter: Path) -> Training | None:
         training = msgspec.json.decode(path.read_bytes(), type=Training)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EdgexpError(f"{path} cannot be read: {error}") from error
     for name in (WEIGHTS, CONFIG):
         if name in training.files and model_files.sha256(adapter / name) != training.files[name]:

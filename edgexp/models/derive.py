@@ -14,7 +14,7 @@ import msgspec
 
 from edgexp import process
 from edgexp.errors import EdgexpError
-from edgexp.files import build_folder
+from edgexp.files import build_folder, read_cache
 from edgexp.models import model_files
 from edgexp.models.manifest import Adapt, Bert, Derive, Manifest, Pool, Requantise
 from edgexp.models.model_files import Here, folder, locate, not_here
@@ -36,6 +36,14 @@ class Made(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Name → sha256 of what was made; the first is the one to load."""
     tools: dict[str, str]
     """Package → version."""
+
+
+def _decode_made(data: bytes) -> Made:
+    """Raises ValueError for a record that says nothing, or names files that lie elsewhere."""
+    made = msgspec.json.decode(data, type=Made)
+    if not made.files or any(Path(name).name != name or "\0" in name for name in made.files):
+        raise ValueError("no record of what was made")
+    return made
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -72,10 +80,7 @@ def peek(manifest: Manifest) -> Path | None:
 
 def peek_made(manifest: Manifest) -> Made | None:
     """The record of what was made, if anything was."""
-    try:
-        return msgspec.json.decode((_ready(manifest) / "made.json").read_bytes(), type=Made)
-    except (OSError, msgspec.DecodeError):
-        return None
+    return read_cache(_ready(manifest) / "made.json", _decode_made)
 
 
 def verify(manifest: Manifest, made: Made) -> dict[str, str | None]:

@@ -43,7 +43,7 @@ def read(folder: Path) -> EncoderConfig:
         config = msgspec.json.decode((folder / NAME).read_bytes(), type=EncoderConfig)
     except OSError as error:
         raise EdgexpError(f"{folder}: is no encoder folder: {NAME} cannot be read") from error
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise EdgexpError(f"{folder / NAME}: {error}") from error
     for name in (config.graph, config.tokenizer):
         if not (folder / name).is_file():

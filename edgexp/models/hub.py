@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgexp.errors import EdgexpError
-from edgexp.files import lock_open_file
+from edgexp.files import lock_or_say
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are here and the bytes there will be."""
@@ -203,10 +203,7 @@ def _exclusive(part: Path) -> Iterator[None]:
     """Hold the file for this process: two pulls writing one part would spoil it. The lock dies with the process."""
     lock = part.with_name(part.name + ".lock")
     with lock.open("a+b") as file:
-        try:
-            lock_open_file(file.fileno())
-        except OSError as error:
-            raise EdgexpError(f"{part}: another process is fetching this file") from error
+        lock_or_say(file.fileno(), part.parent, f"{part}: another process is fetching this file")
         try:
             yield
         finally:

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import os
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.files import write_atomic
+from edgexp.files import read_cache, shown, write_atomic, write_cache
 from edgexp.home import home
-from edgexp.models.manifest import Hub, Local, Manifest, Package, Source, find
+from edgexp.models.manifest import Hub, Local, Manifest, Package, Sha256, Source, find
 
 if TYPE_CHECKING:
     from edgexp.gguf.reader import GgufFile
@@ -33,8 +34,11 @@ class Pulled(msgspec.Struct, forbid_unknown_fields=True):
     """`source/pulled.json`: where the files beside it came from, and their digests, which are enforced from then on."""
 
     origin: str
-    files: dict[str, str]
+    files: dict[str, Sha256]
     """Name → sha256."""
+
+
+_pulled = msgspec.json.Decoder(Pulled)
 
 
 class Here(msgspec.Struct, frozen=True):
@@ -146,13 +150,14 @@ def _from_manifest(known: Manifest) -> Base:
 
 def _in_home(manifest: Manifest) -> Here | None:
     place = folder(manifest.owner) / "source"
-    try:
-        record = msgspec.json.decode((place / "pulled.json").read_bytes(), type=Pulled)
-    except (OSError, msgspec.DecodeError):
+    record = read_cache(place / "pulled.json", _pulled.decode)
+    if record is None and not (place / "pulled.json").exists():
         return None
+    record = record or Pulled("an earlier pull", {})  # a damaged record: what the manifest itself vouches for does without
     for source in manifest.sources:
         paths = {file.name: place / file.name for file in source.files}
-        if all(name in record.files and path.is_file() for name, path in paths.items()):
+        known = {file.name for file in source.files if file.sha256 or file.name in record.files}
+        if all(name in known and path.is_file() for name, path in paths.items()):
             return Here(record.origin, paths, {f.name: f.sha256 or record.files[f.name] for f in source.files}, ours=True)
     return None
 
@@ -185,16 +190,23 @@ class _Seen(msgspec.Struct, array_like=True, frozen=True):
     size: int
     mtime_ns: int
     inode: int
-    sha256: str
+    sha256: Sha256
+    check: int = -1
+    """A checksum over the path and all of the above: a damaged entry must not say that a file is another one."""
+
+    def checked(self, path: str) -> int:
+        """What `check` must be."""
+        return zlib.crc32(msgspec.json.encode([path, self.size, self.mtime_ns, self.inode, self.sha256]))
 
 
-_decoder = msgspec.json.Decoder(dict[str, _Seen])
+_entries = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_entry = msgspec.json.Decoder(_Seen)
 
 
 def sha256(path: Path, *, fresh: bool = False) -> str:
     """Hexadecimal digest of a file, from memory where size, time and inode still agree. Raises OSError."""
     path = path.absolute()
-    key, seen = str(path), _remembered()
+    key, seen = shown(path), _remembered()
     if not fresh and key in seen and _unchanged(seen[key], path.stat()):
         return seen[key].sha256
     before = path.stat()
@@ -209,7 +221,7 @@ def remember_sha256(path: Path, digest: str) -> None:
     """Note the digest of a file that was hashed under another name and then moved to `path`."""
     path = path.absolute()
     now = path.stat()
-    _note(str(path), _Seen(now.st_size, now.st_mtime_ns, now.st_ino, digest))
+    _note(shown(path), _Seen(now.st_size, now.st_mtime_ns, now.st_ino, digest))
 
 
 def sha256_of_mapping(parts: Mapping[str, str]) -> str:
@@ -226,14 +238,25 @@ def _memory_file() -> Path:
 
 
 def _remembered() -> dict[str, _Seen]:
-    try:
-        return _decoder.decode(_memory_file().read_bytes())
-    except (OSError, msgspec.DecodeError):
-        return {}  # nothing is lost but the time to hash again
+    """What was noted and is as it was noted; whatever is not is hashed again, and costs nothing but that."""
+    known = {}
+    for path, data in (read_cache(_memory_file(), _entries.decode) or {}).items():
+        with contextlib.suppress(ValueError, RecursionError):
+            seen = _entry.decode(data)
+            if seen.check == seen.checked(path):
+                known[path] = seen
+    return known
 
 
 def _note(key: str, seen: _Seen) -> None:
-    known = {path: old for path, old in _remembered().items() if Path(path).exists()}
-    known[key] = seen
-    with contextlib.suppress(OSError):  # a home that cannot be written to is slower, not wrong
-        write_atomic(_memory_file(), msgspec.json.encode(known))
+    known = {path: old for path, old in _remembered().items() if _is_there(path)}
+    known[key] = msgspec.structs.replace(seen, check=seen.checked(key))
+    write_cache(_memory_file(), msgspec.json.encode(known))  # a home that cannot be written to is slower, not wrong
+
+
+def _is_there(path: str) -> bool:
+    """Also of what a damaged cache says is a path. A name that is not UTF-8 is kept as it is shown, and cannot be looked up."""
+    try:
+        return "\\x" in path or Path(path).exists()
+    except (OSError, ValueError):
+        return False

@@ -5,12 +5,12 @@ dependencies; only the named files are kept. Files get their place in `home()/mo
 when all of them are there. Knows nothing of what is made from them.
 """
 
+import glob
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Protocol
 import msgspec
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.files import working_folder
+from edgexp.files import owned_name, remove_stale, working_folder
 from edgexp.models import derive
 from edgexp.models.manifest import File, Hub, Local, Manifest, Package, Source, files, read
 from edgexp.models.model_files import Here, check, check_file, folder, locate, not_here, remember_sha256, sha256, write_pulled
@@ -219,9 +219,8 @@ def _place(origin: Path, target: Path, expected: str | None, move: bool) -> str:
     """Move or copy a file to its place once its digest is right; the place never holds a half or a wrong one."""
     if not origin.is_file():
         raise EdgexpError(f"{origin.name}: is not in the package")
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
-    arrived = Path(name)
+    remove_stale(target.parent, f".{glob.escape(target.name)}.*")
+    arrived = target.with_name(owned_name(f".{target.name}"))
     try:
         if move:
             origin.replace(arrived)

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice, repeat
 from typing import Literal
 
-from edgexp.bank import Bank
-from edgexp.bank.records import Filters
+from edgexp.bank import Bank, Filters
 from edgexp.environments.base import Environment
 from edgexp.errors import EdgexpError
 from edgexp.play.episode import Episode, play
@@ -38,15 +37,16 @@ Again = Literal["none", "lost", "all"]
 
 
 def left_to_play(bank: Bank, tasks: Iterable[Task], source: Source, again: Again = "none") -> list[Task]:
-    """The tasks to play by what the bank holds of that source, accepted or not: first those it holds no episode of, then those again.
+    """The tasks to play by what that source played for the bank: first those it holds no accepted episode of, then those again.
 
-    An episode that broke off because something failed counts as none.
+    An episode that broke off because something failed counts as none. What an import says of its source does not count, nor does anything
+    in quarantine: whoever writes a file must not decide what is played here.
     """
     tasks = list(tasks)
     if again == "all":
         return tasks
     won, lost = set[str](), set[str]()
-    for entry in bank.entries(Filters(source=source)):
+    for entry in bank.entries(Filters(source=source), "accepted"):
         (won if entry.success else lost).add(entry.task_id)
     if not (lost - won).isdisjoint(task.id for task in tasks):
         lost -= _only_broken_off(bank, source, lost - won)
@@ -56,7 +56,7 @@ def left_to_play(bank: Bank, tasks: Iterable[Task], source: Source, again: Again
 
 def _only_broken_off(bank: Bank, source: Source, lost: set[str]) -> set[str]:
     """Those of the lost tasks of which every episode broke off."""
-    ended = {t.task.id for t in bank.each(Filters(source=source, success=False), None) if not t.broke_off}
+    ended = {t.task.id for t in bank.each(Filters(source=source, success=False)) if not t.broke_off}
     return lost - ended
 
 

@@ -17,6 +17,7 @@ from edgexp.environments import plain, targets
 from edgexp.environments.base import Environment, valid_actions_of
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.files import shown
 from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, resolve
 from edgexp.play.acting import Acting
 from edgexp.play.episode import Episode, Policy, Watcher, play
@@ -136,6 +137,18 @@ def open_bank(path: Path | None = None, encoder: str = DEFAULT_EMBEDDER, say: Sa
         yield bank
 
 
+def _bank_to_play_with(stack: ExitStack, settings: "Settings", say: Say) -> Bank | None:
+    """The bank, as far as its place allows: without its log where that cannot be written, none where none is there and none can be made."""
+    path = settings.bank or default_path()
+    bank = Bank.open_to_play(path, open_encoder(settings.encoder, say))
+    if bank is None:
+        say(f"there is no bank at {shown(path)} and none can be made there: nothing is remembered")
+        return None
+    if bank.readonly:
+        say(f"the bank {shown(path)} can only be read here: what is recalled is not logged")
+    return stack.enter_context(bank)
+
+
 @contextmanager
 def open_session(settings: Settings, say: Say = lambda _: None, *, keep: bool = False, in_use: bool = False) -> Iterator[OpenSession]:
     """Open everything; all of it is closed at the end, also after an error. `say` is told what takes time or needs knowing.
@@ -156,7 +169,11 @@ def open_session(settings: Settings, say: Say = lambda _: None, *, keep: bool = 
             session = OpenSession(environments, settings.parallel, fleet, ready, template=settings.template)
             session.renderer(settings.environment)  # a template that cannot be used is told before anything is played
         session.settings, session.environment = settings, environment
-        session.bank = stack.enter_context(open_bank(settings.bank, settings.encoder, say)) if settings.remembers or keep else None
+        session.bank = None
+        if keep:
+            session.bank = stack.enter_context(open_bank(settings.bank, settings.encoder, say))
+        elif settings.remembers:
+            session.bank = _bank_to_play_with(stack, settings, say)
         session.retriever = retriever_for(session.bank, settings, Filters(environment=environment.name), exclude_self=not in_use)
         yield session
 

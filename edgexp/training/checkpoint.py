@@ -76,7 +76,7 @@ def scores(parent: Path) -> dict[int, dict[str, Scores]]:
     """The evaluations that were made at checkpoints, by step, ascending."""
     found = {}
     for step in steps(parent):
-        with contextlib.suppress(OSError, msgspec.DecodeError):  # what is damaged is for `latest` to report
+        with contextlib.suppress(OSError, ValueError, RecursionError):  # what is damaged is for `latest` to report
             found[step] = msgspec.json.decode((parent / name(step) / RECORD).read_bytes(), type=Record).scores
     return {step: made for step, made in found.items() if made}
 
@@ -88,7 +88,7 @@ def read(folder: Path) -> Checkpoint:
         for file, sha256 in record.files.items():
             if hashlib.sha256((folder / file).read_bytes()).hexdigest() != sha256:
                 raise EdgexpError(f"{folder / file} is damaged")
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EdgexpError(f"{folder} is no checkpoint: {error}") from error
     if record.format != FORMAT:
         raise EdgexpError(f"{folder} has format {record.format}, this edgexp reads {FORMAT}")

@@ -71,7 +71,7 @@ class Run:
             return msgspec.json.decode(self.job_file.read_bytes(), type=Job)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise EdgexpError(f"{self.job_file} cannot be read: {error}; choose another folder with --out") from error
 
     @contextmanager

@@ -97,7 +97,7 @@ def read(folder: Path) -> Dataset:
         record = msgspec.json.decode(path.read_bytes(), type=Dataset)
     except FileNotFoundError as error:
         raise EdgexpError(f"{folder} is not a prepared dataset: it has no {RECORD}") from error
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EdgexpError(f"{path} cannot be read: {error}") from error
     if record.format != FORMAT:
         raise EdgexpError(f"{path} has format {record.format}, this edgexp reads {FORMAT}; prepare it again")

@@ -114,7 +114,7 @@ SOUND = trajectory(3).id
     [
         ("UPDATE body SET data = ? WHERE row = 4", [FORGED], "was changed: its content has the id"),
         ("UPDATE body SET data = x'78' WHERE row = 4", [], "is damaged"),
-        ("DELETE FROM body WHERE row = 4", [], "holds no trajectory"),
+        ("DELETE FROM body WHERE row = 4", [], "is damaged"),
         ("UPDATE trajectory SET environment = 'lab' WHERE row = 4", [], "the columns it is filtered by differ"),
         ("UPDATE trajectory SET task_id = 'x' WHERE row = 4", [], "the columns it is filtered by differ"),
         ("UPDATE trajectory SET task_type = 'x' WHERE row = 4", [], "the columns it is filtered by differ"),

@@ -196,3 +196,57 @@ def test_help_shows_every_command_without_loading_anything_heavy() -> None:
         "print([m for m in ('numpy', 'onnxruntime', 'usearch', 'numkong', 'tokenizers', 'rich.table') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+# What people bring, and what cannot be read
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_a_file_may_be_in_any_unicode(call: Call, tmp_path: Path, encoding: str) -> None:
+    text = b"\n".join(encode(t) for t in trajectories(3, start=50)).decode()
+    (tmp_path / "file.jsonl").write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    assert "3 added, 0 known before" in call("add", tmp_path / "file.jsonl").stdout
+    assert "0 added, 3 known before" in call("add", "-", input=text.encode(encoding)).stdout
+
+
+def test_text_in_another_encoding_is_one_line_and_nothing_is_added(call: Call, tmp_path: Path) -> None:
+    line = encode(trajectory(50)).replace(b"You are", b"Stra\xdfe")
+    (tmp_path / "file.jsonl").write_bytes(encode(trajectory(51)) + b"\n" + line + b"\n")
+    with pytest.raises(EdgexpError, match="line 2: not a trajectory"):
+        call("add", tmp_path / "file.jsonl")
+    assert json.loads(call("stats", "--json").stdout)["trajectories"] == 10
+
+
+def test_an_import_only_claims_its_source(call: Call, tmp_path: Path) -> None:
+    file = file_of(tmp_path / "file.jsonl", [trajectory(50), trajectory(50), trajectory(51)])
+    assert "2 added, 0 known before, 1 equal to others of them" in call("add", file, "--accept").stdout
+    (shown,) = [json.loads(line) for line in call("export").stdout.splitlines() if json.loads(line)["goal"] == trajectory(50).goal][-1:]
+    assert shown["provenance"]["source"] == "import" and shown["provenance"]["claimed"] == "expert"
+    assert not [entry for entry in lines(call("ls", "--source", "expert", "--json")) if entry["id"] == trajectory(50).id]
+    assert lines(call("ls", "--source", "import", "--json"))[-1]["id"] == trajectory(50).id
+
+
+def test_one_that_is_too_large_is_refused_before_the_first_is_added(call: Call, tmp_path: Path) -> None:
+    large = msgspec.structs.replace(trajectory(51), goal="x" * 2_000_000)
+    with pytest.raises(EdgexpError, match="characters, more than"):
+        call("add", file_of(tmp_path / "file.jsonl", [trajectory(50), large]))
+    assert json.loads(call("stats", "--json").stdout)["trajectories"] == 10
+
+
+@pytest.mark.parametrize("harm", ["UPDATE body SET data = x'00' WHERE row = 3", "UPDATE trajectory SET success = 7 WHERE row = 3",
+                                  "UPDATE trajectory SET score = 9e999 WHERE row = 3"])  # fmt: skip
+def test_one_that_cannot_be_read_stops_nothing(call: Call, path: Path, caplog: pytest.LogCaptureFixture, harm: str) -> None:
+    with Bank.open(path) as bank:
+        bank._store.database.execute(harm)
+    for command in (("ls",), ("ls", "--json"), ("search", "a mug"), ("search", "a mug", "--json"), ("export",), ("stats",), ("why",)):
+        caplog.clear()
+        result = call(*command)
+        assert result.exit_code == 0 and result.stdout
+        if command[0] in ("ls", "export"):
+            assert "1 trajectory in the bank" in caplog.text and "bank verify" in caplog.text
+    assert len(lines(call("export"))) == 9
+    with pytest.raises(EdgexpError, match="1 problems"):
+        call("verify")
+    assert "0 accepted" in call("accept", trajectory(2).id).stdout
+    assert "1 forgotten" in call("forget", trajectory(2).id, "--yes").stdout
+    assert "all as they should be" in call("verify").stdout

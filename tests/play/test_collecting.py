@@ -20,7 +20,7 @@ from edgexp.play.collecting import Again, collect, expert_episodes, in_turn, lef
 from edgexp.play.fleet import Environments
 from edgexp.play.rollout import Finished
 from edgexp.play.session import OpenSession, Settings
-from edgexp.trajectory import Played, Provenance, Task, Trajectory
+from edgexp.trajectory import Played, Provenance, Task, Trajectory, as_import
 
 TASKS = Counting().tasks("train")
 
@@ -172,12 +172,31 @@ def test_a_billion_tasks_are_drawn_at_once() -> None:
     assert sorted(task.id for task in spread(tasks, 10**9)) == sorted(task.id for task in tasks)
 
 
-def test_what_waits_in_quarantine_is_not_played_again(bank: Bank) -> None:
+def test_what_waits_in_quarantine_has_no_effect_on_what_is_played(bank: Bank) -> None:
     with Environments() as environments:
         [played] = [one.trajectory for one in expert_episodes(environments, TAUGHT, TASKS[:1])]
     assert played is not None
     bank.add([played], status="quarantined")
+    assert left_to_play(bank, TASKS[:1], "expert") == TASKS[:1]
+    bank.add([played])
     assert left_to_play(bank, TASKS[:1], "expert") == []
+
+
+def test_what_a_file_claims_does_not_decide_what_is_played(bank: Bank) -> None:
+    """An import that says that an expert played it, accepted or not; and what is played here then counts."""
+    with Environments() as environments:
+        [played] = [one.trajectory for one in expert_episodes(environments, TAUGHT, TASKS[:1])]
+    assert played is not None
+    claim = as_import(played)
+    assert claim.id == played.id and claim.provenance.source == "import" and claim.provenance.claimed == "expert"
+    bank.add([claim], status="quarantined")
+    assert left_to_play(bank, TASKS[:1], "expert") == TASKS[:1]
+    bank.accept([claim.id])
+    assert left_to_play(bank, TASKS[:1], "expert") == TASKS[:1]
+    assert bank.add([played]).known == (played.id,)
+    assert left_to_play(bank, TASKS[:1], "expert") == [] and bank.get(played.id) == played
+    bank.add([claim])
+    assert bank.get(played.id) == played, "an import does not replace what was seen here"
 
 
 def test_several_places_have_experts_of_their_own() -> None:

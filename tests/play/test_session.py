@@ -1,5 +1,6 @@
 """Places, environments and policies that are opened together, and closed together whatever happens. No weights, no model library."""
 
+import os
 import subprocess
 import sys
 import types
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 from bank_samples import WordEncoder
 from mock_engine import VOCABULARY, MockEngine
+from read_only import unwritable
 from toys import Counting
 
 from edgexp.bank import Bank
@@ -22,6 +24,7 @@ from edgexp.play import fleet, session
 from edgexp.play.acting import Acting
 from edgexp.play.episode import Ended
 from edgexp.play.fleet import Environments
+from edgexp.play.record import Recorder
 from edgexp.play.rollout import run
 from edgexp.play.scripted import Scripted
 from edgexp.play.session import OpenSession, Session, Settings, load_policy, open_session
@@ -354,6 +357,28 @@ def test_everything_is_closed_when_something_cannot_be_opened(made: list[Noted],
     with pytest.raises((EdgexpError, OSError)), open_session(settings(bank=tmp_path / "bank", k=2)):
         pass
     assert len(made) == 2 and all(one.closed for one in made)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are another matter there")
+@pytest.mark.parametrize("there", [True, False])
+def test_where_nothing_may_be_written_one_plays(made: list[Noted], words: None, tmp_path: Path, there: bool) -> None:
+    """With the bank that is there, without its log, and with none where there is none; but what has to be kept is refused."""
+    (tmp_path / "home").mkdir()
+    if there:
+        with open_session(settings(bank=tmp_path / "home" / "bank"), keep=True) as opened:
+            assert opened.bank is not None
+            opened.bank.add([one.played.trajectory for one in opened.play(TASKS[:2]) if one.played])
+    said: list[str] = []
+    with unwritable(tmp_path / "home"):
+        with open_session(settings(bank=tmp_path / "home" / "bank", k=2), said.append) as opened:
+            recorder = Recorder(opened.bank, "run")
+            for one in opened.play(TASKS):
+                assert one.played
+                recorder.keep(one.played)
+            assert (opened.retriever is not None) == there and not recorder.last_id
+        with pytest.raises(EdgexpError), open_session(settings(bank=tmp_path / "home" / "bank", k=2), keep=True):
+            pass
+    assert len(said) == 1 and ("only be read" if there else "nothing is remembered") in said[0]
 
 
 class MockFleet:
