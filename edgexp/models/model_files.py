@@ -94,10 +94,10 @@ def write_pulled(manifest: Manifest, origin: str, files: dict[str, str]) -> None
 
 
 def open_header(path: Path) -> "GgufFile":
-    """The checked header of a GGUF; numpy is imported only when one is opened."""
+    """The header of a GGUF, read as for playing; numpy is imported only when one is opened."""
     from edgexp.gguf import reader
 
-    return reader.open_gguf(path)
+    return reader.read_header(path)
 
 
 def not_here(manifest: Manifest) -> EdgexpError:
@@ -215,9 +215,10 @@ def parts_of(path: Path) -> list[Path]:
 
 
 def digest_of(path: Path) -> str:
-    """One digest of a model's content: its sha256, or one of those of all parts that are there. Raises EdgexpError where one is unreadable."""
+    """One digest of a model's content: its sha256, or one of those of the parts that are here. Raises EdgexpError where that fails."""
+    parts = [part for part in parts_of(path) if part == path or part.is_file()]
     try:
-        digests = {part.name: sha256(part) for part in parts_of(path) if part == path or part.is_file()}
+        digests = {part.name: sha256(part) for part in parts}
     except OSError as error:
         raise EdgexpError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
     return next(iter(digests.values())) if len(digests) == 1 else sha256_of_mapping(digests)
