@@ -14,15 +14,25 @@ from edgexp.gguf import formats
 from edgexp.gguf.reader import ARRAY, STRING, GgufFile, Tensor, open_gguf
 from edgexp.gguf.writer import entry, write_gguf
 
-WIDTH, INNER, LAYERS = 32, 64, 2
-Value = str | int | float | bool | list[int] | list[str]
+WIDTH, INNER, LAYERS = 32, 256, 2
+
+FOREIGN = {
+    34: ("TQ1_0", 256, bytes(range(52)) + b"\x00\x20"),
+    35: ("TQ2_0", 256, b"\x24" * 64 + b"\x00\x20"),
+    39: ("MXFP4", 32, b"\x7a" + bytes(range(16))),
+    40: ("NVFP4", 64, b"\x20" * 4 + bytes(range(32))),
+}
+"""Number formats that are not read by edgexp: name, numbers in a block, and a block of sound values."""
+Value = str | int | float | bool | list[int] | list[str] | bytes
 
 
 def metadata_entry(key: str, value: Value) -> bytes:
-    """A metadata entry's bytes; lists are of 32-bit numbers or of texts."""
+    """A metadata entry's bytes; lists are of 32-bit numbers or of texts. Bytes are a type and a value as they stand in the file."""
     def text(words: str) -> bytes:
         return struct.pack("<Q", len(words.encode())) + words.encode()
 
+    if isinstance(value, bytes):
+        return text(key) + value
     if isinstance(value, bool):
         return text(key) + struct.pack("<I?", 7, value)
     if isinstance(value, list):
@@ -39,8 +49,9 @@ def vocabulary_of(file: GgufFile) -> dict[str, bytes]:
 
 def write_model(path: Path, vocabulary: Mapping[str, bytes], size: int, architecture: str = "llama", *,
                 about: Mapping[str, Value] | None = None, values: Mapping[str, float] | None = None,
-                leave_out: tuple[str, ...] = (), seed: int = 0) -> Path:
-    """A model of an architecture of this file. `about` adds to or replaces metadata, `values` fills tensors with one number."""
+                leave_out: tuple[str, ...] = (), kinds: Mapping[str, int] | None = None, seed: int = 0) -> Path:
+    """A model of an architecture of this file. `about` adds to or replaces metadata, `values` fills tensors with one number, `kinds` gives
+    some of the tensors a number format of `FOREIGN`."""
     meta, shapes = {"llama": _llama, "mamba": _mamba, "lfm2": _lfm2, "bert": _bert}[architecture]()
     named: dict[str, Value] = {"general.architecture": architecture, "general.name": "tiny",
                                **{f"{architecture}.{key}": value for key, value in meta.items()}, **(about or {})}
@@ -48,10 +59,15 @@ def write_model(path: Path, vocabulary: Mapping[str, bytes], size: int, architec
     if architecture == "bert":
         entries["tokenizer.ggml.token_type_count"] = metadata_entry("tokenizer.ggml.token_type_count", 2)
     shapes = {"token_embd.weight": (size, WIDTH), **shapes}
-    tensors = [Tensor(name, shape, formats.F32) for name, shape in shapes.items() if name not in leave_out]
+    odd = kinds or {}
+    tensors = [Tensor(name, shape, odd.get(name, formats.F32)) for name, shape in shapes.items() if name not in leave_out]
     rng, fixed = np.random.default_rng(seed), values or {}
 
     def data(tensor: Tensor):
+        if tensor.kind in FOREIGN:
+            _, elements, block = FOREIGN[tensor.kind]
+            yield np.frombuffer(block * (tensor.rows * tensor.columns // elements), np.uint8)
+            return
         numbers = rng.standard_normal((tensor.rows, tensor.columns)).astype(np.float32) / np.float32(tensor.columns**0.5)
         if tensor.name == "token_embd.weight":
             numbers *= np.float32(WIDTH**0.5)
@@ -63,7 +79,13 @@ def write_model(path: Path, vocabulary: Mapping[str, bytes], size: int, architec
             numbers[:] = fixed[tensor.name]
         yield formats.from_float(tensor.kind, numbers)
 
-    write_gguf(path, entries, tensors, data)
+    added = {kind: formats.Kind(name, elements, len(block)) for kind, (name, elements, block) in FOREIGN.items()}
+    formats.KINDS.update(added)
+    try:
+        write_gguf(path, entries, tensors, data)
+    finally:
+        for kind in added:
+            del formats.KINDS[kind]
     return path
 
 

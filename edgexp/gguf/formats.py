@@ -134,8 +134,16 @@ def _traits(kind: int) -> _Traits:
     return traits
 
 
+def unknown(kind: int) -> str:
+    """What to say of a format that is not read here."""
+    name = f" ({OTHERS[kind]})" if kind in OTHERS else ""
+    return f"number format {kind}{name}, which edgexp cannot read to train or export; take a base in F16 or Q8_0"
+
+
 def check_numbers(kind: int) -> None:
     """Raise EdgexpError for a format that `to_float` cannot read."""
+    if kind not in KINDS:
+        raise EdgexpError(f"a tensor has {unknown(kind)}")
     if kind not in (F32, F16, BF16) and not _traits(kind).to_float:
         raise EdgexpError(f"llama.cpp cannot turn {KINDS[kind].name} into numbers; take a base in F16 or Q8_0")
 

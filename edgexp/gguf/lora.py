@@ -229,26 +229,28 @@ def check_base(base: GgufFile, targets: Iterable[str] = ()) -> None:
     a = base.architecture
     experts = base.number(f"{a}.expert_count") or any("_exps." in name for name in base.tensors)
     if a not in tensor_names.ARCHITECTURES or experts:
-        kind = a + (" with experts" if a in tensor_names.ARCHITECTURES else "")
-        raise EdgexpError(f"{base.path} has the architecture {kind}; edgexp exports adapters for {', '.join(tensor_names.ARCHITECTURES)}")
+        family = a + (" with experts" if a in tensor_names.ARCHITECTURES else "")
+        raise EdgexpError(f"{base.path} has the architecture {family}; edgexp exports adapters for {', '.join(tensor_names.ARCHITECTURES)}")
     for key in ("context_length", "block_count"):
         if not base.number(f"{a}.{key}"):
             raise EdgexpError(f"{base.path} has no metadata {f'{a}.{key}'!r} that is a number; it is not a complete language model")
-    for tensor in base.tensors.values():
-        if len(tensor.shape) > 1:
-            formats.check_numbers(tensor.kind)
     roles = {module.split(".")[-1]: module for module in tensor_names.ROLES}
-    for target in targets:
-        for layer in range(base.number(f"{a}.block_count")):
-            _check_target(base, f"model.layers.{layer}.{roles[target]}")
+    try:
+        for kind in {tensor.kind for tensor in base.tensors.values() if len(tensor.shape) > 1}:
+            formats.check_numbers(kind)
+        for target in targets:
+            for layer in range(base.number(f"{a}.block_count")):
+                _check_target(base, f"model.layers.{layer}.{roles[target]}")
+    except EdgexpError as error:
+        raise EdgexpError(f"{base.path}: {error}") from error
 
 
 def _check_target(base: GgufFile, module: str) -> None:
     name = tensor_names.gguf_name(module)
     tensor = base.tensors.get(name or "")
     if tensor is None or len(tensor.shape) != 2:
-        raise EdgexpError(f"{module} ({name}) is to be trained, but {base.path} has no such tensor; name another base")
-    tensor_names.row_order(base.architecture, tensor.name, tensor.rows, base.get)
+        raise EdgexpError(f"{module} is to be trained, but there is no tensor {name}; name another base")
+    tensor_names.heads_of(base.architecture, tensor.name, tensor.rows, base.get)
 
 
 def check_fit(adapter: Adapter, base: GgufFile) -> None:

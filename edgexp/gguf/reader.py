@@ -29,7 +29,7 @@ LONGEST_NAME = 1 << 16
 """Bytes of a key or of a tensor's name."""
 MOST_ENTRIES = 1 << 20
 """Metadata entries, and tensors, of a file."""
-MOST_ITEMS = 1 << 25
+MOST_ITEMS = 1 << 24
 """Texts and lists inside the lists of a file's metadata; vocabularies have some 100,000s."""
 LARGEST_ENTRY = 1 << 28
 """Bytes of a metadata entry that are kept. More is passed over where the header is read for playing, and refused otherwise."""
@@ -104,7 +104,7 @@ class GgufFile:
         if raw is None or struct.unpack_from("<I", raw, at)[0] not in SCALARS:
             return 0
         value = self.get(key)
-        return max(0, value) if isinstance(value, int) else 0
+        return max(0, value) if isinstance(value, int) and not isinstance(value, bool) else 0
 
     def is_off(self, key: str) -> bool:
         """Whether a metadata value is the truth value "false"; absent or of another type, it is not."""
@@ -178,9 +178,9 @@ def _parse(path: Path, size: int, data: mmap.mmap, strict: bool) -> GgufFile:
     head = GgufFile(path, size, entries, {}, 32)
     if strict and head.number("split.count") > 1:
         raise EdgexpError(f"{path} is one part of a model in several files; join them first (llama-gguf-split --merge)")
-    alignment = head.get("general.alignment", 32)
-    if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
-        raise EdgexpError(f"{path} is damaged: its alignment is {alignment!r}, not a power of two")
+    alignment = head.number("general.alignment") if "general.alignment" in entries else 32
+    if alignment <= 0 or alignment & (alignment - 1):
+        raise EdgexpError(f"{path} is damaged: its alignment is not a power of two")
     tensors, at = _tensors(path, data, at, tensor_count, strict)
     start = -(-at // alignment) * alignment
     placed = {t.name: Tensor(t.name, t.shape, t.kind, start + t.offset) for t in tensors}
@@ -246,9 +246,7 @@ def _tensors(path: Path, data: mmap.mmap, at: int, count: int, strict: bool) -> 
         kind, offset = struct.unpack_from("<IQ", data, at + 4 + 8 * dimensions)
         at += 4 + 8 * dimensions + 12
         if strict and kind not in formats.KINDS:
-            known = f" ({formats.OTHERS[kind]})" if kind in formats.OTHERS else ""
-            raise EdgexpError(f"{path}: tensor {shown(name)} has number format {kind}{known}, which edgexp cannot read to train or export; "
-                              "take a base in F16 or Q8_0")
+            raise EdgexpError(f"{path}: tensor {shown(name)} has {formats.unknown(kind)}")
         if strict and 0 in shape:
             raise EdgexpError(f"{path} is damaged: tensor {shown(name)} is empty")
         tensors.append(Tensor(name, shape, kind, offset))
