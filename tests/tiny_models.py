@@ -114,16 +114,16 @@ def _llama() -> tuple[dict[str, Value], Shapes]:
 
 
 def _mamba() -> tuple[dict[str, Value], Shapes]:
-    state, rank, kernel = 8, 4, 4
+    state, rank, kernel, inner = 8, 4, 4, 2 * WIDTH
     meta = {**COMMON, "feed_forward_length": 0, "attention.head_count": 0, "attention.layer_norm_rms_epsilon": 1e-5,
-            "ssm.conv_kernel": kernel, "ssm.inner_size": INNER, "ssm.state_size": state, "ssm.time_step_rank": rank}
+            "ssm.conv_kernel": kernel, "ssm.inner_size": inner, "ssm.state_size": state, "ssm.time_step_rank": rank}
     shapes: Shapes = {"output_norm.weight": (WIDTH,)}
     for n in range(LAYERS):
-        shapes |= {f"blk.{n}.attn_norm.weight": (WIDTH,), f"blk.{n}.ssm_in.weight": (2 * INNER, WIDTH),
-                   f"blk.{n}.ssm_conv1d.weight": (INNER, kernel), f"blk.{n}.ssm_conv1d.bias": (INNER,),
-                   f"blk.{n}.ssm_x.weight": (rank + 2 * state, INNER), f"blk.{n}.ssm_dt.weight": (INNER, rank),
-                   f"blk.{n}.ssm_dt.bias": (INNER,), f"blk.{n}.ssm_a": (INNER, state), f"blk.{n}.ssm_d": (INNER,),
-                   f"blk.{n}.ssm_out.weight": (WIDTH, INNER)}
+        shapes |= {f"blk.{n}.attn_norm.weight": (WIDTH,), f"blk.{n}.ssm_in.weight": (2 * inner, WIDTH),
+                   f"blk.{n}.ssm_conv1d.weight": (inner, kernel), f"blk.{n}.ssm_conv1d.bias": (inner,),
+                   f"blk.{n}.ssm_x.weight": (rank + 2 * state, inner), f"blk.{n}.ssm_dt.weight": (inner, rank),
+                   f"blk.{n}.ssm_dt.bias": (inner,), f"blk.{n}.ssm_a": (inner, state), f"blk.{n}.ssm_d": (inner,),
+                   f"blk.{n}.ssm_out.weight": (WIDTH, inner)}
     return meta, shapes
 
 

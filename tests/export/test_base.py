@@ -178,14 +178,15 @@ def test_an_adapter_of_a_resized_vocabulary_is_told_before_anything_is_written(t
     grown = write_adapter(tmp_path / "grown", {"lm_head": (48, 64)})
     with pytest.raises(EdgexpError, match=r"output\.weight has shape 40×64 in the base and 48×64 in the adapter"):
         export(Request(grown, base, "mine", tmp_path / "out", gate=False))
-    saved = write_adapter(tmp_path / "saved", {MODEL: (96, 64)}, tensors={"base_model.model.model.embed_tokens.weight": np.ones((48, 64), "f4")})
+    embedding = {"base_model.model.model.embed_tokens.weight": np.ones((48, 64), "f4")}
+    saved = write_adapter(tmp_path / "saved", {MODEL: (96, 64)}, tensors=embedding)
     with pytest.raises(EdgexpError, match=r"embed_tokens\.weight is not part of a LoRA .* save_embedding_layers=False"):
         export(Request(saved, base, "mine", tmp_path / "out", gate=False))
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("named", "words"), [
-    ("unsloth/SmolLM2-135M-Instruct-bnb-4bit", r"unquantised weights as a GGUF, not the 4-bit ones; smollm2-135m-instruct of edgexp models"),
+    ("unsloth/SmolLM2-135M-Instruct-bnb-4bit", r"unquantised weights as a GGUF, not the 4-bit ones; smollm2-135m-instruct of"),
     ("unsloth/Qwen2.5-0.5B-Instruct-unsloth-bnb-4bit", r"not the 4-bit ones; qwen2\.5-0\.5b-instruct of"),
     ("HuggingFaceTB/SmolLM2-135M-Instruct", r"--base; smollm2-135m-instruct of edgexp models ls looks like it$"),
     ("someone/own-model-bnb-4bit", r"not the 4-bit ones$"),
@@ -216,8 +217,9 @@ def test_settings_that_may_change_the_arithmetic_are_refused_by_name(tmp_path, c
 
 
 def test_settings_without_effect_are_taken(tmp_path):
-    new = {"peft_version": "9.9", "use_new_trick": False, "tomorrow_config": None, "another": {}, "lora_dropout": 0.1, "task_type": "CAUSAL_LM",
-           "target_modules": ["up_proj"], "exclude_modules": ["x"], "layers_pattern": "layers", "ensure_weight_tying": True,
+    new = {"peft_version": "9.9", "use_new_trick": False, "tomorrow_config": None, "another": {}, "lora_dropout": 0.1,
+           "task_type": "CAUSAL_LM", "target_modules": ["up_proj"],
+           "exclude_modules": ["x"], "layers_pattern": "layers", "ensure_weight_tying": True,
            "qalora_group_size": 16, "runtime_config": {"ephemeral_gpu_offload": False}, "auto_mapping": {"a": "b"}, "revision": "main"}
     assert len(read_adapter(write_adapter(tmp_path, MODULES, **new)).deltas) == 1
 
@@ -227,8 +229,9 @@ JSON = st.recursive(st.none() | st.booleans() | st.integers(-3, 9) | st.floats(a
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(config=st.dictionaries(st.sampled_from(["r", "lora_alpha", "rank_pattern", "alpha_pattern", "bias", "init_lora_weights", "use_rslora",
-                                               "modules_to_save", "peft_type", "target_modules", "base_model_name_or_path", "news"]), JSON))
+@given(config=st.dictionaries(st.sampled_from(["r", "lora_alpha", "rank_pattern", "alpha_pattern", "bias", "init_lora_weights",
+                                               "use_rslora", "modules_to_save", "peft_type", "target_modules", "base_model_name_or_path",
+                                               "news"]), JSON))
 def test_a_configuration_of_any_values_is_an_adapter_or_one_line(tmp_path, config):
     try:
         read_adapter(write_adapter(tmp_path, MODULES, **config))

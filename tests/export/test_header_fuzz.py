@@ -22,7 +22,8 @@ from edgexp.models.ready import resolve
 from .kit import Tiny
 
 TIMES = int(os.environ.get("EDGEXP_FUZZ", "1"))
-EXTREMES = [0, 1, 2, 7, 8, 9, 12, 13, 255, 65_535, 65_537, 1 << 20, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 40, (1 << 63) - 1, (1 << 64) - 1]
+EXTREMES = [0, 1, 2, 7, 8, 9, 12, 13, 255, 65_535, 65_537, 1 << 20, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 40, (1 << 63) - 1,
+            (1 << 64) - 1]
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
@@ -108,8 +109,8 @@ def test_bytes_of_a_header_left_out_doubled_or_random(content, data):
 
 
 KEYS = ["general.architecture", "general.type", "general.license", "general.alignment", "split.count", "split.no", "llama.context_length",
-        "llama.block_count", "llama.expert_count", "llama.pooling_type", "llama.attention.causal", "llama.attention.head_count", "adapter.type",
-        "tokenizer.ggml.tokens", "é\n\x1b[2J"]
+        "llama.block_count", "llama.expert_count", "llama.pooling_type", "llama.attention.causal", "llama.attention.head_count",
+        "adapter.type", "tokenizer.ggml.tokens", "é\n\x1b[2J"]
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""What is played and what is told: llama.cpp is the judge of weights, and what is no model that acts is said in one line before it is tried."""
+"""What is played and what is told: llama.cpp judges weights, and what is no model that acts is told in one line before it is tried."""
 
 import struct
 
@@ -62,7 +62,8 @@ def split(path, into):
                  "split.tensors.count": struct.pack("<Ii", 5, len(tensors))}
         entries = (whole.entries if number == 0 else {}) | {key: metadata_entry(key, value) for key, value in extra.items()}
         parts.append(into / f"{path.stem}-{number + 1:05}-of-00002.gguf")
-        write_gguf(parts[-1], entries, [Tensor(t.name, t.shape, t.kind) for t in mine], lambda t: whole.read_rows(whole.tensors[t.name], 999))
+        written = [Tensor(t.name, t.shape, t.kind) for t in mine]
+        write_gguf(parts[-1], entries, written, lambda t: whole.read_rows(whole.tensors[t.name], 999))
     return parts
 
 
@@ -86,7 +87,8 @@ U64, I32, TEXT, F32, LIST = (struct.pack("<IQ", 10, 4096), struct.pack("<Ii", 5,
 @pytest.mark.parametrize(("value", "context"), [(U64, 4096), (I32, 4096), (TEXT, 0), (F32, 0), (LIST, 0), (struct.pack("<Ii", 5, -1), 0)],
                          ids=["u64", "i32", "text", "float", "list", "negative"])
 def test_a_context_length_of_any_type(vocabulary, tmp_path, value, context):
-    path = write_model(tmp_path / "odd.gguf", *vocabulary, about={"llama.context_length": value, "general.license": [1, 2], "split.count": "x"})
+    about = {"llama.context_length": value, "general.license": [1, 2], "split.count": "x"}
+    path = write_model(tmp_path / "odd.gguf", *vocabulary, about=about)
     ready = resolve(path)
     assert (ready.context, ready.licence) == (context, "")
 
@@ -102,7 +104,8 @@ def test_no_context_length_at_all_and_lists_of_every_type(vocabulary, tmp_path):
 
 
 def test_huge_metadata_is_played(vocabulary, tmp_path):
-    huge = {"x.note": struct.pack("<IQ", 8, 20 << 20) + b"n" * (20 << 20), "x.words": struct.pack("<IIQ", 9, 8, 300_000) + bytes(8) * 300_000}
+    huge = {"x.note": struct.pack("<IQ", 8, 20 << 20) + b"n" * (20 << 20),
+            "x.words": struct.pack("<IIQ", 9, 8, 300_000) + bytes(8) * 300_000}
     path = write_model(tmp_path / "huge.gguf", *vocabulary, about=huge)
     assert resolve(path).context == 4096 and plays(path)
 
