@@ -25,6 +25,7 @@ class MockVocabulary:
 
     CONTROL = ("<|im_start|>", "<|im_end|>")
     bos = eos = -1
+    adds_bos = False
 
     def __len__(self) -> int:
         return 256 + len(self.CONTROL)

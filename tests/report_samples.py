@@ -13,9 +13,10 @@ from edgexp.bank import Bank
 from edgexp.environments.base import Environment
 from edgexp.environments.household.household import Household
 from edgexp.evaluation.results import Header, Row, Setup, Writer, row_of
+from edgexp.play.acting import now
 from edgexp.play.episode import Asking, Playing, Policy, play
 from edgexp.play.rollout import run
-from edgexp.play.scripted import ExpertPolicy, now
+from edgexp.play.scripted import ExpertPolicy
 from edgexp.retrieval import Retrieval, Retriever, VectorRetriever, fit
 from edgexp.trajectory import Decision, Provenance, Task, Trajectory
 

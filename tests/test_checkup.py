@@ -76,7 +76,7 @@ def test_a_home_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize(("load", "notes"), [(0.1, 0), (3.9, 1)])
 def test_a_busy_machine_is_worth_a_note(monkeypatch: pytest.MonkeyPatch, load: float, notes: int) -> None:
-    monkeypatch.setattr("edgexp.engine.tuning.cores", lambda: 4)
+    monkeypatch.setattr("edgexp.machine.cores", lambda: 4)
     monkeypatch.setattr(checkup.os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
     findings = list(checkup._machine())
     assert findings[0].state == "good" and "4 cores" in findings[0].text

@@ -15,9 +15,9 @@ from toys import Counting, make_trajectory
 from edgexp.errors import UsageError
 from edgexp.evaluation.results import Setup
 from edgexp.evaluation.suite import Condition
+from edgexp.play.acting import Acting
 from edgexp.play.episode import Recalled as Told
 from edgexp.play.episode import play
-from edgexp.play.local import Acting
 from edgexp.play.rollout import run
 from edgexp.play.session import Settings
 from edgexp.retrieval import NO_MEMORY, Dropped, Memory, Recalled, Retrieval, VectorRetriever, fit, retriever_for

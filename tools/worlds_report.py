@@ -10,6 +10,7 @@ expert's episodes of the first worlds of `train`, and those of `dev-bank` for th
 
 import argparse
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +28,6 @@ from edgexp.environments.base import Expert
 from edgexp.environments.household.generator import Draw
 from edgexp.environments.registry import family_of_task
 from edgexp.environments.worlds.invented import SHAPES
-from edgexp.environments.worlds.players import guesser, imitator
 from edgexp.environments.worlds.worlds import Worlds
 from edgexp.models import BASE_POLICY, DEFAULT_EMBEDDER, resolve
 from edgexp.play.collecting import expert_episode
@@ -35,6 +35,10 @@ from edgexp.play.rollout import run
 from edgexp.prompt.messages import memory_text
 from edgexp.retrieval import Filters, VectorRetriever
 from edgexp.trajectory import Task, Trajectory
+
+sys.path.insert(0, str(Path(__file__).parent))  # run or imported from anywhere, the players lie beside it
+
+from worlds_players import guesser, imitator
 
 
 class Chance:

@@ -75,7 +75,8 @@ def acting_options(command: F) -> F:
         click.option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True,
                      help="How much chance decides. 0: always the likeliest action."),
         click.option("--template", default=None, callback=_template,
-                     help="Chat template in place of the model's own: chatml, llama-3, or a file of Jinja."),
+                     help="Chat template in place of the model's own: a name such as chatml (see docs/templates.md), another one in "
+                          "the model's file, or a file of Jinja."),
         click.option("--gpu-layers", default=0, show_default=True,
                      help="Layers of the model to put on a GPU, if llama-cpp-python was built for one."),
         click.option("--parallel", type=click.IntRange(1, 64), default=1, show_default=True, help="Episodes at once."),
@@ -93,7 +94,12 @@ def settings_of(options: dict[str, Any]) -> "Settings":
 
 def _template(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """The text of a template's file; a name stays what it is."""
-    return Path(value).read_text(encoding="utf-8") if value and Path(value).is_file() else value
+    if not value or not Path(value).is_file():
+        return value
+    try:
+        return Path(value).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeError) as error:
+        raise click.BadParameter(f"{value} cannot be read as a template: {error}", context, parameter) from error
 
 
 def wanted(types: tuple[str, ...], group: str | None) -> Callable[[Task], bool]:

@@ -7,7 +7,7 @@ import ctypes
 from pathlib import Path
 
 from edgexp.engine import native
-from edgexp.engine.native import Tuning, chat_template, open_native
+from edgexp.engine.native import Tuning, chat_template, named_templates, open_native
 from edgexp.engine.tokenizer import Vocabulary
 from edgexp.errors import EdgexpError
 from edgexp.gguf.lora import PROMPT_KEY
@@ -54,6 +54,11 @@ class Model:
     def template(self) -> str | None:
         """The chat template (Jinja) inside the file."""
         return chat_template(self.handle)
+
+    @property
+    def templates(self) -> dict[str, str]:
+        """The chat templates that the file holds beside that one, by their names."""
+        return named_templates(self.handle)
 
     @property
     def trained_context(self) -> int:

@@ -165,3 +165,15 @@ def chat_template(handle: Any) -> str | None:
     """The chat template inside the file, None where there is none."""
     text = load().llama_model_chat_template(handle, None)
     return text.decode("utf-8", "replace") if text else None
+
+
+def named_templates(handle: Any) -> dict[str, str]:
+    """The chat templates that the file holds beside the usual one, by their names."""
+    lib, key, buffer = load(), "tokenizer.chat_template.", ctypes.create_string_buffer(256)
+    names = []
+    for index in range(lib.llama_model_meta_count(handle)):
+        if lib.llama_model_meta_key_by_index(handle, index, buffer, len(buffer)) > 0:
+            names.append(buffer.value.decode("utf-8", "replace"))
+    found = {name.removeprefix(key): lib.llama_model_chat_template(handle, name.removeprefix(key).encode())
+             for name in names if name.startswith(key)}
+    return {name: text.decode("utf-8", "replace") for name, text in found.items() if text}

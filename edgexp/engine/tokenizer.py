@@ -5,6 +5,8 @@ markers that edgexp itself writes.
 """
 
 import ctypes
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -84,6 +86,11 @@ class Vocabulary:
         return int(self._lib.llama_vocab_bos(self._vocab))
 
     @property
+    def adds_bos(self) -> bool:
+        """Whether every text is to begin with `bos`."""
+        return bool(self._lib.llama_vocab_get_add_bos(self._vocab))
+
+    @property
     def eos(self) -> int:
         """The id that ends a text, -1 where the model has none."""
         return int(self._lib.llama_vocab_eos(self._vocab))
@@ -119,3 +126,54 @@ class GGUFTokenizer(Vocabulary):
         if self._model is not None:
             self._lib.llama_model_free(self._model)
             self._model = None
+
+
+_ANCHOR = "\n"
+"""A text that no SentencePiece vocabulary joins with what follows it."""
+
+
+class Spelling:
+    """The ids of a text by what stands before it, so that pieces put together give the ids of the whole.
+
+    SentencePiece vocabularies put a space before a text that begins a prompt or follows a special token, and before no other. Asked for a
+    piece alone they put it before every piece, which no model was trained on. Other vocabularies spell a piece the same wherever it stands
+    and are asked for it as it is. No text in `kept_apart` comes out as one token, even where the vocabulary finds it in plain text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, kept_apart: Sequence[str] = ()):
+        self.tokenizer = tokenizer
+        self._apart = re.compile("|".join(f"(?<={re.escape(text[0])})(?={re.escape(text[1:])})" for text in kept_apart) or "(?!)")
+        self._spaced = tokenizer.decode(tokenizer.encode("a")) == " a"
+        self._special: dict[int, bool] = {}
+
+    def content(self, before: Sequence[int], text: str) -> list[int]:
+        """Ids of a text in which nothing can become a control token. `before` are the ids it follows; only the last of them counts."""
+        first, *rest = self._apart.split(text)
+        ids = self._spell(self.tokenizer.encode, first, self._follows_text(before))
+        return ids + [token for piece in rest for token in self._spell(self.tokenizer.encode, piece, True)]
+
+    def marker(self, before: Sequence[int], text: str, *, after_text: bool = False) -> list[int]:
+        """Ids of what a template writes: control tokens in it become their ids. It follows a text, or ids as in `content`."""
+        return self._spell(self.tokenizer.control, text, after_text or self._follows_text(before))
+
+    def more(self, text: str) -> list[int]:
+        """Ids of content that follows other content."""
+        return [token for piece in self._apart.split(text) for token in self._spell(self.tokenizer.encode, piece, True)]
+
+    def _spell(self, tokenize: Callable[[str], list[int]], text: str, inside: bool) -> list[int]:
+        if not text:
+            return []
+        if self._spaced and inside:
+            before, both = tokenize(_ANCHOR), tokenize(_ANCHOR + text)
+            if both[: len(before)] == before:
+                return both[len(before) :]
+        return tokenize(text)
+
+    def _follows_text(self, before: Sequence[int]) -> bool:
+        return self._spaced and bool(before) and not self._is_special(before[-1])
+
+    def _is_special(self, token: int) -> bool:
+        """Whether the token is spelt by its own text alone, as control tokens and those that a user defined are."""
+        if token not in self._special:
+            self._special[token] = self.tokenizer.control(self.tokenizer.decode([token])) == [token]
+        return self._special[token]

@@ -17,8 +17,7 @@ import msgspec
 from edgexp import trajectory as trajectories
 from edgexp.errors import EdgexpError
 from edgexp.files import append_lines, write_atomic
-from edgexp.play.local import Acting
-from edgexp.play.scripted import now
+from edgexp.play.acting import Acting, now
 from edgexp.trajectory import Played, Recall, Remembered, Seconds, Tokens, Trajectory
 
 __all__ = ["Action", "Header", "Recall", "Remembered", "Results", "Row", "Seconds", "Setup", "Tokens", "Writer", "read", "row_of"]

@@ -10,7 +10,7 @@ from msgspec import Meta
 from edgexp import settings
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.play.local import Acting, Actions
+from edgexp.play.acting import Acting, Actions
 
 Count = Annotated[int, Meta(ge=1)]
 Whole = Annotated[int, Meta(ge=0)]

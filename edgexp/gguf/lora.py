@@ -21,7 +21,7 @@ from edgexp.gguf.writer import entry, write_gguf
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
-PROMPT_KEY = "edgexp.prompt"
+PROMPT_KEY = "edgexp.prompt_version"
 """In a GGUF's metadata: the version of the prompt's words that the model was trained with."""
 _TENSOR = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
 

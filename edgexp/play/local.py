@@ -4,39 +4,21 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import Annotated, Any, Literal
-
-from msgspec import Meta
+from typing import Any
 
 from edgexp.engine import decide
 from edgexp.engine.decide import Chooser
 from edgexp.engine.engine import TokenSequence
 from edgexp.environments.base import Environment, valid_actions_of
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.play.acting import Acting, now
 from edgexp.play.episode import Asking, CannotGoOn, Playing, ask, last_observations
-from edgexp.play.scripted import now
 from edgexp.prompt.render import Renderer
-from edgexp.retrieval import Memory, Retrieval, Retriever, fit
+from edgexp.retrieval import Memory, Retriever, fit
 from edgexp.trajectory import Decision, Provenance, Step, Trajectory
-
-Actions = Literal["admissible", "scored", "free"]
-"""How a model acts: a walk through the valid actions, the same with every one scored, or text until the end of turn."""
 
 ACTION_TOKENS = 64
 """The most that an action may have."""
-
-
-class Acting(Retrieval, frozen=True):
-    """How an agent remembers and chooses its actions. Settings that say it inherit these fields."""
-
-    actions: Actions = "admissible"
-    repeats: Annotated[int, Meta(ge=0)] = 1
-    """Where actions are chosen among the valid ones: times one may be taken when the same is to be seen, and twice that in all; 0 for any
-    number. Small models go in circles."""
-    temperature: Annotated[float, Meta(ge=0)] = 0.0
-    """0 always takes the likeliest action."""
-    seed: int = 0
-    """Chance has this seed and the task's id, so that a task is played the same whatever is played beside it."""
 
 
 class LocalPolicy:
@@ -87,7 +69,7 @@ class LocalPolicy:
     def _choosing(self, episode: Playing) -> Asking[Decision]:
         environment, renderer = episode.environment, self._renderer
         if self._acting.actions == "free":
-            return (yield from decide.free(self._sequence, renderer.tokenizer, renderer.template.end, self._choose, self._limit))
+            return (yield from decide.free(self._sequence, renderer.answers, renderer.template.end, self._choose, self._limit))
         list_valid = valid_actions_of(environment)
         if list_valid is None:
             raise UsageError(f"the environment {environment.name} does not list valid actions; play it with: --actions free")

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from edgexp.engine.decide import Request, Tree
 from edgexp.engine.engine import ContextFull, Logits, TokenSequence
-from edgexp.errors import EdgexpError
+from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.episode import Asking, CannotGoOn, Elsewhere, Episode
 from edgexp.trajectory import Played, Trajectory
 
@@ -95,6 +95,8 @@ def run_many(starts: Iterable[Start], places: int, engines: Sequence[Evaluator] 
                     number, start = following
                     try:
                         episode = start(place)
+                    except UsageError:  # what is wrong for this one is wrong for all
+                        raise
                     except EdgexpError as error:  # the place's environment or policy cannot be made
                         yield Finished(number, None, error)
                         continue

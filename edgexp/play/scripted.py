@@ -1,10 +1,10 @@
 """Policies without a model: an environment's expert, or a fixed list of actions."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from edgexp.environments.base import Environment, expert_of
 from edgexp.errors import UsageError
+from edgexp.play.acting import now
 from edgexp.play.episode import Asking, Playing
 from edgexp.trajectory import Decision, Provenance, Source
 
@@ -55,8 +55,3 @@ class ExpertPolicy:
     def provenance(self, environment: Environment) -> Provenance:
         """The environment's expert."""
         return Provenance("expert", environment.version, created=now())
-
-
-def now() -> str:
-    """The time as a trajectory's provenance writes it: UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -18,12 +18,14 @@ from edgexp.environments.base import Environment
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, resolve
+from edgexp.play.acting import Acting
 from edgexp.play.episode import Episode, Policy, Watcher, play
 from edgexp.play.fleet import Environments, Fleet, Say
-from edgexp.play.local import Acting, LocalPolicy
+from edgexp.play.local import LocalPolicy
 from edgexp.play.rollout import Evaluator, Finished, run_many
 from edgexp.prompt import messages
 from edgexp.prompt.render import Renderer, make_renderer
+from edgexp.prompt.template import choose_template
 from edgexp.retrieval import Retriever, retriever_for
 from edgexp.trajectory import Task
 
@@ -44,7 +46,7 @@ class Settings(Acting, frozen=True, kw_only=True):
     context: Annotated[int, Meta(ge=0)] = 0
     """Tokens; 0 takes what the model was made for, at most 8192."""
     template: str | None = None
-    """A built-in chat template's name, or Jinja text, instead of the model's own."""
+    """A chat template instead of the model's own: the name of a built-in one or of another in the model's file, or Jinja text."""
     gpu_layers: int = 0
     parallel: Annotated[int, Meta(ge=1)] = 1
     """Episodes at once."""
@@ -76,7 +78,8 @@ class Session:
         assert self.fleet is not None
         if environment not in self._renderers:
             model, instructions = self.fleet.model, self.environments.at(environment).instructions()
-            self._renderers[environment] = make_renderer(model.vocabulary, self._template or model.template, instructions)
+            template = choose_template(self._template, model.template, model.templates)
+            self._renderers[environment] = make_renderer(model.vocabulary, template, instructions)
         return self._renderers[environment]
 
     def _make_policy(self, place: int, name: str, retriever: Retriever | None, acting: Acting, steps: int | None) -> Policy:

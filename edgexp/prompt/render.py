@@ -8,19 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from edgexp.engine.tokenizer import Tokenizer
+from edgexp.engine.tokenizer import Spelling, Tokenizer
 from edgexp.prompt import messages as words
 from edgexp.prompt.messages import Message
-from edgexp.prompt.template import Template, learn
+from edgexp.prompt.template import Template, TemplateTokenizer, learn
 from edgexp.trajectory import Step, Trajectory
 
 
-class Vocabulary(Tokenizer, Protocol):
+class Vocabulary(TemplateTokenizer, Protocol):
     """A tokenizer that a renderer can be made for."""
-
-    @property
-    def bos(self) -> int:
-        """Id of the token that begins a text; negative where there is none."""
 
     @property
     def eos(self) -> int:
@@ -59,6 +55,8 @@ class Renderer:
 
     def __init__(self, tokenizer: Tokenizer, template: Template, instructions: str):
         self.tokenizer, self.template, self.instructions = tokenizer, template, instructions
+        self.answers = Answers(self)
+        self._spelling = Spelling(tokenizer, template.forgeable)
         self._actions: dict[str, list[int]] = {}
         self._items: dict[str, list[int]] = {}
 
@@ -69,12 +67,12 @@ class Renderer:
         role = "system"
         for message in messages:
             if message.role == "system":
-                out.add(self._item(message), message.part)
+                out.add(self._item(message) if out.parts[1:] else self._first(message.text), message.part)
             elif message.role == "assistant":
                 out.add(self.action(message.text), message.part, label=message.label)
             elif role == "system":
                 out.add(self.template.after_system, "template")
-                out.add(self.tokenizer.encode(message.text), message.part)
+                out.add(self._spelling.content(self.template.after_system, self.template.leads.first + message.text), message.part)
                 out.add(self.template.after_user, "template")
             else:
                 out.add(self.reply(message.text), message.part)
@@ -95,7 +93,7 @@ class Renderer:
 
     def prefix(self) -> list[int]:
         """The ids that every prompt of this environment begins with."""
-        return [*self.template.before, *self.tokenizer.encode(self.instructions)]
+        return [*self.template.before, *self._first(self.instructions)]
 
     def action(self, text: str) -> list[int]:
         """Ids of an action with its end of turn. Remembered, since the same actions come up again and again."""
@@ -103,12 +101,18 @@ class Renderer:
         if ids is None:
             if len(self._actions) > 50_000:
                 self._actions.clear()
-            ids = self._actions[text] = [*self.tokenizer.encode(text), *self.template.end]
+            ids = self._actions[text] = [*self.answer(text), *self.template.end]
         return ids
+
+    def answer(self, text: str) -> list[int]:
+        """Ids of an action alone, as they stand where the model answers."""
+        return self._spelling.content(self.template.after_user, self.template.leads.action + text)
 
     def reply(self, observation: str) -> list[int]:
         """Ids from the end of one action to where the next one begins."""
-        return [*self.template.after_action, *self.tokenizer.encode(observation), *self.template.after_user]
+        before = self.template.after_action
+        text = self._spelling.content(before or self.template.end, self.template.leads.user + observation)
+        return [*before, *text, *self.template.after_user]
 
     def cost(self, trajectory: Trajectory) -> int:
         """Tokens that a trajectory takes as memory."""
@@ -120,13 +124,33 @@ class Renderer:
         return len(self.tokenizer.encode(words.SUCCEEDED)) + len(self.tokenizer.encode(words.FAILED))
 
     def _item(self, message: Message) -> list[int]:
-        """Ids of a stretch of the system turn. Remembered: the same past episodes come up again and again."""
+        """Ids of a later stretch of the system turn. Remembered: the same past episodes come up again and again."""
         ids = self._items.get(message.text)
         if ids is None:
             if len(self._items) > 2_000:
                 self._items.clear()
-            ids = self._items[message.text] = self.tokenizer.encode(message.text)
+            ids = self._items[message.text] = self._spelling.more(message.text)
         return ids
+
+    def _first(self, text: str) -> list[int]:
+        """Ids of the text that the system turn begins with."""
+        return self._spelling.content(self.template.before, self.template.leads.system + text)
+
+
+class Answers:
+    """A renderer's tokenizer for what a model says: texts are spelt as they stand in an answer, and the template's own end ends one."""
+
+    def __init__(self, renderer: Renderer):
+        self._renderer = renderer
+        self.control, self.decode, self.is_control = renderer.tokenizer.control, renderer.tokenizer.decode, renderer.tokenizer.is_control
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of an answer."""
+        return self._renderer.answer(text)
+
+    def is_end(self, token: int) -> bool:
+        """Whether a model that says the token has finished."""
+        return token == self._renderer.template.stop or self._renderer.tokenizer.is_end(token)
 
 
 def learn_template(vocabulary: Vocabulary, template: str | None) -> Template:

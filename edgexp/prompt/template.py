@@ -1,34 +1,97 @@
 """A model's chat template as token ids: what stands before, between and after the turns.
 
 The pieces are learned from the model's own Jinja template: a conversation of placeholder texts is rendered, and what stands between the
-placeholders is the template. Nothing is hard-coded to ChatML or Llama-3, and a template that rewrites earlier turns when a conversation
-grows (so that tokens would not be append-only) is refused here, in words, instead of misbehaving later.
+placeholders is the template (`template_texts.py`). Nothing is hard-coded to ChatML or Llama-3. What was generated stays: what the template
+would do to earlier answers when a conversation grows does not matter, since no earlier turn is ever written anew. A template that cannot be
+used is refused here, in words, with the name of one that works with the vocabulary.
 """
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple, Protocol
 
-from edgexp.errors import EdgexpError
+from edgexp.engine.tokenizer import Spelling, Tokenizer
+from edgexp.errors import EdgexpError, UsageError
+from edgexp.prompt import template_texts
+from edgexp.prompt.template_child import Found, find_texts
+from edgexp.prompt.template_texts import Refused, Texts
+
+_EACH = "{% for m in messages %}"
+_DONE = "{% endfor %}{% if add_generation_prompt %}"
+_END = "{% endif %}"
+
+
+def _marked(system: str, user: str, assistant: str, end: str) -> str:
+    """Every turn between two markers, which are Jinja expressions."""
+    header = f"{{'system': {system}, 'user': {user}, 'assistant': {assistant}}}[m['role']]"
+    return f"{_EACH}{{{{ {header} + m['content'] + {end} }}}}{_DONE}{{{{ {assistant} }}}}{_END}"
+
+
+def _folded(begin: str, system: str, answer: str, end: str) -> str:
+    """The system text, written as `system` has TEXT, begins the first user turn."""
+    after, system = "loop.index0 and messages[loop.index0 - 1]['role'] == 'system'", system.replace("TEXT", "m['content']")
+    return (
+        f"{_EACH}{{% if m['role'] == 'assistant' %}}{{{{ {answer} + m['content'] + {end} }}}}"
+        f"{{% elif m['role'] == 'system' %}}{{{{ {begin} + {system} }}}}"
+        f"{{% else %}}{{{{ ('' if {after} else {begin}) + m['content'] }}}}{{% endif %}}{_DONE}{{{{ {answer} }}}}{_END}"
+    )
+
 
 BUILT_IN = {
     "chatml": "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
     "llama-3": "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\n\n' + m['content']"
     " + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
-}
-"""Templates by name, for files that carry none."""
+    "qwen-3": _marked(r"'<|im_start|>system\n'", r"'<|im_start|>user\n'", r"'<|im_start|>assistant\n<think>\n\n</think>\n\n'",
+                      r"'<|im_end|>\n'"),
+    "gemma": _folded(r"'<start_of_turn>user\n'", r"TEXT + '\n\n'", r"'<end_of_turn>\n<start_of_turn>model\n'", r"'<end_of_turn>\n'"),
+    "gemma-4": _marked(r"'<|turn>system\n'", r"'<|turn>user\n'", r"'<|turn>model\n<|channel>thought\n<channel|>'", r"'<turn|>\n'"),
+    "phi-3": _marked(r"'<|system|>\n'", r"'<|user|>\n'", r"'<|assistant|>\n'", r"'<|end|>\n'"),
+    "phi-4": _marked("'<|im_start|>system<|im_sep|>'", "'<|im_start|>user<|im_sep|>'", "'<|im_start|>assistant<|im_sep|>'", "'<|im_end|>'"),
+    "granite": _marked("'<|start_of_role|>system<|end_of_role|>'", "'<|start_of_role|>user<|end_of_role|>'",
+                       "'<|start_of_role|>assistant<|end_of_role|>'", r"'<|end_of_text|>\n'"),
+    "command-r": _marked("'<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>'", "'<|START_OF_TURN_TOKEN|><|USER_TOKEN|>'",
+                         "'<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>'", "'<|END_OF_TURN_TOKEN|>'"),
+    "gpt-oss": _marked("'<|start|>system<|message|>'", "'<|start|>user<|message|>'", "'<|start|>assistant<|channel|>final<|message|>'",
+                       "'<|end|>'"),
+    "deepseek": _marked("''", "'<｜User｜>'", "'<｜Assistant｜>'", "('<｜end▁of▁sentence｜>' if m['role'] == 'assistant' else '')"),
+    "mistral": _folded("'[INST] '", r"TEXT + '\n\n'", "'[/INST] '", "eos_token"),
+    "llama-2": _folded("'[INST] '", r"'<<SYS>>\n' + TEXT + '\n<</SYS>>\n\n'", "' [/INST] '", "' ' + eos_token + bos_token"),
+    "zephyr": _marked(r"'<|system|>\n'", r"'<|user|>\n'", r"'<|assistant|>\n'", r"eos_token + '\n'"),
+    "vicuna": _marked("''", "' USER: '", "' ASSISTANT: '", "(eos_token if m['role'] == 'assistant' else '')"),
+    "alpaca": _marked("''", r"'### Instruction:\n'", r"'### Response:\n'", r"(eos_token if m['role'] == 'assistant' else '') + '\n\n'"),
+}  # fmt: skip
+"""Name → Jinja text, written here and taken from no model, for files that carry no template or one that cannot be used. None but Llama 3's
+writes the token that begins a text: where the vocabulary wants one it stands first anyway. The first that works with a vocabulary is the
+one advised, so the last are those that need no marker of their own."""
 
-_PLACES = ("PLACEHOLDERA", "PLACEHOLDERB", "PLACEHOLDERC", "PLACEHOLDERD", "PLACEHOLDERE", "PLACEHOLDERF")
+_MARKER = re.compile(r"<[|｜]?[^\s<>]{2,40}>|\[/?[A-Z_]{3,20}\]")
+"""Texts that a vocabulary should know as one token."""
 
 
-class ControlTokenizer(Protocol):
-    """What learning a template needs of a tokenizer."""
+class TemplateTokenizer(Tokenizer, Protocol):
+    """What learning a template needs of a vocabulary."""
 
-    def control(self, text: str) -> list[int]:
-        """Ids of markers, special tokens on."""
+    @property
+    def bos(self) -> int:
+        """Id of the token that begins a text; negative where there is none."""
 
-    def is_end(self, token: int) -> bool:
-        """Whether the token ends a turn."""
+    @property
+    def adds_bos(self) -> bool:
+        """Whether every text is to begin with that token."""
+
+
+class Leads(NamedTuple):
+    """A space that the template writes before a text and that the vocabulary spells together with its first word, or nothing."""
+
+    system: str = ""
+    first: str = ""
+    """Before the first user's text."""
+    user: str = ""
+    """Before those that follow."""
+    action: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,67 +105,142 @@ class Template:
     """Closes an action; the model is trained to say it."""
     after_action: list[int]
     """From the end of an action to the next observation's text."""
+    leads: Leads = field(default_factory=Leads)
+    stop: int = -1
+    """The token of `end` at which a model has finished, even where the vocabulary does not count it among those that end a turn."""
+    forgeable: tuple[str, ...] = ()
+    """Markers of the template that the vocabulary finds even in plain text, as it does with tokens that are not control tokens."""
+    done: tuple[str, ...] = ()
+    """What was done to make the template fit, in words."""
 
 
-def learn(source: str, tokenizer: ControlTokenizer, bos: str = "", eos: str = "") -> Template:
-    """The template's pieces as ids. `source` is Jinja text, or the name of a built-in one.
+def learn(source: str, tokenizer: TemplateTokenizer, bos: str = "", eos: str = "") -> Template:
+    """The template's pieces as ids. `source` is Jinja text, or the name of a built-in one; `bos` and `eos` are those tokens as texts.
 
     Raises EdgexpError where the template fails, drops or alters a text, treats later turns otherwise than earlier ones, or closes an
-    action without an end-of-turn token.
+    action by nothing that can be recognised; UsageError for a name that is not known.
     """
-    source = BUILT_IN.get(source, source)
-    plain = "choose a plain one with: --template chatml"
-    pieces = _split(render(source, _conversation(6), bos=bos, eos=eos))
-    before, after_system, after_user, between = pieces[:4]
-    if pieces[4] != after_user or pieces[5] != between or pieces[6] != after_user:
-        raise EdgexpError(f"this model's chat template treats later turns differently; {plain}")
-    if _split(render(source, _conversation(2), bos=bos, eos=eos))[:3] != pieces[:3]:
-        raise EdgexpError(f"this model's chat template rewrites its beginning as turns are added; {plain}")
-    closing = tokenizer.control(between)
-    end = next((i for i, token in enumerate(closing) if tokenizer.is_end(token)), None)
-    if end is None:
-        raise EdgexpError(f"this model's chat template does not close a turn with an end token; {plain}")
-    first, second, third = (tokenizer.control(piece) for piece in (before, after_system, after_user))
-    return Template(first, second, third, closing[: end + 1], closing[end + 1 :])
+    if source not in BUILT_IN and not _is_jinja(source):
+        raise UsageError(f"there is no chat template {_short(source)!r}; take one of {', '.join(BUILT_IN)}, or a file of Jinja")
+    answer = find_texts(source, bos, eos) if source not in BUILT_IN else _of_name(source, bos, eos)
+    complaint = answer.complaint
+    for texts in answer.found:
+        try:
+            return spell(texts, tokenizer)
+        except Refused as error:
+            complaint = complaint or str(error)
+    name = f"the chat template {source}" if source in BUILT_IN else "this model's chat template"
+    advice = advise(tokenizer, bos, eos)
+    raise EdgexpError(f"{name} {complaint}" + (f"; choose one that works with this vocabulary: --template {advice}" if advice else ""))
 
 
-def render(source: str, messages: list[dict[str, str]], *, bos: str = "", eos: str = "", generation: bool = True) -> str:
-    """A conversation through a Jinja template, in a sandbox. Raises EdgexpError with the template's own complaint."""
-    import jinja2
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+def choose_template(asked: str | None, own: str | None, named: Mapping[str, str]) -> str | None:
+    """The template to use: the one asked for (by the name of one in the model's file or a built-in one, or Jinja text), or the model's own.
 
-    def refuse(message: str) -> None:
-        raise jinja2.TemplateError(message)
+    Raises UsageError for a name that is none of these.
+    """
+    if not asked:
+        return own
+    if asked in named:
+        return named[asked]
+    if asked not in BUILT_IN and not _is_jinja(asked):
+        also = f"; this model's file holds {', '.join(sorted(named))}" if named else ""
+        raise UsageError(f"there is no chat template {_short(asked)!r}; take one of {', '.join(BUILT_IN)}, or a file of Jinja{also}")
+    return asked
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    # Templates that print today's date would make yesterday's training prompts differ from today's: they get a fixed day.
-    functions: dict[str, Any] = {"raise_exception": refuse, "strftime_now": lambda form: _fixed_day().strftime(form)}
+
+def advise(tokenizer: TemplateTokenizer, bos: str = "", eos: str = "") -> str:
+    """The name of a template that works with a vocabulary, and whose markers it knows as tokens; empty where there is none."""
+    for name in BUILT_IN:
+        for texts in _of_name(name, bos, eos).found:
+            written = f"{texts.before}{texts.after_system}{texts.after_user}{texts.between}"
+            if all(len(tokenizer.control(marker)) == 1 for marker in _MARKER.findall(written)):
+                try:
+                    spell(texts, tokenizer)
+                except Refused:
+                    continue
+                return name
+    return ""
+
+
+def render(source: str, messages: Iterable[Mapping[str, str]], *, bos: str = "", eos: str = "", generation: bool = True) -> str:
+    """A conversation through a Jinja template, in a sandbox but in this process. Raises EdgexpError with the template's own complaint."""
     try:
-        template = environment.from_string(source, globals=functions)
-        return template.render(messages=messages, add_generation_prompt=generation, bos_token=bos, eos_token=eos, date_string="26 Jul 2024")
-    except jinja2.TemplateError as error:
-        raise EdgexpError(f"this model's chat template fails: {error}; choose a plain one with: --template chatml") from error
+        compiled = template_texts.compile_template(source)
+        return template_texts.write(compiled, list(map(dict, messages)), generation=generation, bos_token=bos, eos_token=eos)
+    except Refused as error:
+        raise EdgexpError(f"this chat template {error}") from error
 
 
-def _conversation(turns: int) -> list[dict[str, str]]:
-    roles = ("system", "user", "assistant", "user", "assistant", "user")
-    return [{"role": role, "content": place} for role, place in zip(roles[:turns], _PLACES, strict=False)]
+def spell(texts: Texts, tokenizer: TemplateTokenizer) -> Template:
+    """Texts as ids. Raises Refused where an action is closed by nothing that the vocabulary has a token for."""
+    spelling = Spelling(tokenizer)
+    pieces, leads = zip(*map(_without_lead, (texts.before, texts.after_system, texts.between, texts.after_user)), strict=True)
+    before, after_system, between, after_user = pieces
+    closing = spelling.marker([], between, after_text=True)
+    end, stop = _find_end(closing, tokenizer)
+    if end:
+        closes, follows = closing[:end], closing[end:]
+    else:
+        closes, follows = _close_by_line(between, spelling)
+    first = _begin(spelling.marker([], before), tokenizer)
+    second, third = (spelling.marker([], piece, after_text=True) for piece in (after_system, after_user))
+    marked = {token for piece in (first, second, third, closing) for token in piece if _is_marker(token, tokenizer)}
+    forgeable = tuple(text for token in sorted(marked) if token in tokenizer.encode(text := tokenizer.decode([token])))
+    return Template(first, second, third, closes, follows, Leads(*leads), stop, forgeable, texts.done)
 
 
-def _split(text: str) -> list[str]:
-    """What stands before, between and after the placeholders."""
-    pieces = []
-    for place in _PLACES:
-        if place not in text:
-            break
-        piece, text = text.split(place, 1)
-        pieces.append(piece)
-    if not pieces or any(place in text for place in _PLACES):
-        raise EdgexpError("this model's chat template drops or reorders turns; choose a plain one with: --template chatml")
-    return [*pieces, text]
+def _find_end(closing: list[int], tokenizer: TemplateTokenizer) -> tuple[int, int]:
+    """How many ids close an action, and the last of them; 0 where no token does.
+
+    It is the first token that ends a turn, or the first marker with nothing but white space before it.
+    """
+    for number, token in enumerate(closing, 1):
+        if tokenizer.is_end(token) or (_is_marker(token, tokenizer) and not tokenizer.decode(closing[: number - 1]).strip()):
+            return number, token
+    return 0, -1
 
 
-def _fixed_day() -> Any:
-    import datetime
+def _is_marker(token: int, tokenizer: TemplateTokenizer) -> bool:
+    return tokenizer.is_control(token) or bool(_MARKER.fullmatch(tokenizer.decode([token])))
 
-    return datetime.datetime(2024, 7, 26)
+
+def _close_by_line(between: str, spelling: Spelling) -> tuple[list[int], list[int]]:
+    """The line breaks that close an action, and what follows them."""
+    rest = between.lstrip("\n")
+    if rest == between:
+        shown = _short(between)
+        raise Refused(f"does not close a turn with an end token: this vocabulary has none for {shown!r}" if shown else "closes no turn")
+    lines = spelling.marker([], between[: len(between) - len(rest)], after_text=True)
+    return lines, spelling.marker(lines, rest)
+
+
+def _begin(ids: list[int], tokenizer: TemplateTokenizer) -> list[int]:
+    """The ids that begin a prompt: with the token that begins a text where the vocabulary wants it, never with two of them."""
+    bos = tokenizer.bos
+    if bos < 0:
+        return ids
+    rest = ids
+    while rest[:1] == [bos]:
+        rest = rest[1:]
+    return [bos, *rest] if tokenizer.adds_bos or rest != ids else ids
+
+
+def _without_lead(text: str) -> tuple[str, str]:
+    """A piece without the one space at its end, and that space: vocabularies spell it together with the word that follows."""
+    return (text[:-1], " ") if text.endswith(" ") and not text.endswith("  ") else (text, "")
+
+
+@lru_cache(256)
+def _of_name(name: str, bos: str, eos: str) -> Found:
+    """The texts of a built-in template. They are ours and can be rendered in this process."""
+    found, complaint = template_texts.search(BUILT_IN[name], bos, eos)
+    return Found(tuple(found), complaint)
+
+
+def _is_jinja(text: str) -> bool:
+    return "{{" in text or "{%" in text
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:60]

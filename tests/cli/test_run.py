@@ -111,7 +111,7 @@ def test_a_terminal_shows_no_control_characters_from_an_environment(first_run):
         (("run", "json:loads"), 1, "cannot be made"),
         (("run", "builtins:dict"), 1, "is not an environment"),
         (("collect", "nowhere"), 2, "no environment"),
-        (("collect", "--policy", "agent", "--slips", "0.1"), 2, "--slips are mistakes of the expert"),
+        (("collect", "--policy", "agent", "--slips", "0.1"), 2, "--mistakes are those of the expert"),
         (("collect", "--slips", "0.9"), 2, "--slips"),
     ],
 )
@@ -162,13 +162,12 @@ def test_collected_slips_are_in_the_bank_and_marked(edgexp, tmp_path):
 ANNOUNCING = """
 import sys
 from pathlib import Path
-from edgexp import collect
-from edgexp.environments import make
+from edgexp.play.collecting import collect, expert_episodes, left_to_play
+from edgexp.play.fleet import Environments
 from edgexp.play.session import open_bank
-world = make("household")
-with open_bank(Path(sys.argv[1])) as bank:
-    tasks = collect.left_to_play(bank, world.tasks("train")[:4000], "expert")
-    collect.collect(bank, tasks, collect.expert_play(world), lambda t: print(t.id, flush=True))
+with open_bank(Path(sys.argv[1])) as bank, Environments() as worlds:
+    tasks = left_to_play(bank, worlds.at("household").tasks("train")[:4000], "expert")
+    collect(bank, expert_episodes(worlds, "household", tasks), lambda played: print(played.trajectory.id, flush=True))
 """
 """Collects and says which episode is finished."""
 

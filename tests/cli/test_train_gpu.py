@@ -63,7 +63,7 @@ def test_it_shows_what_it_would_run(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(TOOL), *asked], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[0].startswith("edgexp models pull qwen2.5-1.5b-instruct") and lines[-1].startswith("edgexp eval treatments")
-    assert f"edgexp collect treatments -n 1800 --slips 0.15 --bank {tmp_path}/bank" in lines
+    assert f"edgexp collect treatments -n 1800 --mistakes 0.15 --bank {tmp_path}/bank" in lines
     assert not list(tmp_path.iterdir())
     failed = subprocess.run([sys.executable, str(TOOL), "smoke", "--name", "mine"], capture_output=True, text=True, check=False)
     assert failed.returncode == 1 and "to say what its bank wants" in failed.stderr

@@ -69,7 +69,7 @@ def test_what_is_made_of_an_adapter_says_its_prompts_version(tiny, tmp_path, rec
     changes = patches(adapter, base)
     merge(base, changes, "f16", tmp_path / "m", about=adapter.about)
     write_lora(base, adapter, changes, tmp_path / "l")
-    assert open_gguf(tmp_path / "m").get("edgexp.prompt") == open_gguf(tmp_path / "l").get("edgexp.prompt") == version
+    assert open_gguf(tmp_path / "m").get("edgexp.prompt_version") == open_gguf(tmp_path / "l").get("edgexp.prompt_version") == version
 
 
 def test_a_zero_adapter_is_no_change(tiny, tmp_path):

@@ -13,9 +13,8 @@ from urllib.parse import urlsplit
 
 from edgexp.environments.base import Environment
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.play.acting import Acting, now
 from edgexp.play.episode import Asking, Playing, elsewhere
-from edgexp.play.local import Acting
-from edgexp.play.scripted import now
 from edgexp.prompt.messages import chat, history, memory_text
 from edgexp.retrieval import Retriever, fit
 from edgexp.trajectory import Decision, Provenance, Trajectory

@@ -7,9 +7,10 @@ from edgexp.engine.engine import Engine
 from edgexp.environments.base import Outcome
 from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.play.acting import Acting
 from edgexp.play.collecting import expert_episode
 from edgexp.play.episode import Acted, Began, Ended, Recalled, play
-from edgexp.play.local import Acting, LocalPolicy, drop_repeated_actions
+from edgexp.play.local import LocalPolicy, drop_repeated_actions
 from edgexp.play.rollout import run, run_many
 from edgexp.play.scripted import ExpertPolicy, Scripted
 from edgexp.prompt.render import Renderer
@@ -41,7 +42,7 @@ def acting(model, template, counting, sequence, engine):
         acting = Acting(**{"repeats": 0} | how)
         policy = LocalPolicy(sequence, renderer, retriever, acting, context=engine.context, reserve=512, action_tokens=action_tokens)
         events = []
-        go.played = run(play(environment, environment.tasks("train")[0], policy, watch=events.append), engine).trajectory
+        go.played = run(play(environment, environment.tasks("train")[0], policy, watch=events.append), engine)
         return go.played.trajectory, policy, events
 
     return go

@@ -12,8 +12,9 @@ from edgexp.engine.decide import Tree
 from edgexp.engine.engine import ContextFull, Engine, TokenSequence
 from edgexp.environments.base import Outcome
 from edgexp.errors import EdgexpError
+from edgexp.play.acting import Acting
 from edgexp.play.episode import Ended, play
-from edgexp.play.local import Acting, LocalPolicy
+from edgexp.play.local import LocalPolicy
 from edgexp.play.rollout import run, run_many
 from edgexp.play.scripted import Scripted
 from edgexp.prompt.render import Renderer

@@ -14,9 +14,9 @@ from toys import Counting
 from edgexp.bank import Bank
 from edgexp.environments.registry import make
 from edgexp.errors import UsageError
+from edgexp.play.acting import Acting
 from edgexp.play.episode import Recalled, play
 from edgexp.play.fleet import Environments
-from edgexp.play.local import Acting
 from edgexp.play.rollout import run, run_many
 from edgexp.play.scripted import Scripted
 from edgexp.play.session import OpenSession, Settings

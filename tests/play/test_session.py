@@ -19,9 +19,9 @@ from edgexp.engine.engine import TokenSequence
 from edgexp.environments.base import Start
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play import fleet, session
+from edgexp.play.acting import Acting
 from edgexp.play.episode import Ended
 from edgexp.play.fleet import Environments
-from edgexp.play.local import Acting
 from edgexp.play.rollout import run
 from edgexp.play.scripted import Scripted
 from edgexp.play.session import OpenSession, Session, Settings, load_policy, open_session
@@ -313,7 +313,7 @@ class MockFleet:
     """What a session needs of a fleet, over mock engines."""
 
     def __init__(self, places: int, engines: int) -> None:
-        self.model = types.SimpleNamespace(vocabulary=VOCABULARY, template=None)
+        self.model = types.SimpleNamespace(vocabulary=VOCABULARY, template=None, templates={})
         self.room, self.engines, self.asked = 4096, [MockEngine() for _ in range(engines)], list[tuple[int, tuple[int, ...]]]()
         self._sequences = {place: TokenSequence(place) for place in range(places)}
 

@@ -88,7 +88,7 @@ BOUNDS: list[tuple[str, str, list[str], list[str]]] = [
     # section, key, just outside, just inside
     ("", "seed", ["-1", "0.5"], ["0"]),
     ("base", "model", ['""'], ['"x"']),
-    ("memory", "k", ["-1", "17"], ["0", "16"]),
+    ("memory", "k", ["-1", "65"], ["0", "64"]),
     ("memory", "diversity", ["-0.01", "1.01"], ["0.0", "1.0"]),
     ("memory", "encoder", ['""'], ['"x"']),
     ("memory", "budget", ["-1"], ["0"]),

@@ -149,7 +149,7 @@ def test_what_frees_memory_is_said_by_keys_that_there_are() -> None:
 def said_by(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[events.Event]]:
     """What the training process says, run in this one."""
     out = io.BytesIO()
-    monkeypatch.setattr(child, "_own_output", lambda: out)
+    monkeypatch.setattr(child, "take_standard_output", lambda: out)
     code = child.main(arguments)
     return code, [events.decode(line) for line in out.getvalue().splitlines()]
 

@@ -7,13 +7,14 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
-from edgexp.environments.base import Expert, Outcome, Start
+from edgexp.environments.base import Expert, Start
 from edgexp.environments.household import scene as goals
 from edgexp.environments.household.generator import generate
 from edgexp.environments.household.scene import GOAL_KINDS, GROUPS, GoalKind, Scene
 from edgexp.environments.household.simulator import Game
 from edgexp.environments.splits import Made, check_split
-from edgexp.errors import EdgexpError, UsageError
+from edgexp.environments.text_game import GameEnvironment
+from edgexp.errors import UsageError
 from edgexp.trajectory import Task
 
 INSTRUCTIONS = """\
@@ -35,14 +36,10 @@ Names end in a number, as in apple 1 or drawer 2. Your hands hold one object."""
 """What the system prompt says about acting in this world."""
 
 
-class SceneEnvironment(ABC):
+class SceneEnvironment(GameEnvironment[Game], ABC):
     """An environment whose tasks are scenes. A subclass adds `name`, `version`, the splits and tasks, and which scene a task is."""
 
     max_steps = 50
-
-    def __init__(self) -> None:
-        self._game: Game | None = None
-        self._over = False
 
     @abstractmethod
     def scene(self, task: Task) -> Scene:
@@ -54,25 +51,11 @@ class SceneEnvironment(ABC):
 
     def reset(self, task: Task) -> Start:
         """Begin an episode; one under way is dropped. Raises EdgexpError where the task has no scene that can be played."""
-        self._game, self._over = None, False
+        self._begin(None)
         scene = self.scene(task)
-        self._game = Game(scene)
-        return Start(goal=scene.goal.text, observation=self._game.observation())
-
-    def step(self, action: str) -> Outcome:
-        """Take an action; anything that is not valid now gets `Nothing happens.` Raises EdgexpError before a reset or after the end."""
-        game = self._running()
-        observation = game.step(action)
-        if not game.won:
-            return Outcome(observation)
-        self._over = True
-        return Outcome(observation, reward=1.0, done=True, success=True, score=1.0)
-
-    def admissible(self) -> list[str]:
-        """The valid actions now, sorted; none once the episode is over. Raises EdgexpError before a reset."""
-        if self._game is not None and self._over:
-            return []
-        return self._running().admissible()
+        game = Game(scene)
+        self._begin(game)
+        return Start(goal=scene.goal.text, observation=game.observation())
 
     def expert(self) -> Expert:
         """A fresh player that searches as a person would."""
@@ -83,17 +66,6 @@ class SceneEnvironment(ABC):
     def aspects(self, task: Task, goal: str) -> Mapping[str, str]:
         """The type, the object, and where they are asked for: receptacle or lamp, treatment (`hot`, `cool`, `clean`), count (`2`)."""
         return {"type": task.type, **goals.aspects(goal)}
-
-    def close(self) -> None:
-        """Drop the episode under way. Nothing else is held."""
-        self._game = None
-
-    def _running(self) -> Game:
-        if self._game is None:
-            raise EdgexpError("no episode is under way: reset the environment with a task first")
-        if self._over:
-            raise EdgexpError("the episode is over: reset the environment before the next action")
-        return self._game
 
 
 SIZES = {"train": 100_000, "dev": 10_000, "test": 10_000}

@@ -10,12 +10,12 @@ Tasks of held-out splits are played; the banks of those splits are other scenes 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
-from edgexp.environments.base import Expert, Outcome, Start
+from edgexp.environments.base import Expert, Start
 from edgexp.environments.household import texts
 from edgexp.environments.splits import Housed, Houses
+from edgexp.environments.text_game import GameEnvironment
 from edgexp.environments.worlds.invented import RECIPES, RecipeStep, Scene, read_wish, scene, shape, world
 from edgexp.environments.worlds.players import expert
-from edgexp.errors import EdgexpError
 from edgexp.trajectory import Task
 
 Act = Callable[[], str]
@@ -195,17 +195,13 @@ fill a bank with all of `train`: a draw from `train` would hold too few episodes
 that all its recipes come up equally often."""
 
 
-class Worlds(Housed):
+class Worlds(Housed, GameEnvironment[Game]):
     """Houses with ways of their own. Needs no files, holds nothing open."""
 
     name = "worlds"
     version = "1"
     max_steps = 20
     houses = SPLITS
-
-    def __init__(self) -> None:
-        self._game: Game | None = None
-        self._over = False
 
     def type_of(self, house: int, scene: int) -> str:
         """The shape of the recipe that the scene asks for."""
@@ -222,24 +218,10 @@ class Worlds(Housed):
 
     def reset(self, task: Task) -> Start:
         """Begin an episode; one under way is dropped. Raises UsageError when the task is none of this environment."""
-        self._game, self._over = None, False
-        self._game = Game(self.scene(task))
-        return Start(goal=self._game.scene.goal, observation=self._game.observation())
-
-    def step(self, action: str) -> Outcome:
-        """Take an action; anything that is not valid now gets `Nothing happens.` Raises EdgexpError before a reset or after the end."""
-        game = self._running()
-        observation = game.step(action)
-        if not game.won:
-            return Outcome(observation)
-        self._over = True
-        return Outcome(observation, reward=1.0, done=True, success=True, score=1.0)
-
-    def admissible(self) -> list[str]:
-        """The valid actions now, sorted, most of them useless; none once the episode is over. Raises EdgexpError before a reset."""
-        if self._game is not None and self._over:
-            return []
-        return self._running().admissible()
+        self._begin(None)
+        game = Game(self.scene(task))
+        self._begin(game)
+        return Start(goal=game.scene.goal, observation=game.observation())
 
     def expert(self) -> Expert:
         """A fresh player. It knows the ways of the house, and of what lies where only what it has seen."""
@@ -248,14 +230,3 @@ class Worlds(Housed):
     def aspects(self, task: Task, goal: str) -> Mapping[str, str]:
         """The type, and of a goal that is worded as here the home, the object, the treatment (`glazed`) and the receptacle."""
         return {"type": task.type, **read_wish(goal)}
-
-    def close(self) -> None:
-        """Drop the episode under way. Nothing else is held."""
-        self._game = None
-
-    def _running(self) -> Game:
-        if self._game is None:
-            raise EdgexpError("no episode is under way: reset the environment with a task first")
-        if self._over:
-            raise EdgexpError("the episode is over: reset the environment before the next action")
-        return self._game

@@ -1,18 +1,23 @@
 """Scripted players of worlds: chance and guessing win next to nothing, one episode of the same recipe nearly everything."""
 
 import random
+import sys
 from collections import defaultdict
+from pathlib import Path
 
 import msgspec
 from houses import play
 
 from edgexp.environments.household.generator import Draw
 from edgexp.environments.household.household import Household
-from edgexp.environments.worlds.players import guesser, imitator, read_ways
 from edgexp.environments.worlds.worlds import Game, Worlds
 from edgexp.play.collecting import expert_episode
 from edgexp.play.rollout import run
 from edgexp.trajectory import Task, Trajectory
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "tools"))
+
+from worlds_players import guesser, imitator, read_ways
 
 
 def wins(tasks: list[Task], player_of: object) -> float:
