@@ -90,11 +90,13 @@ def _models() -> Iterator[Finding]:
 def _engine(model: str | None, fresh: bool) -> Iterator[Finding]:
     from edgexp.engine import tuning
     from edgexp.models import DEFAULT_POLICY, resolve
+    from edgexp.models.playable import digest_to_play
 
     ready = resolve(model or DEFAULT_POLICY, role="policy")
+    digest = digest_to_play(ready.path)
     if fresh:
-        tuning.forget(ready.path)
-    found = tuning.for_model(ready.path)
+        tuning.forget(ready.path, digest)
+    found = tuning.for_model(ready.path, digest=digest)
     waiting = " ".join(f"{k}={v}" for k, v in found.environment.items()) or "the runtime's own way of waiting"
     text = f"{found.threads} thread(s) to generate ({found.generate_rate:.0f} tokens/s), {found.threads_batch} for prompts "
     yield Finding("engine", "good", text + f"({found.prompt_rate:.0f} tokens/s), {waiting}")

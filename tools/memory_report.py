@@ -87,7 +87,8 @@ def report(name: str, suite: Suite, models: Sequence[str], k: int) -> Table:
         played = list(episodes(field, entry, k))
         for which in models:
             ready = resolve(which, role="policy", say=say)
-            with Model(ready.path, tuning.for_model(ready.path, say)) as model, Engine(model, suite.context, slots=4) as engine:
+            tuned = tuning.for_model(ready.path, say, ready.sha256)
+            with Model(ready.path, tuned) as model, Engine(model, suite.context, slots=4) as engine:
                 renderer = make_renderer(model.vocabulary, model.template, field.environments.at(entry.environment).instructions())
                 read = {
                     (number, kind): actions(engine, renderer, episode, found[kind])

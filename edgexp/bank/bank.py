@@ -22,7 +22,7 @@ from edgexp.bank.vector_index import EXACT_LIMIT, Indexes, search
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.files import shown
 from edgexp.home import home
-from edgexp.trajectory import Source, Trajectory, encode
+from edgexp.trajectory import Trajectory, encode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -208,10 +208,6 @@ class Bank:
     def ids(self, status: Status) -> list[str]:
         """The ids of all of a status, in the order they were added; those of trajectories that cannot be read are among them."""
         return self._store.ids(status)
-
-    def tasks_played(self, source: Source) -> set[str]:
-        """The ids of the tasks of which the bank holds an episode of that source which prompts may hold. Imports only claim a source."""
-        return self._store.tasks_played(source)
 
     def each(self, filters: Filters | None = None, status: Status | None = "accepted") -> Iterator[Trajectory]:
         """The trajectories that match, in the order they were added."""

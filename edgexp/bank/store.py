@@ -17,7 +17,7 @@ from edgexp.bank.records import KINDS, Entry, Episode, Filters, Kind, Recall, Sc
 from edgexp.bank.schema import Database
 from edgexp.bank.soundness import is_plain, pack, unpack
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.trajectory import Source, Trajectory
+from edgexp.trajectory import Trajectory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,11 +81,6 @@ class Store:
         """Those of `ids` that are held as an import brought them: nobody here has seen them happen, or they wait in quarantine."""
         sql = f"SELECT id FROM trajectory WHERE (source = 'import' OR status = 'quarantined') AND id IN {_LIST}"
         return {identity for (identity,) in self.database.rows(sql, (_list(ids),))}
-
-    def tasks_played(self, source: Source) -> set[str]:
-        """The ids of the tasks of which there is an accepted episode of that source."""
-        where, arguments = self._where(Filters(source=source), "accepted")
-        return {task for (task,) in self.database.rows(f"SELECT DISTINCT task_id FROM trajectory WHERE {where}", arguments)}
 
     def insert(self, trajectory: Trajectory, identity: str, status: Status, encoder: int, vectors: Mapping[Kind, bytes]) -> None:
         """A new trajectory with all its vectors (little-endian f16)."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edgexp.engine.engine import Logits, TokenSequence
 from edgexp.engine.tokenizer import Tokenizer
+from edgexp.errors import EdgexpError
 from edgexp.trajectory import Decision
 
 
@@ -88,6 +89,9 @@ Request = TokenSequence | Tree
 Deciding = Generator[Request, Any, Decision]
 
 
+NO_NUMBERS = "the model's scores are not numbers (NaN or infinity), so nothing can be chosen by them; take another model"
+
+
 class Chooser(Protocol):
     """Picks one of several scores: greedily, or by chance."""
 
@@ -96,8 +100,11 @@ class Chooser(Protocol):
 
 
 def greedy(logits: NDArray[np.float32]) -> int:
-    """The highest score; the lowest index where several are equal."""
-    return int(np.argmax(logits))
+    """The highest score; the lowest index where several are equal. Raises EdgexpError where it is no number."""
+    best = int(np.argmax(logits))
+    if not np.isfinite(logits[best]):  # NaN counts as the highest
+        raise EdgexpError(NO_NUMBERS)
+    return best
 
 
 def sampler(temperature: float, seed: int) -> Chooser:
@@ -106,9 +113,13 @@ def sampler(temperature: float, seed: int) -> Chooser:
 
     def choose(logits: NDArray[np.float32]) -> int:
         scaled = logits.astype(np.float64) / temperature
-        weights = np.exp(scaled - scaled.max())
+        top = scaled.max()
+        if not np.isfinite(top):
+            raise EdgexpError(NO_NUMBERS)
+        weights = np.exp(scaled - top)
         # Inverse of the cumulative sum: one draw a token whatever the vocabulary's size.
-        return int(np.searchsorted(np.cumsum(weights), random.random() * weights.sum(), side="right"))
+        sums = np.cumsum(weights)
+        return int(np.searchsorted(sums, random.random() * sums[-1], side="right"))
 
     return choose
 

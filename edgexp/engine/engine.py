@@ -3,6 +3,9 @@
 A `TokenSequence` is an append-only list of ids of which the first `evaluated` are in the model's memory. Appending costs nothing.
 `evaluate` runs what is pending of several sequences in one batch and leaves each with the logits after its last token. Sequences share
 one pool of `context` cells, and what they fork from each other is stored once.
+
+Some models (Mamba, RWKV; in part LFM2, Granite 4.0-h, Qwen3.5) keep a state instead of cells, which has no end that could be taken back.
+What llama.cpp cannot forget in part is forgotten whole and evaluated anew; trees of continuations are evaluated path by path there.
 """
 
 import ctypes
@@ -23,6 +26,10 @@ Logits = NDArray[np.float32]
 
 class ContextFull(EdgexpError):
     """The tokens do not fit the context; the sequence is as it was before."""
+
+
+class NotNumbers(EdgexpError):
+    """A model's scores are NaN or infinite: its weights are damaged, or are evaluated wrongly here."""
 
 
 @dataclass(eq=False)
@@ -83,11 +90,13 @@ class Engine:
     OUTPUTS = 128
     """Rows of logits a batch may ask for; bounds the size of the output buffer."""
 
-    def __init__(self, model: Model, context: int = 8192, slots: int = 64, batch: int = 512, threads: int | None = None,
+    def __init__(self, model: Model, context: int = 8192, slots: int = 8, batch: int = 512, threads: int | None = None,
                  own_cells: bool = False):
         lib = native.load(model.tuning)
         self.model, self.counters, self.own_cells = model, Counters(), own_cells
         slots = min(slots, lib.llama_max_parallel_sequences())
+        self._branches = not model.recurrent
+        """Whether one token can be part of several sequences, as trees need it."""
         params = lib.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_ubatch, params.n_seq_max = context, batch, batch, slots
         params.n_outputs_max = min(self.OUTPUTS, batch)
@@ -98,7 +107,8 @@ class Engine:
             # an observation is (docs/benchmarks.md); llama.cpp itself would turn it on.
             params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self._lib = lib
-        self._handle = lib.llama_init_from_model(model.handle, params)
+        with native.deferred_interrupts():
+            self._handle = lib.llama_init_from_model(model.handle, params)
         if not self._handle:
             reason = native.last_error() or "llama.cpp gave no reason"
             raise EdgexpError(f"no context of {context} tokens for {model.path.name}: {reason}; try a smaller --context")
@@ -121,7 +131,7 @@ class Engine:
         return TokenSequence(self._free.pop())
 
     def fork(self, source: TokenSequence) -> TokenSequence:
-        """A new sequence with the same ids; what is evaluated is shared, not copied."""
+        """A new sequence with the same ids; what is evaluated is shared, not copied (a recurrent state: until one of them grows)."""
         self._settle(source)
         copy = self.new()
         copy.ids, copy.evaluated, copy.stored, copy.logits = list(source.ids), source.evaluated, source.stored, source.logits
@@ -131,7 +141,7 @@ class Engine:
     def free(self, sequence: TokenSequence) -> None:
         """Give the sequence's slot and cells back; it cannot be used after. Freeing twice is fine."""
         if sequence.slot >= 0:
-            self._lib.llama_memory_seq_rm(self._memory, sequence.slot, -1, -1)
+            self._forget_all(sequence)
             self._free.append(sequence.slot)
             sequence.slot, sequence.ids, sequence.evaluated, sequence.stored, sequence.logits = -1, [], 0, 0, None
 
@@ -144,7 +154,8 @@ class Engine:
         for sequence in pending:
             if not sequence.ids:
                 raise ValueError("an empty sequence has nothing to evaluate")
-            sequence.evaluated = min(sequence.evaluated, len(sequence.ids) - 1)  # seen, but its logits are gone: the last token runs again
+            # Seen, but its logits are gone: the last token runs again.
+            sequence.evaluated = min(sequence.evaluated, len(sequence.ids) - 1)
         for batch in _equal(pending) if self.own_cells else [pending]:
             self._evaluate_batch(batch)
 
@@ -164,7 +175,7 @@ class Engine:
             rows = self._run(tokens, positions, [(s,) for s in slots], list(ends))
         except BaseException:
             for sequence in ends.values():
-                self._lib.llama_memory_seq_rm(self._memory, sequence.slot, sequence.evaluated, -1)
+                self._forget(sequence)
             raise
         for row, sequence in zip(rows, ends.values(), strict=True):
             sequence.ran += len(sequence.ids) - sequence.evaluated
@@ -180,6 +191,10 @@ class Engine:
         self.evaluate([sequence])
         paths = _leaf_paths(parents)
         result = np.empty((len(tokens), self._width), np.float32)
+        if not self._branches:
+            for path in paths:
+                self._evaluate_path(sequence, path, tokens, result)
+            return result
         for group in _chunks(paths, max(1, len(self._free))):
             self._evaluate_group(sequence, group, tokens, result)
         return result
@@ -211,8 +226,30 @@ class Engine:
     def _settle(self, sequence: TokenSequence) -> None:
         """Make the model forget what was cut from the sequence."""
         if sequence.stored > sequence.evaluated:
-            self._lib.llama_memory_seq_rm(self._memory, sequence.slot, sequence.evaluated, -1)
-            sequence.stored = sequence.evaluated
+            self._forget(sequence)
+
+    def _forget(self, sequence: TokenSequence) -> None:
+        """Take out of the model's memory what is beyond the evaluated part; where that cannot be done in part, all of it."""
+        if sequence.evaluated == 0 or not self._lib.llama_memory_seq_rm(self._memory, sequence.slot, sequence.evaluated, -1):
+            self._forget_all(sequence)
+            sequence.evaluated = 0
+        sequence.stored = sequence.evaluated
+
+    def _forget_all(self, sequence: TokenSequence) -> None:
+        if not self._lib.llama_memory_seq_rm(self._memory, sequence.slot, -1, -1):
+            raise EdgexpError(f"llama.cpp does not forget a sequence of {self.model.path.name}; please report this model")
+
+    def _evaluate_path(self, sequence: TokenSequence, path: list[int], tokens: Sequence[int], result: Logits) -> None:
+        """Run the nodes from the root to a leaf on a copy of the sequence; nodes on several paths run once for each."""
+        fork = self.fork(sequence)
+        try:
+            first = len(sequence.ids)
+            for chunk in _chunks(path, self._batch.outputs(self.OUTPUTS)):
+                places = range(first, first + len(chunk))
+                result[chunk] = self._run([tokens[n] for n in chunk], places, [(fork.slot,)] * len(chunk), range(len(chunk)))
+                first += len(chunk)
+        finally:
+            self.free(fork)
 
     def _evaluate_group(self, sequence: TokenSequence, paths: list[list[int]], tokens: Sequence[int], result: Logits) -> None:
         """Run the nodes on some root-to-leaf paths, one temporary slot a path; nodes on several paths belong to all their slots."""
@@ -243,18 +280,29 @@ class Engine:
             part = slice(first, first + size)
             here = [i - first for i in wanted if first <= i < first + size]
             batch = self._batch.fill(tokens[part], positions[part], slots[part], here)
-            code = self._lib.llama_decode(self._handle, batch)
+            with native.deferred_interrupts():
+                code = self._lib.llama_decode(self._handle, batch)
             if code == 1:
                 raise ContextFull(f"the context of {self.context} tokens is full")
             if code != 0:
                 raise EdgexpError(f"llama.cpp could not evaluate a batch (code {code}): {native.last_error() or 'no reason given'}")
-            for i in here:
-                # The pointer is into a buffer that the next decode overwrites: copy before anything else runs.
-                rows.append(np.ctypeslib.as_array(self._lib.llama_get_logits_ith(self._handle, i), (self._width,)).copy())
+            rows += [self._row(i) for i in here]
             self.counters.calls += 1
         self.counters.evaluated += len(tokens)
         self.counters.seconds += perf_counter() - started
         return rows
+
+    def _row(self, token: int) -> Logits:
+        """The logits after a token of the last batch. Raises NotNumbers: a choice among such scores would be the first one, always."""
+        pointer = self._lib.llama_get_logits_ith(self._handle, token)
+        if not pointer:
+            raise EdgexpError(f"{self.model.path.name} gives no scores for the next token; edgexp plays models that write text")
+        # The pointer is into a buffer that the next decode overwrites: copy before anything else runs.
+        row = np.ctypeslib.as_array(pointer, (self._width,)).copy()
+        if not np.isfinite(row).all():
+            raise NotNumbers(f"{self.model.path}: its scores are not numbers (NaN or infinity), so nothing can be chosen by them; the "
+                             "file is damaged or made wrongly: fetch it again, or take another one")
+        return row
 
 
 class _Batch:

@@ -9,6 +9,7 @@ from pathlib import Path
 from edgexp.engine import native
 from edgexp.engine.native import Tuning, chat_template, named_templates, open_native
 from edgexp.engine.tokenizer import Vocabulary
+from edgexp.errors import EdgexpError
 from edgexp.gguf.lora import PROMPT_KEY
 
 
@@ -20,7 +21,34 @@ class Model:
         self.tuning = tuning or Tuning()
         self._lib = native.load(self.tuning)
         self.handle = open_native(path, tuning=self.tuning, gpu_layers=gpu_layers)
-        self.vocabulary = Vocabulary(self.handle)
+        try:
+            self._check_writes()
+            self.vocabulary = Vocabulary(self.handle)
+        except BaseException:
+            self.close()
+            raise
+
+    def _check_writes(self) -> None:
+        """Raise EdgexpError for a model that does not write text from left to right; evaluating one as if it did can abort the process."""
+        what = ""
+        if self._lib.llama_model_has_encoder(self.handle):
+            what = "an encoder with a decoder (such as T5)" if self._lib.llama_model_has_decoder(self.handle) else "an embedding model"
+        elif not self._lib.llama_model_has_decoder(self.handle):
+            what = "an embedding model"
+        elif self._lib.llama_model_is_diffusion(self.handle):
+            what = "a diffusion model, which writes all of a text at once"
+        elif self._about("attention.causal", "true") == "false" or self._about("pooling_type", "0") != "0":
+            what = "an embedding model"
+        if what:
+            raise EdgexpError(f"{self.path} is {what}; edgexp plays models that write text token by token: name one with --model")
+
+    def _about(self, key: str, default: str) -> str:
+        return self.metadata(f"{self.metadata('general.architecture')}.{key}") or default
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether any layer keeps a state in place of what it saw (Mamba, LFM2, Granite 4.0-h): it cannot be taken back in part."""
+        return bool(self._lib.llama_model_is_recurrent(self.handle) or self._lib.llama_model_is_hybrid(self.handle))
 
     @property
     def template(self) -> str | None:

@@ -6,8 +6,13 @@ machine's `Tuning` before anything else imports `llama_cpp`. Knows nothing of mo
 
 import ctypes
 import os
+import signal
+import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -59,10 +64,40 @@ def load(tuning: Tuning | None = None) -> Any:
             _errors.append(text.decode("utf-8", "replace").strip())
 
     _callback = llama_cpp.llama_log_callback(remember)
-    llama_cpp.llama_log_set(_callback, ctypes.c_void_p(0))
-    llama_cpp.llama_backend_init()
+    with deferred_interrupts():
+        llama_cpp.llama_log_set(_callback, ctypes.c_void_p(0))
+        llama_cpp.llama_backend_init()
     _library = llama_cpp
     return llama_cpp
+
+
+class _Interrupts:
+    """Whether Ctrl-C came while it was deferred."""
+
+    arrived = False
+
+    def note(self, _: int, __: FrameType | None) -> None:
+        self.arrived = True
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[_Interrupts]:
+    """Ctrl-C in this block is only noted, and takes effect at its end.
+
+    llama.cpp calls back into Python to log. An exception that a signal raises there is printed and lost, because there is no way through
+    C for it; the program would go on as if nobody had pressed anything.
+    """
+    noted, before = _Interrupts(), signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield noted  # signals are not handled here, or not by Python
+        return
+    signal.signal(signal.SIGINT, noted.note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if noted.arrived:
+            before(signal.SIGINT, None)
 
 
 def last_error() -> str:
@@ -98,7 +133,15 @@ def open_native(path: Path, *, vocab_only: bool = False, tuning: Tuning | None =
     params.vocab_only = vocab_only
     params.n_gpu_layers = gpu_layers
     params.use_extra_bufts = tuning.extra_buffers if tuning else False
-    handle = lib.llama_model_load_from_file(str(path).encode(), params)
+    _errors.clear()
+    with deferred_interrupts() as interrupts:
+        go_on = lib.llama_progress_callback(lambda _, __: not interrupts.arrived)
+        params.progress_callback = go_on
+        handle = lib.llama_model_load_from_file(os.fsencode(path), params)
+        if interrupts.arrived and handle:
+            lib.llama_model_free(handle)
+    if interrupts.arrived:
+        raise KeyboardInterrupt
     if not handle:
         reason = last_error() or "llama.cpp gave no reason"
         raise EdgexpError(f"{path} cannot be loaded: {reason}; check it with: edgexp models verify")

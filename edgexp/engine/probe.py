@@ -54,7 +54,7 @@ def _rates(engine: Engine) -> tuple[float, float]:
 
     def seconds(tokens: range) -> float:
         started = perf_counter()
-        sequence.append(tokens)
+        sequence.append(token % len(engine.model.vocabulary) for token in tokens)
         engine.evaluate([sequence])
         return perf_counter() - started
 

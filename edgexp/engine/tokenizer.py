@@ -13,6 +13,9 @@ from typing import Any, Protocol
 from edgexp.engine import native
 from edgexp.errors import EdgexpError
 
+_LARGEST = 1 << 31
+"""llama.cpp answers with this number, negated, where a text has more tokens than it can count."""
+
 
 class Tokenizer(Protocol):
     """What the renderer and the training data need of a vocabulary."""
@@ -40,6 +43,8 @@ class Vocabulary:
         self._lib = native.load()
         self._vocab = self._lib.llama_model_get_vocab(model)
         self._size = self._lib.llama_vocab_n_tokens(self._vocab)
+        if self._size < 1 or self._lib.llama_vocab_type(self._vocab) == self._lib.LLAMA_VOCAB_TYPE_NONE:
+            raise EdgexpError("the model's file has no vocabulary, so no text can be given to it; take a complete one")
 
     def __len__(self) -> int:
         return int(self._size)
@@ -65,6 +70,8 @@ class Vocabulary:
         if length < 0:
             buffer = ctypes.create_string_buffer(-length)
             length = self._lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
+        if length < 0:
+            raise EdgexpError(f"llama.cpp gives no text for token {token}; the vocabulary is damaged")
         return bytes(buffer.raw[:length])
 
     def is_end(self, token: int) -> bool:
@@ -94,10 +101,12 @@ class Vocabulary:
         room = len(data) + 8
         ids = (self._lib.llama_token * room)()
         count = self._lib.llama_tokenize(self._vocab, data, len(data), ids, room, False, special)
-        if count < 0:
+        if -_LARGEST < count < 0:
             room = -count
             ids = (self._lib.llama_token * room)()
             count = self._lib.llama_tokenize(self._vocab, data, len(data), ids, room, False, special)
+        if count < 0:
+            raise EdgexpError(f"llama.cpp could not turn a text of {len(text):,} characters into tokens; the vocabulary is damaged")
         return list(ids[:count])
 
 

@@ -3,9 +3,12 @@
 Two things cannot be known beforehand. Repacked weights (AMX on some virtual machines) can kill the process at the first evaluation, so
 the first evaluation happens in a child. And spinning threads are fast on a quiet machine but up to thirty times slower beside one busy
 neighbour, and whether they spin is read when the library loads, so each way of waiting needs a process of its own.
+
+What is remembered belongs to a file's content, not to its name: another file in its place is probed before it is loaded here.
 """
 
 import contextlib
+import hashlib
 import os
 import platform
 from collections.abc import Callable
@@ -49,12 +52,13 @@ def cache_path() -> Path:
     return home() / "machine.json"
 
 
-def for_model(model: Path, say: Callable[[str], None] = lambda _: None) -> Tuning:
+def for_model(model: Path, say: Callable[[str], None] = lambda _: None, digest: str = "") -> Tuning:
     """The tuning for a model on this machine: remembered, or measured now (about 5 seconds) and remembered.
 
-    `say` is told what a person should know, once. Raises EdgexpError when llama.cpp cannot run the model at all.
+    `say` is told what a person should know, once. `digest` is the content's, where the caller knows it; without one it is found out as
+    far as that is quick. Raises EdgexpError when llama.cpp cannot run the model at all.
     """
-    known, key = _read(), _key(model)
+    known, key = _read(), _key(model, digest)
     if key in known:
         return known[key]
     say("measuring how llama.cpp runs best on this machine (once, a few seconds)")
@@ -65,10 +69,10 @@ def for_model(model: Path, say: Callable[[str], None] = lambda _: None) -> Tunin
     return tuning
 
 
-def forget(model: Path) -> None:
-    """Drop what is remembered for a model on this machine, so that it is measured again."""
+def forget(model: Path, digest: str = "") -> None:
+    """Drop what is remembered for a model on this machine, so that it is measured again. `digest` as in `for_model`."""
     known = _read()
-    if known.pop(_key(model), None) is not None:
+    if known.pop(_key(model, digest), None) is not None:
         write_cache(cache_path(), msgspec.json.format(msgspec.json.encode(known), indent=2))
 
 
@@ -77,16 +81,18 @@ def measure(model: Path) -> Tuning:
     counts = thread_counts(cores())
     notes: tuple[str, ...] = ()
     extra = True
-    first, died = _measure_in_child(model, WAITING[0], counts, extra)
-    if died:
-        extra, notes = False, (f"llama.cpp {died} here with repacked weights; running without them",)
-        first, died = _measure_in_child(model, WAITING[0], counts, extra)
-        if died:
-            raise EdgexpError(f"llama.cpp {died} when it evaluates {model}; see what it says with: edgexp doctor")
+    first, failure = _measure_in_child(model, WAITING[0], counts, extra)
+    if failure:
+        extra, notes = False, (f"llama.cpp {_how(failure)} here with repacked weights; running without them",)
+        first, failure = _measure_in_child(model, WAITING[0], counts, extra)
+    if isinstance(failure, ChildDied):
+        raise EdgexpError(f"llama.cpp {_how(failure)} when it evaluates {model}; see what it says with: edgexp doctor")
+    if failure:
+        raise failure  # it says what is wrong and with which file
     results = [(WAITING[0], first)]
     for waiting in WAITING[1:]:
-        rates, died = _measure_in_child(model, waiting, counts, extra)
-        if not died:
+        rates, failure = _measure_in_child(model, waiting, counts, extra)
+        if not failure:
             results.append((waiting, rates))
     return choose(results, extra, notes)
 
@@ -118,31 +124,49 @@ def _action_seconds(rates: list[Rate]) -> float:
     return ACTION_PROMPT / _fastest(rates, "prompt").prompt + ACTION_TOKENS / _fastest(rates, "generate").generate
 
 
-def _measure_in_child(model: Path, waiting: dict[str, str], counts: list[int], extra: bool) -> tuple[list[Rate], str]:
-    """Rates by thread count, and how the child died (empty if it did not)."""
+def _measure_in_child(model: Path, waiting: dict[str, str], counts: list[int], extra: bool) -> tuple[list[Rate], EdgexpError | None]:
+    """Rates by thread count, and what went wrong."""
     environment = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")} | waiting
     trial = Trial(str(model), tuple(counts), extra)
     try:
-        return process.call(measure_rates, trial, "measuring", environment=environment, limit=LIMIT), ""
-    except ChildDied as death:
-        return [], _how(death)
+        return process.call(measure_rates, trial, "measuring", environment=environment, limit=LIMIT), None
     except EdgexpError as error:
-        return [], f"fails: {error}"
+        return [], error
 
 
-def _how(death: ChildDied) -> str:
-    if death.code is None:
+def _how(failure: EdgexpError) -> str:
+    if not isinstance(failure, ChildDied):
+        return f"fails ({failure})"
+    if failure.code is None:
         return "hangs"
-    if death.code < 0 or death.code > 128:
-        return f"crashes (exit {death.code})"
-    return f"fails: {death.last_words or f'exit {death.code}'}"
+    if failure.code < 0 or failure.code > 128:
+        return f"crashes (exit {failure.code})"
+    return f"fails: {failure.last_words or f'exit {failure.code}'}"
 
 
-def _key(model: Path) -> str:
+def _key(model: Path, digest: str) -> str:
     library = native.library_path()
     built = library.stat()
     processor = f"{platform.machine()} {_processor()} x{cores()}"
-    return f"{library.name} {built.st_size} {int(built.st_mtime)} | {processor} | {model.name} {model.stat().st_size}"
+    return f"{library.name} {built.st_size} {int(built.st_mtime)} | {processor} | {digest or _quick_digest(model)}"
+
+
+_ENDS = 1 << 20
+"""Bytes at the beginning and at the end of a file that are looked at."""
+
+
+def _quick_digest(model: Path) -> str:
+    """A digest of what says whether a file is the one it was, without reading all of it: inode, size, times and both its ends."""
+    try:
+        with model.open("rb") as file:
+            now = os.fstat(file.fileno())
+            digest = hashlib.sha256(repr((now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)).encode())
+            digest.update(file.read(_ENDS))
+            file.seek(max(0, now.st_size - _ENDS))
+            digest.update(file.read(_ENDS))
+    except OSError as error:
+        raise EdgexpError(f"{model} cannot be read: {error.strerror or error}") from error
+    return "quick " + digest.hexdigest()
 
 
 def _processor() -> str:

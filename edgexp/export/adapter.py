@@ -5,6 +5,7 @@ nothing of tensors. The base that a manifest names is the weights as they came, 
 the same file, so nothing is lost twice.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import msgspec
 
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.gguf.lora import CONFIG, WEIGHTS, read_base_name
+from edgexp.gguf.reader import shown
 from edgexp.home import home
 from edgexp.models import model_files
+from edgexp.models.manifest import find
 from edgexp.models.model_files import Base, known_base
 
 RECORD = "manifest.json"
@@ -94,9 +97,22 @@ def find_base(adapter: Path) -> Base:
         raise UsageError(f"{adapter} does not say what it was trained on; name the base with --base (a GGUF or a model's name)")
     base = known_base(trained.name)
     if base is None:
-        raise UsageError(f"{adapter} was trained on {trained.name}, which is neither a GGUF here nor a model of edgexp models ls; "
-                         "name the base with --base")
+        raise UsageError(f"{adapter} was trained on {shown(trained.name)}, which is neither a GGUF here nor a model of edgexp models ls; "
+                         f"name the base with --base{_likely(trained.name)}")
     if trained.sha256 and base.sha256 != trained.sha256:
         raise EdgexpError(f"{adapter} was trained on other weights than {base.path} (sha256 {trained.sha256[:12]}…, here "
                           f"{base.sha256[:12]}…); bring those, or name these with --base and let the comparison judge")
     return base
+
+
+_FOUR_BIT = re.compile(r"(-unsloth)?-(bnb|nf4|fp4|awq|gptq)(-4bit|-int4)?$|-4bit$")
+"""How hubs name 4-bit variants of a model. An adapter trained on one goes into the unquantised weights."""
+
+
+def _likely(trained_on: str) -> str:
+    """What a base that is not known by its name most likely is, as the end of an advice; empty where nothing is like it."""
+    last = trained_on.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1].lower()
+    plain = _FOUR_BIT.sub("", last)
+    advice = ", which wants the unquantised weights as a GGUF, not the 4-bit ones" if plain != last else ""
+    manifest = find(plain)
+    return advice + (f"; {plain} of edgexp models ls looks like it" if manifest is not None and manifest.role == "policy" else "")

@@ -19,7 +19,7 @@ from edgexp.export.provenance import Digested, Record, check_name, pretty, recor
 from edgexp.export.reference import FILE as REFERENCE
 from edgexp.export.reference import read_reference
 from edgexp.files import working_folder, write_atomic
-from edgexp.gguf.lora import CONFIG, WEIGHTS
+from edgexp.gguf.lora import CONFIG, WEIGHTS, check_fit, read_adapter
 from edgexp.gguf.quantise import check_quant
 from edgexp.gguf.reader import open_gguf
 from edgexp.gguf.writer import explained
@@ -86,6 +86,7 @@ def _check(request: Request) -> None:
         _check_reference(request.adapter)
     if not request.adapter_only:
         check_name(request.name)
+    check_fit(read_adapter(request.adapter), open_gguf(request.base.path))
     try:
         request.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -135,8 +136,8 @@ def _publish(request: Request, made: Path, record: Record) -> Path | None:
     if request.adapter_only:
         return None
     header = open_gguf(request.file)
-    licence = request.base.licence or str(header.get("general.license") or "")
-    return write_entry(record, licence=licence, context=int(header.require(f"{header.architecture}.context_length")))
+    licence = request.base.licence or header.text("general.license")
+    return write_entry(record, licence=licence, context=header.number(f"{header.architecture}.context_length"))
 
 
 def _record(request: Request, file: Digested, parity: Parity | None) -> Record:

@@ -6,6 +6,7 @@ equal depends on the export's type: rounding to 16 bits is nearly invisible, fou
 """
 
 import ctypes
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -122,7 +123,8 @@ def compare(reference: Reference, model: Model, bounds: Bounds, progress: Callab
 def attach(engine: engines.Engine, path: Path) -> None:
     """Load an adapter-only file into an engine's context, before its first token. Raises EdgexpError with llama.cpp's own complaint."""
     lib = native.load()
-    handle = lib.llama_adapter_lora_init(engine.model.handle, str(path).encode())
+    with native.deferred_interrupts():
+        handle = lib.llama_adapter_lora_init(engine.model.handle, os.fsencode(path))
     if not handle:
         raise EdgexpError(f"llama.cpp does not load {path}: {native.last_error() or 'it gave no reason'}")
     adapters = (lib.llama_adapter_lora_p_ctypes * 1)(handle)

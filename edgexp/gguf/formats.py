@@ -63,6 +63,9 @@ KINDS = {
 }
 """Every format read here, by its number in a GGUF file."""
 
+OTHERS = {34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4", 40: "NVFP4", 41: "Q1_0", 42: "Q2_0"}
+"""Formats that llama.cpp plays and that are not read here."""
+
 
 def row_bytes(kind: int, columns: int) -> int:
     """Bytes of one row. Raises ValueError where the row is not whole blocks."""
@@ -131,6 +134,20 @@ def _traits(kind: int) -> _Traits:
     return traits
 
 
+def unknown(kind: int) -> str:
+    """What to say of a format that is not read here."""
+    name = f" ({OTHERS[kind]})" if kind in OTHERS else ""
+    return f"number format {kind}{name}, which edgexp cannot read to train or export; take a base in F16 or Q8_0"
+
+
+def check_numbers(kind: int) -> None:
+    """Raise EdgexpError for a format that `to_float` cannot read."""
+    if kind not in KINDS:
+        raise EdgexpError(f"a tensor has {unknown(kind)}")
+    if kind not in (F32, F16, BF16) and not _traits(kind).to_float:
+        raise EdgexpError(f"llama.cpp cannot turn {KINDS[kind].name} into numbers; take a base in F16 or Q8_0")
+
+
 def to_float(kind: int, data: Bytes, columns: int) -> Floats:
     """Rows of a format as float32, [rows, columns]; `data` is their bytes in one piece. Raises EdgexpError for a format without numbers."""
     rows = data.size // row_bytes(kind, columns)
@@ -142,10 +159,8 @@ def to_float(kind: int, data: Bytes, columns: int) -> Floats:
     elif kind == F16:
         _library().ggml_fp16_to_fp32_row(data.ctypes.data, out.ctypes.data, out.size)
     else:
-        convert = _traits(kind).to_float
-        if not convert:
-            raise EdgexpError(f"llama.cpp cannot turn {KINDS[kind].name} into numbers; take a base in F16 or Q8_0")
-        convert(data.ctypes.data, out.ctypes.data, out.size)
+        check_numbers(kind)
+        _traits(kind).to_float(data.ctypes.data, out.ctypes.data, out.size)
     return out
 
 

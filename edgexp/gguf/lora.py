@@ -7,7 +7,7 @@ the trained numbers stay; only names, row order and container change. Knows noth
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from edgexp.errors import EdgexpError
 from edgexp.gguf import formats, tensor_names
-from edgexp.gguf.reader import GgufFile, Tensor
+from edgexp.gguf.reader import GgufFile, Tensor, shown
 from edgexp.gguf.writer import entry, write_gguf
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -39,8 +39,18 @@ UNSUPPORTED = {
     "arrow_config": "routed adapters (arrow_config)",
     "kasa_config": "KaSA",
     "monteclora_config": "MonteCLoRA",
+    "velora_config": "VeLoRA",
+    "megatron_config": "layers split over machines (megatron_config)",
 }
 """Settings of peft whose effect a plain sum `W + B·A` does not hold."""
+
+HARMLESS = frozenset({
+    "task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode", "r", "lora_alpha",
+    "target_modules", "exclude_modules", "lora_dropout", "bias", "use_rslora", "init_lora_weights", "layers_to_transform", "layers_pattern",
+    "rank_pattern", "alpha_pattern", "megatron_core", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "qalora_group_size",
+    "runtime_config", "ensure_weight_tying",
+})  # fmt: skip
+"""Settings of peft that are looked at here, or that say nothing about what a trained adapter adds to the weights."""
 
 KEEPS_BASE = (True, False, "gaussian", "eva", "orthogonal")
 """Values of `init_lora_weights` that leave the base's weights alone; after others (pissa, loftq) the adapter fits no published base."""
@@ -121,22 +131,29 @@ def _config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise EdgexpError(f"{folder} is not an adapter: it has no {CONFIG}; name the folder that edgexp train wrote") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EdgexpError(f"{path} cannot be read: {error}") from error
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise EdgexpError(f"{path} is not a LoRA configuration (peft_type is not LORA); edgexp exports LoRA adapters")
     for key, meaning in UNSUPPORTED.items():
         if config.get(key):
             raise EdgexpError(f"{path} asks for {meaning}, which GGUF LoRA cannot hold; train with {key} off")
+    for key, value in config.items():
+        if value and key not in HARMLESS and key not in UNSUPPORTED:
+            raise EdgexpError(f"{path} has the setting {shown(key)} = {shown(json.dumps(value))}, which edgexp does not know, so it cannot "
+                              "tell what the adapter adds to the weights; train without it, or take it out if it changes no arithmetic")
     if config.get("bias", "none") != "none":
         raise EdgexpError(f"{path} has trained biases (bias = {config['bias']!r}), which edgexp cannot export; train with bias = 'none'")
-    if config.get("init_lora_weights", True) not in KEEPS_BASE:
+    if not any(config.get("init_lora_weights", True) == kept for kept in KEEPS_BASE):
         raise EdgexpError(f"{path} was initialised with {config['init_lora_weights']!r}, which may change the base's own weights; "
                           "train with init_lora_weights = true")
-    for key in ("r", "lora_alpha"):
-        for value in (config.get(key), *(config.get({"r": "rank_pattern", "lora_alpha": "alpha_pattern"}[key]) or {}).values()):
-            if not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise EdgexpError(f"{path}: {key} is {value!r}, not a positive number")
+    for key, pattern in (("r", "rank_pattern"), ("lora_alpha", "alpha_pattern")):
+        others = config.get(pattern) or {}
+        if not isinstance(others, dict):
+            raise EdgexpError(f"{path}: {pattern} is {shown(json.dumps(others))}, not a table of patterns and numbers")
+        for value in (config.get(key), *others.values()):
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
+                raise EdgexpError(f"{path}: {key} is {shown(repr(value))}, not a positive number")
     return config
 
 
@@ -206,11 +223,46 @@ class Patch:
         return np.asarray((self.b[first : first + count] * np.float32(self.scale)) @ self.a)
 
 
+def check_base(base: GgufFile, targets: Iterable[str] = ()) -> None:
+    """Raise EdgexpError for a base that no adapter could be merged into. `targets` are linear modules, such as `q_proj`, that training
+    will change in every layer; what is refused here would be refused by an export, hours later."""
+    a = base.architecture
+    experts = base.number(f"{a}.expert_count") or any("_exps." in name for name in base.tensors)
+    if a not in tensor_names.ARCHITECTURES or experts:
+        family = a + (" with experts" if a in tensor_names.ARCHITECTURES else "")
+        raise EdgexpError(f"{base.path} has the architecture {family}; edgexp exports adapters for {', '.join(tensor_names.ARCHITECTURES)}")
+    for key in ("context_length", "block_count"):
+        if not base.number(f"{a}.{key}"):
+            raise EdgexpError(f"{base.path} has no metadata {f'{a}.{key}'!r} that is a number; it is not a complete language model")
+    roles = {module.split(".")[-1]: module for module in tensor_names.ROLES}
+    try:
+        for kind in {tensor.kind for tensor in base.tensors.values() if len(tensor.shape) > 1}:
+            formats.check_numbers(kind)
+        for target in targets:
+            for layer in range(base.number(f"{a}.block_count")):
+                _check_target(base, f"model.layers.{layer}.{roles[target]}")
+    except EdgexpError as error:
+        raise EdgexpError(f"{base.path}: {error}") from error
+
+
+def _check_target(base: GgufFile, module: str) -> None:
+    name = tensor_names.gguf_name(module)
+    tensor = base.tensors.get(name or "")
+    if tensor is None or len(tensor.shape) != 2:
+        raise EdgexpError(f"{module} is to be trained, but there is no tensor {name}; name another base")
+    tensor_names.heads_of(base.architecture, tensor.name, tensor.rows, base.get)
+
+
+def check_fit(adapter: Adapter, base: GgufFile) -> None:
+    """Raise EdgexpError where adapter and base do not belong together. Converts nothing."""
+    check_base(base)
+    for delta in adapter.deltas:
+        _target(adapter, base, delta)
+
+
 def patches(adapter: Adapter, base: GgufFile) -> dict[str, Patch]:
     """The adapter's deltas by GGUF tensor name. Raises EdgexpError where adapter and base do not belong together."""
-    if base.architecture not in tensor_names.ARCHITECTURES or base.get(f"{base.architecture}.expert_count"):
-        kind = base.architecture + (" with experts" if base.architecture in tensor_names.ARCHITECTURES else "")
-        raise EdgexpError(f"{base.path} has the architecture {kind}; edgexp exports adapters for {', '.join(tensor_names.ARCHITECTURES)}")
+    check_base(base)
     return {_target(adapter, base, delta).name: _patch(base, _target(adapter, base, delta), delta) for delta in adapter.deltas}
 
 

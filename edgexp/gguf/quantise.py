@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.gguf.formats import F16, KINDS, Q4_0, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0
-from edgexp.gguf.reader import GgufFile, Tensor, open_gguf
+from edgexp.gguf.reader import GgufFile, Tensor, read_header
 
 QUANTS = {"f16": (F16, 1), "q8_0": (Q8_0, 7), "q4_k_m": (Q4_K, 15), "q4_0": (Q4_0, 2)}
 """The types an export can have: its main number format, and the file's `general.file_type`."""
@@ -48,7 +48,7 @@ class _Shape:
     @classmethod
     def of(cls, base: GgufFile) -> "_Shape":
         a = base.architecture
-        layers = int(base.get(f"{a}.block_count") or 0)
+        layers = base.number(f"{a}.block_count")
         heads = base.get(f"{a}.attention.head_count")
         shared = layers == 80 and (a != "llama" or base.get(f"{a}.attention.head_count_kv", heads) != heads)
         return cls(layers, "output.weight" not in base.tensors, shared)
@@ -95,7 +95,7 @@ def requantise(source: Path, out: Path, quant: str) -> str:
     """
     import llama_cpp
 
-    open_gguf(source)
+    read_header(source)
     name = f"{source.stem.rpartition('.')[0] or source.stem}.{quant.upper()}.gguf"
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{quant.upper()}")
@@ -106,5 +106,5 @@ def requantise(source: Path, out: Path, quant: str) -> str:
         if shutil.disk_usage(out).free < _ROOM:
             raise EdgexpError(f"{out.parent}: no room for the new file; free some, or EDGEXP_HOME names another place")
         raise EdgexpError(f"{source}: llama.cpp could not requantise it (status {status})")
-    open_gguf(out / name)
+    read_header(out / name)
     return name

@@ -44,16 +44,23 @@ def row_order(architecture: str, name: str, rows: int, metadata: Callable[[str],
 
     `metadata` answers the file's metadata keys. Raises EdgexpError where the number of heads does not divide the rows.
     """
+    heads = heads_of(architecture, name, rows, metadata)
+    return interleave(rows, heads) if heads else None
+
+
+def heads_of(architecture: str, name: str, rows: int, metadata: Callable[[str], object]) -> int:
+    """How many heads the rows of the GGUF tensor `name` are ordered by; 0 where their order is the module's. Raises as `row_order`."""
     role = name.split(".")[-2]
     if architecture != "llama" or role not in ("attn_q", "attn_k"):
-        return None
+        return 0
     key = "llama.attention.head_count" + ("_kv" if role == "attn_k" else "")
     heads = metadata(key) or metadata("llama.attention.head_count")
     if isinstance(heads, list):  # one number a layer
-        heads = heads[int(name.split(".")[1])]
-    if not isinstance(heads, int) or heads < 1 or rows % (2 * heads):
-        raise EdgexpError(f"the base's {key} is {heads!r}, which does not fit the {rows} rows of {name}; the base is damaged")
-    return interleave(rows, heads)
+        layer = int(name.split(".")[1])
+        heads = heads[layer] if layer < len(heads) else None
+    if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1 or rows % (2 * heads):
+        raise EdgexpError(f"the base's {key} is {repr(heads)[:80]}, which does not fit the {rows} rows of {name}; the base is damaged")
+    return heads
 
 
 def interleave(rows: int, heads: int) -> NDArray[np.intp]:

@@ -53,7 +53,7 @@ class Here(msgspec.Struct, frozen=True):
     """Whether they lie in our own home, so that a pull may replace them."""
 
 
-_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
+_PARTS = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 """How llama.cpp names the parts of a split GGUF; only their digests can be checked."""
 
 
@@ -87,7 +87,7 @@ def check_file(path: Path, expected: str | None, remedy: str, fresh: bool = Fals
         raise EdgexpError(f"{path}: cannot be read: {error.strerror}; run: {remedy}") from error
     if expected is not None and got != expected:
         raise EdgexpError(f"{path}: wrong sha256: expected {expected}, got {got}; run: {remedy}")
-    if expected is None and path.suffix == ".gguf" and not _PART.search(path.name):
+    if expected is None and path.suffix == ".gguf" and not _PARTS.search(path.name):
         open_header(path)
     return got
 
@@ -98,10 +98,10 @@ def write_pulled(manifest: Manifest, origin: str, files: dict[str, str]) -> None
 
 
 def open_header(path: Path) -> "GgufFile":
-    """The checked header of a GGUF; numpy is imported only when one is opened."""
+    """The header of a GGUF, read as for playing; numpy is imported only when one is opened."""
     from edgexp.gguf import reader
 
-    return reader.open_gguf(path)
+    return reader.read_header(path)
 
 
 def not_here(manifest: Manifest) -> EdgexpError:
@@ -215,6 +215,25 @@ def sha256(path: Path, *, fresh: bool = False) -> str:
     if _unchanged(_Seen(before.st_size, before.st_mtime_ns, before.st_ino, digest), path.stat()):
         _note(key, _Seen(before.st_size, before.st_mtime_ns, before.st_ino, digest))
     return digest
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The files of a GGUF, of which `path` is the first: itself, or all parts of a split one, present or not."""
+    named = _PARTS.search(path.name)
+    if named is None:
+        return [path]
+    stem, count = path.name[: named.start()], int(named[2])
+    return [path.with_name(f"{stem}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
+
+
+def digest_of(path: Path) -> str:
+    """One digest of a model's content: its sha256, or one of those of the parts that are here. Raises EdgexpError where that fails."""
+    parts = [part for part in parts_of(path) if part == path or part.is_file()]
+    try:
+        digests = {part.name: sha256(part) for part in parts}
+    except OSError as error:
+        raise EdgexpError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
+    return next(iter(digests.values())) if len(digests) == 1 else sha256_of_mapping(digests)
 
 
 def remember_sha256(path: Path, digest: str) -> None:

@@ -13,6 +13,7 @@ from edgexp.errors import UsageError
 from edgexp.models import derive, encoder, model_files
 from edgexp.models.derive import Say
 from edgexp.models.manifest import Manifest, Role, find, require
+from edgexp.models.playable import check_playable
 
 BASE_POLICY = "smollm2-135m-instruct"
 DEFAULT_POLICY = "smollm2-135m-exprag"
@@ -86,8 +87,9 @@ def _by_path(path: Path, text: str) -> Ready:
         return Ready(path.name, "embedder", path, encoder.fingerprint_of(path), encoder.read(path).max_tokens, "")
     if path.is_file():
         header = model_files.open_header(path)
-        context = int(header.get(f"{header.architecture}.context_length", 0))
-        return Ready(path.stem, "policy", path, model_files.sha256(path), context, str(header.get("general.license", "")))
+        check_playable(header)
+        context = header.number(f"{header.text('general.architecture')}.context_length")
+        return Ready(path.stem, "policy", path, model_files.digest_of(path), context, header.text("general.license"))
     if "/" in text or "\\" in text or text.endswith(".gguf"):
         raise UsageError(f"{text}: there is no such file; name a GGUF, an encoder folder, or one of the models of edgexp models ls")
     require(text)

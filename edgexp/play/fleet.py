@@ -15,6 +15,7 @@ from edgexp.engine.model import Model
 from edgexp.environments.base import Environment, restarts_of
 from edgexp.environments.registry import make
 from edgexp.machine import cores
+from edgexp.models.playable import digest_to_play
 
 Say = Callable[[str], None]
 
@@ -47,7 +48,7 @@ class Fleet:
         self.places = places
         self._stack = ExitStack()
         try:
-            tuned = tuning.for_model(path, say)
+            tuned = tuning.for_model(path, say, digest_to_play(path))
             self.model = self._stack.enter_context(Model(path, tuned, gpu_layers))
             self.room = context or min(self.model.trained_context, LONGEST)
             side_by_side = engines_for(places, cores(), tuned.threads) if gpu_layers == 0 else 1
@@ -85,7 +86,8 @@ class Fleet:
         threads = max(1, cores() // of) if of > 1 else None
         if trees or self.places == 1:
             cells = places * self.room + (_SPARE if self.places > 1 else 0)
-            return Engine(self.model, cells, slots=places + 1 + (_FORKS if trees else 0), threads=threads)
+            forks = 1 if self.model.recurrent else _FORKS  # a state takes its memory for every slot, used or not
+            return Engine(self.model, cells, slots=places + 1 + (forks if trees else 0), threads=threads)
         slots = places + 1  # one for the instructions
         room = -(-self.room // _CELLS) * _CELLS
         return Engine(self.model, slots * room, slots=slots, threads=threads, own_cells=True)

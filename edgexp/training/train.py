@@ -23,6 +23,7 @@ from edgexp.engine.tokenizer import GGUFTokenizer
 from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.files import write_atomic
+from edgexp.gguf.lora import check_base
 from edgexp.gguf.reader import open_gguf
 from edgexp.home import home
 from edgexp.models import model_files
@@ -67,8 +68,7 @@ def find_base(recipe: Recipe) -> Base:
     name = recipe.base.model
     found = open_base(name)
     of_file = Path(name).expanduser().is_file()
-    if of_file:
-        open_gguf(found.path)  # a manifest's file has the manifest's digest; of any other, whether it is whole has to be looked at
+    check_base(open_gguf(found.path), recipe.lora.targets)  # what an export would refuse is refused before hours of work
     # The training process works in the run's folder, where a relative path would lead elsewhere.
     checkpoint = str(Path(recipe.base.checkpoint).expanduser().absolute()) if recipe.base.checkpoint else ""
     return Base(str(found.path) if of_file else name, str(found.path), found.sha256, checkpoint)

@@ -1,5 +1,7 @@
 """Choosing threads and ways of waiting, and surviving a native library that dies."""
 
+import hashlib
+import os
 import stat
 import sys
 
@@ -87,3 +89,39 @@ def test_a_damaged_memory_of_measurements_is_measured_again(probe, policy_path):
     tuning.cache_path().write_text("{not json")
     assert tuning.for_model(policy_path).threads == 1
     tuning.forget(policy_path)
+
+
+def put(path, content, times=None):
+    path.write_bytes(content)
+    if times:
+        os.utime(path, ns=times)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["digest", "quick"])
+def test_another_file_of_the_same_name_and_size_is_probed_before_it_is_loaded(probe, tmp_path, known):
+    """What crashes must do so in a child, also where a file that was measured had its name."""
+    model = tmp_path / "model.gguf"
+
+    def digest():
+        return hashlib.sha256(model.read_bytes()).hexdigest() if known else ""
+
+    probe(RATE)
+    put(model, b"GGUF" + bytes(3 << 20))
+    tuning.for_model(model, digest=digest())
+    probe("kill -SEGV $$")
+    assert tuning.for_model(model, digest=digest()).generate_rate == 10.0, "the same file is remembered"
+    before = model.stat()
+    put(model, b"GGUF" + bytes(1 << 20) + b"x" + bytes((2 << 20) - 1), (before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(EdgexpError, match="crashes"):
+        tuning.for_model(model, digest=digest())
+
+
+def test_the_same_content_elsewhere_is_remembered_by_its_digest(probe, tmp_path):
+    probe(RATE)
+    for name in ("a.gguf", "b.gguf"):
+        put(tmp_path / name, b"GGUF twice")
+        tuning.for_model(tmp_path / name, digest="d" * 64)
+        probe("exit 3")
+    tuning.forget(tmp_path / "c.gguf", digest="d" * 64)
+    with pytest.raises(EdgexpError, match="fails"):
+        tuning.for_model(tmp_path / "a.gguf", digest="d" * 64)
