@@ -26,9 +26,9 @@ import safetensors.numpy
 from rich.console import Console
 from rich.table import Table
 
+from edgexp.gguf.lora import ROLES
 from edgexp.gguf.quantise import QUANTS
 from edgexp.gguf.reader import open_gguf
-from edgexp.gguf.tensor_names import ROLES
 from edgexp.models import BASE_POLICY
 from edgexp.models.model_files import open_base
 

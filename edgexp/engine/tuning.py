@@ -1,4 +1,7 @@
-"""How llama.cpp runs best on this machine: probed in child processes once for a library and a model, remembered in `machine.json`.
+"""How fast llama.cpp runs a model with some settings, measured by running it. Called by `tuning.py` in a child process: if the native
+library dies, only that does. Knows nothing of what is chosen by the figures.
+
+How llama.cpp runs best on this machine: probed in child processes once for a library and a model, remembered in `machine.json`.
 
 Two things cannot be known beforehand. Repacked weights (AMX on some virtual machines) can kill the process at the first evaluation, so
 the first evaluation happens in a child. And spinning threads are fast on a quiet machine but up to thirty times slower beside one busy
@@ -13,18 +16,75 @@ import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 
 import msgspec
 
 from edgexp import process
 from edgexp.engine import native
+from edgexp.engine.engine import Engine
+from edgexp.engine.model import Model
 from edgexp.engine.native import Tuning
-from edgexp.engine.probe import Rate, Trial, measure_rates
 from edgexp.errors import EdgexpError
 from edgexp.files import read_cache, write_cache
 from edgexp.home import home
 from edgexp.machine import cores
-from edgexp.process import ChildDied
+from edgexp.process import ChildDied, Progress
+
+PROMPT, GENERATED = 96, 12
+"""Tokens measured."""
+
+PATIENCE = 1.0
+"""Seconds after which a slow generation is judged by the tokens it made: spinning beside a busy neighbour can take a second for two."""
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """What to measure. How threads wait is in the child's variables."""
+
+    model: str
+    threads: tuple[int, ...]
+    extra_buffers: bool
+    """Whether weights may be repacked."""
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """What was measured with some number of threads, in tokens per second."""
+
+    threads: int
+    prompt: float
+    generate: float
+
+
+def measure_rates(trial: Trial, _: Progress) -> list[Rate]:
+    """Load the model and evaluate a little with every thread count. Raises EdgexpError where the model cannot be loaded."""
+    with Model(Path(trial.model), Tuning(1, 1, extra_buffers=trial.extra_buffers)) as model:
+        return [_rate(model, count) for count in trial.threads]
+
+
+def _rate(model: Model, threads: int) -> Rate:
+    with Engine(model, 512, 2, 128, threads=threads) as engine:
+        prompt, generate = _rates(engine)
+        return Rate(threads, prompt, generate)
+
+
+def _rates(engine: Engine) -> tuple[float, float]:
+    """Tokens per second of a prompt, and one at a time."""
+    sequence = engine.new()
+
+    def seconds(tokens: range) -> float:
+        started = perf_counter()
+        sequence.append(token % len(engine.model.vocabulary) for token in tokens)
+        engine.evaluate([sequence])
+        return perf_counter() - started
+
+    seconds(range(100, 108))  # touches every page of the weights, so that the disk is not measured
+    prompt = seconds(range(200, 200 + PROMPT))
+    count, spent = 0, 0.0
+    while count < GENERATED and spent < PATIENCE:
+        spent += seconds(range(300 + count, 301 + count))
+        count += 1
+    return PROMPT / prompt, count / spent
+
 
 WAITING: tuple[dict[str, str], ...] = ({"OMP_WAIT_POLICY": "PASSIVE"}, {"GOMP_SPINCOUNT": "300"})
 """Ways for threads to wait, the one kinder to neighbours first: sleep at once, or spin for some microseconds and then sleep.

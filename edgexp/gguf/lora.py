@@ -1,4 +1,10 @@
-"""LoRA adapters: read as peft writes them, fitted to the tensors of a base GGUF, written as a GGUF that llama.cpp loads beside the base.
+"""Which tensor of a GGUF file a trained module is, and in which order that tensor keeps its rows. Knows nothing of files or values.
+
+Training frameworks name modules after their code (`model.layers.3.self_attn.q_proj`), GGUF after their role (`blk.3.attn_q.weight`). The
+`llama` architecture also reorders the rows of the query and key projections, because llama.cpp rotates neighbouring numbers of a head
+where the training code rotates the two halves of the head.
+
+LoRA adapters: read as peft writes them, fitted to the tensors of a base GGUF, written as a GGUF that llama.cpp loads beside the base.
 
 A folder from peft holds adapter_config.json and adapter_model.safetensors. What cannot be carried over faithfully (DoRA, trained biases,
 whole modules, initialisations that change the base) is an error here, before anything is written. In an adapter-only GGUF the rank and
@@ -7,17 +13,73 @@ the trained numbers stay; only names, row order and container change. Knows noth
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgexp.errors import EdgexpError
-from edgexp.gguf import formats, tensor_names
+from edgexp.gguf import formats
 from edgexp.gguf.reader import GgufFile, Tensor, shown
 from edgexp.gguf.writer import entry, write_gguf
+
+ARCHITECTURES = ("llama", "qwen2", "qwen3")
+"""Families whose names and row order are known here, as GGUF files name them. Mistral, SmolLM2 and Llama-3 are `llama`."""
+
+ROLES = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+"""Linear modules of a layer and their roles in GGUF."""
+
+_LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)")
+
+
+def gguf_name(module: str) -> str | None:
+    """The GGUF tensor of a module such as `model.layers.0.mlp.up_proj` or `lm_head`; None for a module not known here."""
+    if module == "lm_head":
+        return "output.weight"
+    match = _LAYER.fullmatch(module)
+    role = ROLES.get(match[2]) if match else None
+    return f"blk.{int(match[1])}.{role}.weight" if match and role else None
+
+
+def row_order(architecture: str, name: str, rows: int, metadata: Callable[[str], object]) -> NDArray[np.intp] | None:
+    """Indices that bring a module's output rows into the order of the GGUF tensor `name`; None where the order is the same.
+
+    `metadata` answers the file's metadata keys. Raises EdgexpError where the number of heads does not divide the rows.
+    """
+    heads = heads_of(architecture, name, rows, metadata)
+    return interleave(rows, heads) if heads else None
+
+
+def heads_of(architecture: str, name: str, rows: int, metadata: Callable[[str], object]) -> int:
+    """How many heads the rows of the GGUF tensor `name` are ordered by; 0 where their order is the module's. Raises as `row_order`."""
+    role = name.split(".")[-2]
+    if architecture != "llama" or role not in ("attn_q", "attn_k"):
+        return 0
+    key = "llama.attention.head_count" + ("_kv" if role == "attn_k" else "")
+    heads = metadata(key) or metadata("llama.attention.head_count")
+    if isinstance(heads, list):  # one number a layer
+        layer = int(name.split(".")[1])
+        heads = heads[layer] if layer < len(heads) else None
+    if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1 or rows % (2 * heads):
+        raise EdgexpError(f"the base's {key} is {repr(heads)[:80]}, which does not fit the {rows} rows of {name}; the base is damaged")
+    return heads
+
+
+def interleave(rows: int, heads: int) -> NDArray[np.intp]:
+    """For each head, its rows from (first half, second half) into (one of each half, in turn); the indices into the former order."""
+    return np.arange(rows).reshape(heads, 2, rows // heads // 2).swapaxes(1, 2).reshape(rows)
+
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -228,13 +290,13 @@ def check_base(base: GgufFile, targets: Iterable[str] = ()) -> None:
     will change in every layer; what is refused here would be refused by an export, hours later."""
     a = base.architecture
     experts = base.number(f"{a}.expert_count") or any("_exps." in name for name in base.tensors)
-    if a not in tensor_names.ARCHITECTURES or experts:
-        family = a + (" with experts" if a in tensor_names.ARCHITECTURES else "")
-        raise EdgexpError(f"{base.path} has the architecture {family}; edgexp exports adapters for {', '.join(tensor_names.ARCHITECTURES)}")
+    if a not in ARCHITECTURES or experts:
+        family = a + (" with experts" if a in ARCHITECTURES else "")
+        raise EdgexpError(f"{base.path} has the architecture {family}; edgexp exports adapters for {', '.join(ARCHITECTURES)}")
     for key in ("context_length", "block_count"):
         if not base.number(f"{a}.{key}"):
             raise EdgexpError(f"{base.path} has no metadata {f'{a}.{key}'!r} that is a number; it is not a complete language model")
-    roles = {module.split(".")[-1]: module for module in tensor_names.ROLES}
+    roles = {module.split(".")[-1]: module for module in ROLES}
     try:
         for kind in {tensor.kind for tensor in base.tensors.values() if len(tensor.shape) > 1}:
             formats.check_numbers(kind)
@@ -246,11 +308,11 @@ def check_base(base: GgufFile, targets: Iterable[str] = ()) -> None:
 
 
 def _check_target(base: GgufFile, module: str) -> None:
-    name = tensor_names.gguf_name(module)
+    name = gguf_name(module)
     tensor = base.tensors.get(name or "")
     if tensor is None or len(tensor.shape) != 2:
         raise EdgexpError(f"{module} is to be trained, but there is no tensor {name}; name another base")
-    tensor_names.heads_of(base.architecture, tensor.name, tensor.rows, base.get)
+    heads_of(base.architecture, tensor.name, tensor.rows, base.get)
 
 
 def check_fit(adapter: Adapter, base: GgufFile) -> None:
@@ -267,10 +329,10 @@ def patches(adapter: Adapter, base: GgufFile) -> dict[str, Patch]:
 
 
 def _target(adapter: Adapter, base: GgufFile, delta: Delta) -> Tensor:
-    name = tensor_names.gguf_name(delta.module)
+    name = gguf_name(delta.module)
     if name is None:
         raise EdgexpError(f"{adapter.folder}: edgexp does not know the module {delta.module}; it exports the linear layers of "
-                          f"attention and feed-forward ({', '.join(m.split('.')[-1] for m in tensor_names.ROLES)}) and lm_head")
+                          f"attention and feed-forward ({', '.join(m.split('.')[-1] for m in ROLES)}) and lm_head")
     tensor = base.tensors.get(name)
     if tensor is None:
         why = "the base uses its token embedding there" if name == "output.weight" else f"{base.path} has no such tensor"
@@ -286,7 +348,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _patch(base: GgufFile, tensor: Tensor, delta: Delta) -> Patch:
-    order = tensor_names.row_order(base.architecture, tensor.name, tensor.rows, base.get)
+    order = row_order(base.architecture, tensor.name, tensor.rows, base.get)
     return Patch(delta.a, delta.b if order is None else delta.b[order], delta.scale)
 
 

@@ -15,7 +15,7 @@ from edgexp.engine import decide, native, tuning
 from edgexp.engine.engine import Engine, NotNumbers
 from edgexp.engine.model import Model
 from edgexp.engine.native import Tuning
-from edgexp.engine.probe import Trial, measure_rates
+from edgexp.engine.tuning import Trial, measure_rates
 from edgexp.errors import EdgexpError
 from edgexp.gguf.reader import open_gguf
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from edgexp.engine import tuning
-from edgexp.engine.probe import Rate
+from edgexp.engine.tuning import Rate
 from edgexp.errors import EdgexpError
 from edgexp.machine import cores
 

@@ -8,10 +8,9 @@ from edgexp.engine.model import Model
 from edgexp.engine.native import Tuning
 from edgexp.errors import EdgexpError
 from edgexp.export.parity import attach
-from edgexp.gguf.lora import Patch, patches, read_adapter, write_lora
+from edgexp.gguf.lora import Patch, gguf_name, patches, read_adapter, write_lora
 from edgexp.gguf.merge import merge
 from edgexp.gguf.reader import open_gguf
-from edgexp.gguf.tensor_names import gguf_name
 
 from .kit import raw, values, write_adapter
 

@@ -9,11 +9,10 @@ import pytest
 
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.gguf import formats
-from edgexp.gguf.lora import patches, read_adapter, write_lora
+from edgexp.gguf.lora import gguf_name, interleave, patches, read_adapter, write_lora
 from edgexp.gguf.merge import merge
 from edgexp.gguf.quantise import QUANTS, check_quant, plan
 from edgexp.gguf.reader import Tensor, open_gguf
-from edgexp.gguf.tensor_names import gguf_name, interleave
 from edgexp.gguf.writer import write_gguf
 
 from .kit import Tiny, raw, values, write_adapter

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgexp.errors import EdgexpError
-from edgexp.gguf.tensor_names import gguf_name, interleave, row_order
+from edgexp.gguf.lora import gguf_name, interleave, row_order
 
 from .kit import LINEAR
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from toys import make_trajectory
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.prompt import template_child, template_texts
+from edgexp.prompt import template as template_child
+from edgexp.prompt import template_texts
 from edgexp.prompt.render import Renderer
 from edgexp.prompt.template import BUILT_IN, advise, choose_template, learn, render
 
