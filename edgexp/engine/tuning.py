@@ -1,7 +1,4 @@
-"""How fast llama.cpp runs a model with some settings, measured by running it. Called by `tuning.py` in a child process: if the native
-library dies, only that does. Knows nothing of what is chosen by the figures.
-
-How llama.cpp runs best on this machine: probed in child processes once for a library and a model, remembered in `machine.json`.
+"""How llama.cpp runs best on this machine: probed in child processes once for a library and a model, remembered in `machine.json`.
 
 Two things cannot be known beforehand. Repacked weights (AMX on some virtual machines) can kill the process at the first evaluation, so
 the first evaluation happens in a child. And spinning threads are fast on a quiet machine but up to thirty times slower beside one busy

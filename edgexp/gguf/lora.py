@@ -1,10 +1,8 @@
-"""Which tensor of a GGUF file a trained module is, and in which order that tensor keeps its rows. Knows nothing of files or values.
+"""LoRA adapters: read as peft writes them, fitted to the tensors of a base GGUF, written as a GGUF that llama.cpp loads beside the base.
 
 Training frameworks name modules after their code (`model.layers.3.self_attn.q_proj`), GGUF after their role (`blk.3.attn_q.weight`). The
 `llama` architecture also reorders the rows of the query and key projections, because llama.cpp rotates neighbouring numbers of a head
 where the training code rotates the two halves of the head.
-
-LoRA adapters: read as peft writes them, fitted to the tensors of a base GGUF, written as a GGUF that llama.cpp loads beside the base.
 
 A folder from peft holds adapter_config.json and adapter_model.safetensors. What cannot be carried over faithfully (DoRA, trained biases,
 whole modules, initialisations that change the base) is an error here, before anything is written. In an adapter-only GGUF the rank and

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from edgexp.bank import Bank, Filters, default_path
 from edgexp.embedding import open_encoder
-from edgexp.environments import plain, targets
+from edgexp.environments import plain, registry
 from edgexp.environments.base import Environment, valid_actions_of
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import EdgexpError, UsageError
@@ -203,8 +203,8 @@ def check_prompt(fleet: Fleet, ready: Ready, say: Say) -> None:
 
 
 def load_policy(name: str) -> PolicyMaker:
-    """The policy maker at `module:attribute` or `file.py:attribute`; see `targets.py`. Raises UsageError where there is none."""
-    maker: PolicyMaker = targets.load(name, f"--policy {name}", "my_agent:make or ./my_agent.py:make")
+    """The policy maker at `module:attribute` or `file.py:attribute`; see `registry.load`. Raises UsageError where there is none."""
+    maker: PolicyMaker = registry.load(name, f"--policy {name}", "my_agent:make or ./my_agent.py:make")
     if not callable(maker):
         raise UsageError(f"--policy {name}: it is no function that makes a policy")
     return maker

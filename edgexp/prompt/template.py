@@ -1,12 +1,12 @@
-"""Runs a template that a stranger wrote: in a process of its own, with limits, once. What came out is remembered in this process and in the
-home folder, so that starting a model a second time costs nothing. Knows texts only, no tokens.
-
-A model's chat template as token ids: what stands before, between and after the turns.
+"""A model's chat template as token ids: what stands before, between and after the turns.
 
 The pieces are learned from the model's own Jinja template: a conversation of placeholder texts is rendered, and what stands between the
 placeholders is the template (`template_texts.py`). Nothing is hard-coded to ChatML or Llama-3. What was generated stays: what the template
 would do to earlier answers when a conversation grows does not matter, since no earlier turn is ever written anew. A template that cannot be
 used is refused here, in words, with the name of one that works with the vocabulary.
+
+A template is what a stranger wrote: it runs in a process of its own, with limits, once. What came out is remembered in this process and in
+the home folder, so that starting a model a second time costs nothing.
 """
 
 import contextlib

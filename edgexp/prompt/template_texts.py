@@ -2,7 +2,7 @@
 them is the template. Knows no tokens and no vocabulary.
 
 A template is a program that a stranger wrote. `python -m edgexp.prompt.template_texts` answers one on standard input, so that it can be run
-in a process of its own, with limits; see `template_child.py`. That is why this module imports nothing but the standard library at its top.
+in a process of its own, with limits; see `template.py`. That is why this module imports nothing but the standard library at its top.
 """
 
 import contextlib

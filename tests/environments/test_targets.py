@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgexp.environments import targets
+from edgexp.environments import registry
 from edgexp.environments.registry import family_of_task, make
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Task
@@ -54,7 +54,7 @@ def test_a_windows_path_is_a_path(folder: Path) -> None:
 def test_nothing_in_the_current_folder_hides_a_library(folder: Path) -> None:
     (folder / "colorsys.py").write_text("raise RuntimeError('the wrong one')\n")
     sys.modules.pop("colorsys", None)
-    assert targets.load("colorsys:rgb_to_hsv", "it", "a:b")(0, 0, 0) == (0, 0, 0)
+    assert registry.load("colorsys:rgb_to_hsv", "it", "a:b")(0, 0, 0) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(("target", "kind", "words"), [

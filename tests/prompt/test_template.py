@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from toys import make_trajectory
 
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.prompt import template as template_child
+from edgexp.prompt import template as templates
 from edgexp.prompt import template_texts
 from edgexp.prompt.render import Renderer
 from edgexp.prompt.template import BUILT_IN, advise, choose_template, learn, render
@@ -302,7 +302,7 @@ def test_a_process_that_dies_or_hangs_is_one_line(monkeypatch):
 
     ways = ((killed, "killed by SIGABRT"), (hangs, "takes longer"), (cannot, "no process can be started"))
     for number, (start, complaint) in enumerate(ways):
-        monkeypatch.setattr(template_child, "_run", start)
+        monkeypatch.setattr(templates, "_run", start)
         with pytest.raises(EdgexpError, match=complaint):
             learn(QWEN + f"{{# {number} #}}", Words())
 
@@ -325,14 +325,14 @@ def test_a_date_in_a_template_is_always_the_same_day():
 # What is remembered
 
 def forget():
-    template_child.find_texts.cache_clear()
+    templates.find_texts.cache_clear()
 
 
 def test_a_template_is_run_once(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEXP_HOME", str(tmp_path))
     forget()
     first = learn(QWEN, Words())
-    monkeypatch.setattr(template_child, "_run", lambda request: pytest.fail("it was run again"))
+    monkeypatch.setattr(templates, "_run", lambda request: pytest.fail("it was run again"))
     assert learn(QWEN, Words()) == first
     forget()
     assert learn(QWEN, Words()) == first
@@ -348,7 +348,7 @@ def test_a_damaged_cache_is_done_without(tmp_path, monkeypatch, damage):
     forget()
     assert learn(QWEN, Words()) == first
     forget()
-    monkeypatch.setattr(template_child, "_run", lambda request: pytest.fail("the cache was not mended"))
+    monkeypatch.setattr(templates, "_run", lambda request: pytest.fail("the cache was not mended"))
     assert learn(QWEN, Words()) == first
 
 
