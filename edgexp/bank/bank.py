@@ -233,9 +233,10 @@ class Bank:
         if vector.shape != (index.dimensions,) or not upkeep.is_unit(vector[None, :])[0]:
             raise UsageError(f"a query of shape {vector.shape} that is not a unit vector of {index.dimensions} dimensions")
         while True:  # what is set aside is not found again
-            hits = search(self._store, index, vector, k, filters or Filters())
-            if len(self._store.readable([hit.id for hit in hits])) == len(hits):
-                return hits
+            hits, aside = search(self._store, index, vector, k, filters or Filters()), len(self._store.aside)
+            readable = self._store.readable([hit.id for hit in hits])
+            if len(readable) == len(hits) or len(self._store.aside) == aside:  # the same: another process has just forgotten some
+                return [hit for hit in hits if hit.id in readable]
 
     def embed(self, query: str, kind: Kind = "task") -> "NDArray[np.float32]":
         """The unit vector [dimensions] of a query of one kind. Raises EdgexpError when the bank was opened without its encoder."""

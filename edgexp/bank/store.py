@@ -227,7 +227,8 @@ class Store:
         where, arguments = self._where(filters, "accepted")
         # NOT INDEXED leaves the row number as the only way in; left to choose, SQLite would go through everything accepted.
         sql = f"SELECT row, id FROM trajectory NOT INDEXED WHERE {where} AND row IN {_LIST}"
-        return dict(self.database.rows(sql, (*arguments, _list(rows.tolist()))))
+        found = dict(self.database.rows(sql, (*arguments, _list(rows.tolist()))))
+        return {row: identity for row, identity in found.items() if isinstance(identity, str) and identity.isascii()}
 
     def candidates(self, filters: Filters) -> "NDArray[np.int64]":
         """The rows of everything that is accepted and passes the filters, in no order."""

@@ -162,6 +162,17 @@ def test_one_that_cannot_be_read_is_set_aside_and_all_else_goes_on(
         assert bank.forget(bank.ids("quarantined")) == 1 and bank.verify() == []
 
 
+@pytest.mark.parametrize("value", [b"\xff", b"t8d3c", "", 5, "x" * 5_000_000, "\U0001f600"])
+def test_an_id_that_is_none_stops_nothing(tmp_path: Path, value: object) -> None:
+    with Bank.open(tmp_path / "bank", WordEncoder()) as bank:
+        bank.add(trajectories(5))
+    harm(tmp_path / "bank", "UPDATE trajectory SET id = ? WHERE row = 2", value)
+    for readonly in (True, False):
+        with Bank.open(tmp_path / "bank", WordEncoder(), readonly=readonly) as bank:
+            assert len(bank.search("task", "a mug", 9)) in (4, 5) and len(bank.entries()) in (4, 5)
+            assert len(list(bank.export())) in (4, 5) and bank.fingerprint() and len(bank.verify()) >= 1
+
+
 def test_one_that_cannot_be_read_and_is_played_again_is_whole_again(tmp_path: Path) -> None:
     with Bank.open(tmp_path / "bank", WordEncoder()) as bank:
         bank.add(trajectories(3))
