@@ -6,6 +6,7 @@ Importing this loads no model library: `pytest -m "not slow"` runs where there i
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -141,3 +142,16 @@ def template(model: "Model") -> "Template":
 def counting() -> Counting:
     """A tiny environment; see its class."""
     return Counting()
+
+
+@pytest.fixture(autouse=True)
+def signals_given_back() -> Iterator[None]:
+    """A command that a test ran in this process took Ctrl-C and SIGTERM for good, as a process of its own may; later tests want theirs."""
+    yield
+    taken = sys.modules.get("edgexp.signals")
+    if taken is not None and taken._State.installed:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        taken._State.installed = taken._State.working = False
+        taken._State.received = taken._State.repeating = 0
