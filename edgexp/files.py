@@ -164,15 +164,25 @@ def shown(path: Path | str) -> str:
 def append_lines(path: Path, *lines: bytes) -> None:
     """Add lines (given without their ends) to a JSON-lines file; made with its folder where it is missing, on the disk when this returns.
 
-    They are written in one piece, so that several processes may add to one file. A last line that a crash cut short is ended first: it
-    is lost, and only it. Raises OSError.
+    They are written in one piece, in turn, so that several processes may add to one file. A last line that a crash cut short is ended
+    first: it is lost, and only it. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+", buffering=0) as file:
+        _wait_for_turn(file.fileno())  # a line that another process is writing looks like one that was cut short
         data = memoryview((b"\n" if _is_cut_short(path) else b"") + b"".join(line + b"\n" for line in lines))
         while data:  # the system takes less than all only where a disk is full or a signal comes
             data = data[file.write(data) :]
         os.fsync(file.fileno())
+
+
+def _wait_for_turn(descriptor: int) -> None:
+    """Wait until no other process adds to the file, where the system can say so; the turn ends when the file is closed."""
+    if sys.platform != "win32":
+        import fcntl
+
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _is_cut_short(path: Path) -> bool:
