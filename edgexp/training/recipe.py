@@ -206,6 +206,8 @@ def _problems(recipe: Recipe) -> Iterator[str]:
     train, check = recipe.train, recipe.check
     if train.steps and train.warmup >= train.steps:
         yield f"train.warmup: {train.warmup} steps of warm-up leave nothing of {train.steps} steps"
+    if recipe.memory.memory == "dynamic":
+        yield 'memory.memory: "dynamic" recalls again as an episode goes on, and a sample is one prompt; set "static" or "off"'
     if len(set(recipe.lora.targets)) < len(recipe.lora.targets):
         yield "lora.targets: a projection is named twice"
     if check.select == "loss" and not check.held_out:

@@ -112,3 +112,9 @@ def test_what_is_shown_reads_back(text: str, rate: float, types: list[str], seed
     data = recipe.Data(bank=text, types=tuple(types), mix=recipe.Mix(0.25, 0.25, 0.25, 0.25))
     made = Recipe(description=text, seed=seed, train=recipe.Train(lr=rate), memory=recipe.Memory(diversity=0.5), data=(data, recipe.Data()))
     assert parse(show(made), "shown") == made
+
+
+def test_memory_that_changes_in_the_middle_cannot_be_trained() -> None:
+    with pytest.raises(EdgexpError, match=r'memory\.memory: "dynamic" recalls again'):
+        parse("", "x", ['memory.memory="dynamic"'])
+    assert not parse("", "x", ['memory.memory="off"', "memory.mix.matched=0.0", "memory.mix.absent=1.0"]).memory.remembers
