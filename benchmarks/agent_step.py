@@ -16,7 +16,7 @@ from rich.table import Table
 
 from edgexp.engine import decide, native
 from edgexp.engine.decide import Deciding
-from edgexp.engine.engine import Engine, Sequence
+from edgexp.engine.engine import Engine, TokenSequence
 from edgexp.environments.registry import make
 from edgexp.models import BASE_POLICY, resolve
 from edgexp.play.collecting import expert_episode, spread
@@ -49,7 +49,7 @@ def answer(engine: Engine, deciding: Deciding) -> decide.Decision:
     try:
         request = next(deciding)
         while True:
-            assert isinstance(request, Sequence)
+            assert isinstance(request, TokenSequence)
             engine.evaluate([request])
             request = deciding.send(None)
     except StopIteration as stop:
@@ -121,7 +121,7 @@ def floor(engine: Engine, renderer: Renderer, played: Trajectory, memory: list[T
     return seconds
 
 
-def _evaluate(engine: Engine, sequence: Sequence) -> float:
+def _evaluate(engine: Engine, sequence: TokenSequence) -> float:
     started = perf_counter()
     engine.evaluate([sequence])
     return perf_counter() - started
