@@ -24,7 +24,7 @@ from edgexp.play.rollout import run
 from edgexp.play.session import Settings, open_session
 from edgexp.prompt.messages import first_turn, memory_text
 from edgexp.prompt.render import Renderer
-from edgexp.trajectory import Trajectory
+from edgexp.trajectory import Decision, Trajectory
 
 LIMIT = 24
 """Tokens an answer may take in free mode, for all."""
@@ -44,7 +44,7 @@ class Timed:
         self.seconds.append(perf_counter() - started)
 
 
-def answer(engine: Engine, deciding: Deciding) -> decide.Decision:
+def answer(engine: Engine, deciding: Deciding) -> Decision:
     """Drive one decision."""
     try:
         request = next(deciding)
@@ -53,7 +53,7 @@ def answer(engine: Engine, deciding: Deciding) -> decide.Decision:
             engine.evaluate([request])
             request = deciding.send(None)
     except StopIteration as stop:
-        decision: decide.Decision = stop.value
+        decision: Decision = stop.value
         return decision
 
 
