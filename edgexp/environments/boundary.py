@@ -10,10 +10,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, cast
 
 from edgexp.environments import plain
 from edgexp.environments.base import Environment, Expert, Outcome, Start
+from edgexp.environments.splits import Made
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Task
 
@@ -154,7 +155,7 @@ class Checked(_Guard):
                 raise EdgexpError(f"{self._owner}: {what} gives more than {MOST_TASKS:,} tasks; give an object with a length and positions")
             if unordered:
                 found.sort(key=lambda one: str(getattr(one, "id", "")))
-        lazy = Tasks(found, len(found), lambda position: self._ask(f"tasks({split!r})", self._task_at, found, position, split))
+        lazy = Made(len(found), lambda position: self._ask(f"tasks({split!r})", self._task_at, found, position, split))
         return list(lazy) if isinstance(found, list | tuple) else lazy
 
     def _task_at(self, found: Any, position: int, split: str) -> Task:
@@ -206,26 +207,6 @@ def _gym(value: object) -> str:
     """What to do about an environment that speaks as Gymnasium's do."""
     return "; a Gymnasium environment needs an adapter: a class with the members of edgexp/environments/base.py that asks it" \
         if isinstance(value, tuple) else ""
-
-
-class Tasks(Sequence[Task]):
-    """Tasks by position, each checked when it is looked at."""
-
-    def __init__(self, found: Any, count: int, at: Callable[[int], Task]) -> None:
-        self._found, self._count, self._at = found, count, at
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, index: int) -> Task: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Task]: ...
-    def __getitem__(self, index: int | slice) -> Task | list[Task]:
-        """A task by position, or a list of tasks by slice."""
-        if isinstance(index, slice):
-            return [self._at(position) for position in range(*index.indices(self._count))]
-        return self._at(range(self._count)[index])
 
 
 # Optional members: an environment has them behind the boundary where it has them before it.
