@@ -5,12 +5,13 @@ Opening checks the file's shape before llama.cpp maps it, because a truncated fi
 
 import ctypes
 from pathlib import Path
+from typing import Literal
 
 from edgexp.engine import native
 from edgexp.engine.native import Tuning, chat_template, named_templates, open_native
 from edgexp.engine.tokenizer import Vocabulary
 from edgexp.errors import EdgexpError
-from edgexp.gguf.lora import PROMPT_KEY
+from edgexp.gguf.lora import LAYOUT_KEY, PROMPT_KEY
 
 
 class Model:
@@ -83,6 +84,11 @@ class Model:
         """The version of the prompt's words that edgexp trained the model with; None for a model that it did not train."""
         version = self.metadata(PROMPT_KEY) or ""
         return int(version) if version.isdecimal() else None
+
+    @property
+    def layout(self) -> Literal["chained", "apart"]:
+        """How memory stands in the prompts that the model was trained on; chained for a model that does not say."""
+        return "apart" if self.metadata(LAYOUT_KEY) == "apart" else "chained"
 
     def close(self) -> None:
         """Free the weights; closing twice is fine."""
