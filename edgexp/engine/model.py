@@ -52,6 +52,14 @@ class Model:
         return bool(self._lib.llama_model_is_recurrent(self.handle) or self._lib.llama_model_is_hybrid(self.handle))
 
     @property
+    def can_share(self) -> bool:
+        """Whether sequences can share blocks that do not see each other: there is a cell for every token, none forgotten by itself, and a
+        token has one position."""
+        rope = self._lib.llama_model_rope_type(self.handle)
+        several = (self._lib.LLAMA_ROPE_TYPE_MROPE, self._lib.LLAMA_ROPE_TYPE_IMROPE, self._lib.LLAMA_ROPE_TYPE_VISION)
+        return not self.recurrent and self._lib.llama_model_n_swa(self.handle) == 0 and rope not in several
+
+    @property
     def template(self) -> str | None:
         """The chat template (Jinja) inside the file."""
         return chat_template(self.handle)

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from mock_engine import MockEngine, by_chance
 
 from edgexp.engine import engine as module
+from edgexp.engine.branches import chunks as chunks_of
+from edgexp.engine.branches import join, leaf_paths
 from edgexp.engine.decide import softmax
 from edgexp.engine.engine import Engine, TokenSequence, log_probability
 
@@ -17,7 +19,7 @@ continuations = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=5), mi
 
 @given(continuations)
 def test_continuations_become_a_tree_in_which_each_beginning_is_one_node(given_: list[list[int]]) -> None:
-    parents, tokens, places = module._tree(given_)
+    parents, tokens, places = join(given_)
     paths: list[tuple[int, ...]] = []
     for parent, token in zip(parents, tokens, strict=True):
         assert parent < len(paths), "parents first"
@@ -30,8 +32,8 @@ def test_continuations_become_a_tree_in_which_each_beginning_is_one_node(given_:
 
 @given(continuations)
 def test_paths_lead_from_the_root_to_every_leaf(given_: list[list[int]]) -> None:
-    parents, _, _ = module._tree(given_)
-    paths = module._leaf_paths(parents)
+    parents, _, _ = join(given_)
+    paths = leaf_paths(parents)
     assert {node for path in paths for node in path} == set(range(len(parents)))
     for path in paths:
         assert [parents[node] for node in path] == [-1, *path[:-1]]
@@ -52,7 +54,7 @@ def test_sequences_are_batched_by_how_much_is_pending_the_shortest_first(lengths
 
 @given(st.lists(st.integers()), st.integers(1, 5))
 def test_chunks_are_all_items_in_order(items: list[int], size: int) -> None:
-    chunks = module._chunks(items, size)
+    chunks = chunks_of(items, size)
     assert [item for chunk in chunks for item in chunk] == items
     assert all(len(chunk) == size for chunk in chunks[:-1]) and all(0 < len(chunk) <= size for chunk in chunks)
 
