@@ -97,13 +97,13 @@ class BlockSource:
         if (state := self._states.get(stretch)) is not None:
             self._states.move_to_end(stretch)
             return state, Came(remembered=stretch.cells)
-        key = self._keeper.fingerprint(stretch.prefix, stretch.ids) if self._keeper else ""
-        if self._keeper and (state := self._keeper.load(key)) is not None:
+        key = self._keeper.fingerprint(stretch.prefix, stretch.ids) if self._keeper is not None else ""
+        if self._keeper is not None and (state := self._keeper.load(key)) is not None:
             came = Came(loaded=stretch.cells)
         else:
             state, evaluated = self._evaluate(stretch)
             came = Came(evaluated=evaluated)
-            if self._keeper:
+            if self._keeper is not None:
                 self._keeper.store(key, stretch.name, state)
         self._remember(stretch, state)
         return state, came
