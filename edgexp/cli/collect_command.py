@@ -21,7 +21,7 @@ from edgexp.errors import UsageError
 from edgexp.terminal import echo, echo_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable
 
     from edgexp.bank import Bank
     from edgexp.play.collecting import Again
@@ -105,26 +105,20 @@ def collect(policy: str, number: int, steps: int | None, mistakes: float, split:
 
 
 def collect_with_progress(bank: "Bank", episodes: "Iterable[Finished]", total: int, batch: int = 1) -> tuple[int, int]:
-    """Collect with a progress bar; how many episodes were won, and how many were not played to their end. Ctrl-C keeps what was stored."""
-    from edgexp.play.collecting import collect
+    """Collect with a progress bar; how many episodes were won, and how many were not played to their end or not kept. Ctrl-C keeps what
+    was stored."""
+    from edgexp.play.collecting import collect_telling
     from edgexp.progress import Bars
 
     with Bars() as bars:
-        done = failures = 0
+        done = 0
 
-        def over(finished: "Finished") -> None:
-            nonlocal done, failures
+        def over(problem: str) -> None:
+            nonlocal done
             done += 1
             bars.tell("collecting", done, total)
-            if finished.problem:
-                failures += 1
-                bars.say(finished.problem)
+            if problem:
+                bars.say(problem)
 
-        return collect(bank, _told(episodes, over), failed=lambda _: None, batch=batch), failures
-
-
-def _told(episodes: "Iterable[Finished]", over: "Callable[[Finished], None]") -> "Iterator[Finished]":
-    """The same episodes; each is told of once whoever takes them has done with it."""
-    for finished in episodes:
-        yield finished
-        over(finished)
+        won, problems = collect_telling(bank, episodes, over, batch)
+    return won, len(problems)

@@ -69,7 +69,7 @@ def eval(suite: str, out: Path | None, parallel: int, number: int | None, only: 
 
 def _eval(name: str, suite: "Suite", folder: Path, wishes: "Wishes", as_json: bool) -> None:
     from edgexp.cli.displays import show_results, watch_evaluation
-    from edgexp.evaluation.evaluate import evaluate
+    from edgexp.evaluation.evaluate import MOST_TOLD, evaluate
 
     try:
         with watch_evaluation(as_json) as watch:
@@ -78,10 +78,13 @@ def _eval(name: str, suite: "Suite", folder: Path, wishes: "Wishes", as_json: bo
         say(f"interrupted; the episodes that had ended are kept in {folder}, and the same command goes on")
         raise click.exceptions.Exit(130) from None
     show_results(folder, as_json)
-    for failure in done.failures[:5]:
+    for failure in done.failures[:MOST_TOLD]:
         say(f"{failure.job.condition.name}, {failure.job.task.id} could not be played: {failure.reason}")
     if done.failures:
         say(f"{len(done.failures)} episodes are missing; the same command tries them again")
+    if done.lacking:
+        say(f"the evaluation's bank lacks {len(done.lacking)} expert episodes that could not be played; the same command tries them again")
+    if done.failures or done.lacking:
         raise click.exceptions.Exit(1)
     say(f"results: {folder}\nnext: edgexp report {folder}")
 

@@ -141,13 +141,11 @@ def _play(session: "OpenSession", tasks: "Iterable[Task]", total: int, screen: "
         screen.print(_headline(session), style="dim")
         try:
             for finished in session.play(tasks, steps=steps, watch=_shown(live, session.places)):
-                if finished.problem:
+                line = recorder.keep(finished.played) if finished.played else b""
+                if problem := finished.problem or recorder.refused:
                     failures += 1
-                    say(finished.problem)
-                if finished.played is None:
-                    continue
-                line = recorder.keep(finished.played)
-                if as_json:
+                    say(problem)
+                if as_json and line:
                     echo_json(line)
         except KeyboardInterrupt:
             interrupted = True
