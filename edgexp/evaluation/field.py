@@ -65,7 +65,7 @@ class Field:
         return self._drawn
 
     def fill(self, conditions: Sequence[Condition], progress: Filling = lambda *_: None) -> list[str]:
-        """Fill the suite's own bank where conditions with memory need it and something is lacking; a line for each episode that still is."""
+        """Fill the suite's own bank where conditions with memory need it and it lacks something; a line for each episode that failed."""
         lacking = list[str]()
         for entry, tasks in self.drawn().items():
             own = experience.folder(self.name, entry)

@@ -191,6 +191,10 @@ def make_files(job: Job, _: Progress) -> None:
 def _made_by(job: Job) -> tuple[list[str], list[str]]:
     """Names of the files, the one to load first, and of the packages that took part."""
     out, paths = Path(job.out), {name: Path(path) for name, path in job.paths.items()}
+    if isinstance(job.derive, Requantise | Adapt):
+        from edgexp.models.playable import read_playable
+
+        read_playable(next(iter(paths.values())))
     match job.derive:
         case Requantise():
             from edgexp.gguf.quantise import requantise

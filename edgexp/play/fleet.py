@@ -15,7 +15,7 @@ from edgexp.engine.model import Model
 from edgexp.environments.base import Environment, restarts_of
 from edgexp.environments.registry import make
 from edgexp.machine import cores
-from edgexp.models.playable import digest_to_play
+from edgexp.models.model_files import digest_of
 
 Say = Callable[[str], None]
 
@@ -48,7 +48,7 @@ class Fleet:
         self.places = places
         self._stack = ExitStack()
         try:
-            tuned = tuning.for_model(path, say, digest_to_play(path))
+            tuned = tuning.for_model(path, say, digest_of(path))
             self.model = self._stack.enter_context(Model(path, tuned, gpu_layers))
             self.room = context or min(self.model.trained_context, LONGEST)
             side_by_side = engines_for(places, cores(), tuned.threads) if gpu_layers == 0 else 1
