@@ -53,7 +53,8 @@ def stats(bank: Path | None, as_json: bool) -> None:
 @bank_option
 @filter_options
 @status_option
-@click.option("-n", "--number", type=click.IntRange(0, MOST_EPISODES), default=20, show_default=True, help="Show at most this many. 0: all.")
+@click.option("-n", "--number", type=click.IntRange(0, MOST_EPISODES), default=20, show_default=True,
+              help="Show at most this many. 0: all.")
 @json_option
 def ls(bank: Path | None, status: str, number: int, as_json: bool, **filters: Any) -> None:
     """List episodes, the newest first.

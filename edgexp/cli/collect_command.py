@@ -13,6 +13,7 @@ from edgexp.cli.options import (
     memory_options,
     say,
     settings_of,
+    steps_option,
     task_options,
     wanted,
 )
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--again", type=click.Choice(["none", "lost", "all"]), default=None,
               help="Which tasks are played again: none that was played, those that were never won, or all. "
                    "[default: none with --policy expert, which would do the same again; otherwise lost]")
-@click.option("--steps", type=click.IntRange(1, MOST_EPISODES), default=None, help="Most actions in an episode.  [default: the environment's]")
+@steps_option
 @click.option("--mistakes", "--slips", "mistakes", type=Finite(0, 0.5), default=0.0, show_default=True, metavar="SHARE",
               help="With --policy expert: the share of turns at which it first makes a mistake. Episodes then show how to go on "
                    "after one; nothing is trained on the mistake itself.")

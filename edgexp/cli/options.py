@@ -53,6 +53,9 @@ class Finite(click.FloatRange):
 MOST_EPISODES = 1_000_000_000
 """Of episodes, and of anything else that is counted: more is a slip."""
 
+steps_option = click.option("--steps", type=click.IntRange(1, MOST_EPISODES), default=None,
+                            help="Most actions in an episode.  [default: the environment's]")
+
 gpu_layers_option = click.option("--gpu-layers", type=click.IntRange(-1, 10_000), default=0, show_default=True,
                                  help="Layers of the model to put on a GPU, if llama-cpp-python was built for one.")
 

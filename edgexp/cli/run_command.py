@@ -14,6 +14,7 @@ from edgexp.cli.options import (
     memory_options,
     say,
     settings_of,
+    steps_option,
     task_options,
     wanted,
 )
@@ -45,7 +46,7 @@ EPISODES = 3
 @bank_option
 @memory_options
 @task_options("dev")
-@click.option("--steps", type=click.IntRange(1, MOST_EPISODES), default=None, help="Most actions in an episode.  [default: the environment's]")
+@steps_option
 @click.option("--learn", is_flag=True, help="Put episodes that succeed into the bank.")
 @click.option("--record", type=click.Path(path_type=Path, dir_okay=False), default=None,
               help="Write the episodes to FILE too: as JSON lines, or as a picture of the screen if FILE ends in .svg.")
