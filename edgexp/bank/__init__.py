@@ -5,6 +5,7 @@
 
 from edgexp.bank.bank import Bank, default_path
 from edgexp.bank.records import KINDS, AddResult, Entry, Episode, Filters, Hit, Kind, Recall, Scored, Stats, Status, history_text, task_text
+from edgexp.bank.soundness import check_sound
 from edgexp.bank.upkeep import Embedder
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Scored",
     "Stats",
     "Status",
+    "check_sound",
     "default_path",
     "history_text",
     "task_text",

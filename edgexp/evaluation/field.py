@@ -66,15 +66,17 @@ class Field:
             self._drawn = {entry: experience.draw(self.environments.at(entry.environment), entry) for entry in self.suite.tasks}
         return self._drawn
 
-    def fill(self, conditions: Sequence[Condition], progress: Filling = lambda *_: None) -> None:
-        """Fill the suite's own bank where conditions with memory need it and something is lacking."""
+    def fill(self, conditions: Sequence[Condition], progress: Filling = lambda *_: None) -> list[str]:
+        """Fill the suite's own bank where conditions with memory need it and it lacks something; a line for each episode that failed."""
+        lacking = list[str]()
         for entry, tasks in self.drawn().items():
             own = experience.folder(self.name, entry)
             if entry.experience.bank or not any(experience.banks(self.name, c, entry) == own for c in conditions):
                 continue
             with open_bank(own, DEFAULT_EMBEDDER, self._say) as bank:
                 told = _naming(progress, self.environments.at(entry.environment).name)
-                experience.fill(bank, self.environments, entry, tasks, told)
+                lacking += experience.fill(bank, self.environments, entry, tasks, told)
+        return lacking
 
     def missing(self, condition: Condition) -> str | None:
         """Why a condition's model is not here; None where it is. A model that was named for it has to be here."""

@@ -20,7 +20,7 @@ from edgexp.environments.base import Environment, restarts_of
 from edgexp.environments.registry import make
 from edgexp.errors import UsageError
 from edgexp.machine import cores
-from edgexp.models.playable import digest_to_play
+from edgexp.models.model_files import digest_of
 from edgexp.retrieval import Layout
 
 Say = Callable[[str], None]
@@ -57,7 +57,7 @@ class Fleet:
         self.places = places
         self._stack = ExitStack()
         try:
-            digest = digest_to_play(path)
+            digest = digest_of(path)
             tuned = tuning.for_model(path, say, digest)
             self.model = self._stack.enter_context(Model(path, tuned, gpu_layers))
             self.room = context or min(self.model.trained_context, LONGEST)
