@@ -24,6 +24,7 @@ from edgexp.cli.options import (
     use_encoder,
     writing,
 )
+from edgexp.cli.vault_command import forget_everywhere, vault
 from edgexp.cli.warm_command import warm
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.terminal import echo, echo_json
@@ -262,7 +263,7 @@ def accept(ids: tuple[str, ...], bank: Path | None, everything: bool) -> None:
 def forget(ids: tuple[str, ...], bank: Path | None, quarantined: bool, yes: bool) -> None:
     """Remove episodes for good.
 
-    They leave the database and every index file. The log keeps the ids that other episodes remembered.
+    They leave the database, every index file, and the vault, whatever the model. The log keeps the ids that other episodes remembered.
 
     \b
     Examples:
@@ -274,7 +275,7 @@ def forget(ids: tuple[str, ...], bank: Path | None, quarantined: bool, yes: bool
         chosen = _chosen(opened, ids, quarantined)
         if not yes and chosen:
             click.confirm(f"forget {len(chosen):,} of {opened.count(status=None):,} trajectories for good?", abort=True, err=True)
-        echo(f"{opened.forget(chosen):,} forgotten")
+        echo(f"{forget_everywhere(opened, chosen):,} forgotten")
 
 
 @click.command()
@@ -374,5 +375,6 @@ for command in (
     verify,
     rebuild,
     warm,
+    vault,
 ):
     bank.add_command(command)

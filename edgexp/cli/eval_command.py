@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgexp.cli.options import MOST_EPISODES, gpu_layers_option, json_option, say
+from edgexp.cli.options import MOST_EPISODES, gpu_layers_option, json_option, say, vault_option
 from edgexp.terminal import echo
 
 if TYPE_CHECKING:
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
               help="Change a setting, as in context=2048. May be given more than once.")
 @gpu_layers_option
+@vault_option
 @click.option("--show", is_flag=True, help="Print every setting of the suite as TOML and stop.")
 @json_option
 def eval(suite: str, out: Path | None, parallel: int, number: int | None, only: tuple[str, ...], models: tuple[str, ...],
-         fresh: tuple[str, ...], changes: tuple[str, ...], gpu_layers: int, show: bool, as_json: bool) -> None:
+         fresh: tuple[str, ...], changes: tuple[str, ...], gpu_layers: int, vault: int, show: bool, as_json: bool) -> None:
     """Measure whether experience helps: play the same tasks in several ways.
 
     SUITE is a TOML file, or one of the names below. It says which tasks are played, and under which conditions: with which model, and with
@@ -64,7 +65,7 @@ def eval(suite: str, out: Path | None, parallel: int, number: int | None, only: 
         echo(suites.show(settings).rstrip("\n"), longest=None)
         return
     folder = (out or home() / "results" / name).expanduser().absolute()
-    _eval(name, settings, folder, Wishes(parallel, _named(models), only, fresh, gpu_layers), as_json)
+    _eval(name, settings, folder, Wishes(parallel, _named(models), only, fresh, gpu_layers, vault), as_json)
 
 
 def _eval(name: str, suite: "Suite", folder: Path, wishes: "Wishes", as_json: bool) -> None:

@@ -50,6 +50,26 @@ class Finite(click.FloatRange):
         return number
 
 
+class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Bytes, as `8GB`; `off` is 0."""
+
+    name = "off|SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number; fails with one line where it is no size."""
+        from edgexp.engine.vault import parse_limit
+
+        try:
+            return value if isinstance(value, int) else parse_limit(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+vault_option = click.option(
+    "--vault", type=Size(), default="4GiB", envvar="EDGEXP_VAULT", show_default=True, show_envvar=True, metavar="off|SIZE",
+    help="How much disk may hold past episodes as the model has evaluated them, for the layout `apart`; off: none."
+)
+
 MOST_EPISODES = 1_000_000_000
 """Of episodes, and of anything else that is counted: more is a slip."""
 
@@ -119,6 +139,7 @@ def acting_options(command: F) -> F:
                      help="Chat template in place of the model's own: a name such as chatml (see docs/templates.md), another one in "
                           "the model's file, or a file of Jinja."),
         gpu_layers_option,
+        vault_option,
         click.option("--parallel", type=click.IntRange(1, 64), default=1, show_default=True, help="Episodes at once."),
     ]):
         command = option(command)

@@ -33,6 +33,8 @@ class Wishes:
     fresh: Sequence[str] = ()
     """Conditions whose earlier results are thrown away."""
     gpu_layers: int = 0
+    vault: int = 0
+    """Bytes of disk for what models have evaluated of past episodes, where memory stands apart; 0 for none."""
 
 
 @dataclass(frozen=True)

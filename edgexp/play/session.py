@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from edgexp.bank import Bank, Filters, default_path
 from edgexp.embedding import open_encoder
+from edgexp.engine.vault import DEFAULT_LIMIT
 from edgexp.environments import plain, registry
 from edgexp.environments.base import Environment, valid_actions_of
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
@@ -50,6 +51,8 @@ class Settings(Acting, frozen=True, kw_only=True):
     template: str | None = None
     """A chat template instead of the model's own: the name of a built-in one or of another in the model's file, or Jinja text."""
     gpu_layers: int = 0
+    vault: Annotated[int, Meta(ge=0)] = DEFAULT_LIMIT
+    """Bytes of disk for what a model has evaluated of past episodes, where memory stands apart; 0 for none."""
     parallel: Annotated[int, Meta(ge=1)] = 1
     """Episodes at once."""
     insist: bool = False
