@@ -83,7 +83,8 @@ def evaluate(name: str, suite: Suite, folder: Path, wishes: Wishes | None = None
 
         def players(todo: Sequence[Job]) -> FieldPlayers:
             conditions = list({job.condition.name: job.condition for job in todo}.values())
-            return FieldPlayers(things, conditions, min(wishes.parallel, len(todo)), gpu_layers=wishes.gpu_layers, say=watch.say)
+            places = min(wishes.parallel, len(todo))
+            return FieldPlayers(things, conditions, places, gpu_layers=wishes.gpu_layers, vault=wishes.vault, say=watch.say)
 
         played, failures = play_missing(folder, header, jobs, things.setup, players, fresh, watch)
         for environment, count in things.environments.restarts().items():

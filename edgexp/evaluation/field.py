@@ -197,13 +197,14 @@ def _naming(progress: Filling, name: str) -> Callable[[int, int], None]:
 class FieldPlayers:
     """One model of an evaluation at a number of places. Close it, or use it as a context manager."""
 
-    def __init__(self, field: Field, conditions: Sequence[Condition], places: int, *, gpu_layers: int = 0, say: Say = lambda _: None):
-        """The conditions are of one model."""
+    def __init__(self, field: Field, conditions: Sequence[Condition], places: int, *, gpu_layers: int = 0, vault: int = 0, say: Say = lambda _: None):
+        """The conditions are of one model; `vault` is what the vault may hold, in bytes."""
         self.places, self._field = places, field
         ready = field.ready(conditions[0])
         self._fleet = Fleet(
             ready.path, places, context=field.room(ready), trees=any(c.actions == "scored" for c in conditions), gpu_layers=gpu_layers,
-            layout=_layout_wanted(conditions), memories=max(c.k for c in conditions), say=say,
+            layout=_layout_wanted(conditions), memories=max(c.k for c in conditions), vault=vault,
+            say=say,
         )  # fmt: skip
         check_prompt(self._fleet, ready, say)
         self._session = Session(field.environments, places, self._fleet, ready)

@@ -196,7 +196,8 @@ def with_actions(settings: Settings, environment: Environment) -> Settings:
 def open_fleet(ready: Ready, settings: Settings, say: Say) -> Fleet:
     """The places that settings ask for."""
     return Fleet(ready.path, settings.parallel, context=settings.context, trees=settings.actions == "scored",
-                 gpu_layers=settings.gpu_layers, layout=settings.layout, memories=settings.k if settings.remembers else 0, say=say)
+                 gpu_layers=settings.gpu_layers, layout=settings.layout, memories=settings.k if settings.remembers else 0,
+                 vault=settings.vault, say=say)  # fmt: skip
 
 
 def check_prompt(fleet: Fleet, ready: Ready, say: Say) -> None:
