@@ -49,14 +49,17 @@ SHAPES = (
     Shape("errand_light_last", 1, ("bring", "light")),
 )
 
-_WORDS = ("settle", "arrange", "prepare", "handle", "tend", "present", "host", "stage", "ready", "treat", "honour", "greet", "serve", "keep",
-          "manage", "attend", "process", "follow", "see", "place", "finish", "start", "help", "visit", "answer", "call")  # fmt: skip
+_WORDS = (
+    "settle", "arrange", "prepare", "handle", "tend", "present", "host", "stage", "ready", "treat", "honour", "greet", "serve", "keep",
+    "manage", "attend", "process", "follow", "see", "place", "finish", "start", "help", "visit", "answer", "call",
+)  # fmt: skip
 _INVENTED = 60
 """How many words of a hundred are invented."""
 WORDINGS = ("in {name}, {word} {object} for {target}.", "in {name}, {word} some {object}, {target}.")
 _READ = tuple(map(goals.pattern, WORDINGS))
 
-_STOPS = ("Bed", "Cabinet", "CoffeeTable", "CounterTop", "Desk", "DiningTable", "Drawer", "Dresser", "GarbageCan", "Shelf", "SideTable", "Sofa")
+_STOPS = ("Bed", "Cabinet", "CoffeeTable", "CounterTop", "Desk", "DiningTable", "Drawer", "Dresser", "GarbageCan", "Shelf", "SideTable",
+          "Sofa")  # fmt: skip
 _LAMP = "DeskLamp"
 
 _HOME_SEEDS = 3_500_000_000
@@ -172,7 +175,8 @@ class ErrandGame(Game):
 
     def _advance(self, thing: int, event: "tuple[str, frozenset[Stage]] | None") -> None:
         stages, reached = self.errand.shape.stages, set(event[1] if event else ())
-        if self._held == thing and any(self._things[t].kind.toggleable and t in self._is["toggled"] for r in self._here for t in self._holds[r]):
+        lit = {t for t in self._is["toggled"] if self._things[t].kind.toggleable}
+        if self._held == thing and any(lit & self._holds[receptacle] for receptacle in self._here):
             reached.add("light")
         if self._through[thing] < len(stages) and stages[self._through[thing]] in reached:
             self._through[thing] += 1

@@ -124,7 +124,8 @@ class ErringExpert(ExpertPolicy):
         names = _NAME.findall(" ".join([episode.start.observation, episode.observation, *taken]))
         for _ in range(_TRIES):
             sort = self._chance.choices(list(_SORTS), list(_SORTS.values()))[0]
-            action = self._chance.choice(taken[-1:] if taken and (self._erred or sort == "again") and self._chance.random() < 0.6 else known)
+            goes_on = taken and (self._erred or sort == "again") and self._chance.random() < 0.6
+            action = self._chance.choice(taken[-1:] if goes_on else known)
             mistake = action if sort == "again" else self._changed(action, names, sort)
             if mistake and mistake not in valid:
                 return mistake
