@@ -27,6 +27,9 @@ __all__ = ["Dropped", "Filters", "Memory", "Mode", "Recalled", "Retrieval", "Ret
 Mode = Literal["static", "dynamic", "off"]
 """By the task, once; by the history of the episode, again and again; not at all."""
 
+Layout = Literal["auto", "chained", "apart"]
+"""How memory stands in the prompt (`edgexp.prompt.messages.Layout`); auto is what the model was trained for, and chained in training."""
+
 _POOL = 8
 """MMR chooses k of the `_POOL` × k nearest."""
 _REMEMBERED_QUERIES = 1024
@@ -42,6 +45,7 @@ class Retrieval(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     """With dynamic memory: recall again after so many actions."""
     diversity: Annotated[float, Meta(ge=0, le=1)] | None = None
     """MMR's lambda: 1 looks at relevance only, 0 at difference only; none leaves MMR out."""
+    layout: Layout = "auto"
 
     @property
     def remembers(self) -> bool:

@@ -128,6 +128,10 @@ class Tokens(msgspec.Struct, forbid_unknown_fields=True):
     generated: int = 0
     reused: int = 0
     """What a server without a cache would have run again."""
+    attached: int = 0
+    """Of the memory and the instructions, where they stand apart: what was in memory already …"""
+    loaded: int = 0
+    """… and what came from disk."""
 
 
 class Seconds(msgspec.Struct, forbid_unknown_fields=True):

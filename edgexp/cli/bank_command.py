@@ -23,6 +23,7 @@ from edgexp.cli.options import (
     use_encoder,
     writing,
 )
+from edgexp.cli.warm_command import warm
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.terminal import echo, echo_json
 
@@ -370,5 +371,6 @@ for command in (
     forget,
     verify,
     rebuild,
+    warm,
 ):
     bank.add_command(command)

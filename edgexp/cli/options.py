@@ -84,6 +84,9 @@ def memory_options(command: F) -> F:
                      help="With dynamic memory: recall again after this many actions."),
         click.option("--diversity", type=Finite(0, 1), default=None,
                      help="Prefer past episodes that differ (MMR). 1 looks at relevance only, 0 at difference only."),
+        click.option("--layout", type=click.Choice(["auto", "chained", "apart"]), default="auto", show_default=True,
+                     help="chained: past episodes one after the other. apart: each by itself, so that it is evaluated once and then "
+                          "attached. auto: what the model was trained for."),
     ]):
         command = option(command)
     return command

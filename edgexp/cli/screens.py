@@ -89,6 +89,8 @@ def summary(finished: Sequence[Played]) -> dict[str, object]:
         "successes": sum(t.success for t in trajectories),
         "actions": actions,
         "tokens_reused": sum(t.reused for t in tokens),
+        "tokens_attached": sum(t.attached for t in tokens),
+        "tokens_loaded": sum(t.loaded for t in tokens),
         "tokens_evaluated": sum(t.evaluated for t in tokens),
         "tokens_generated": sum(t.generated for t in tokens),
         "first_action_seconds": sum(s.first_action for s in seconds) / count,
@@ -105,6 +107,8 @@ def show_summary(console: Console, figures: dict[str, object]) -> None:
     rows = [
         ("success", f"{f['successes']} of {f['episodes']} episodes, {f['actions']} actions"),
         ("tokens", f"{f['tokens_reused']:,} reused, {f['tokens_evaluated']:,} evaluated, {f['tokens_generated']:,} decided by the model"),
+        *([("", f"of those reused, {f['tokens_attached']:,} attached from memory and {f['tokens_loaded']:,} loaded from disk")]
+          if f["tokens_attached"] or f["tokens_loaded"] else []),
         ("time", f"{_ms(f['first_action_seconds'])} to the first action, {_ms(f['action_seconds'])} an action on average"),
         ("", f"retrieval {_ms(f['retrieval_seconds'])} an episode, environment {_ms(f['environment_seconds'])} an action"),
     ]

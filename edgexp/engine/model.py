@@ -5,12 +5,13 @@ Opening checks the file's shape before llama.cpp maps it, because a truncated fi
 
 import ctypes
 from pathlib import Path
+from typing import Literal
 
 from edgexp.engine import native
 from edgexp.engine.native import Tuning, chat_template, named_templates, open_native
 from edgexp.engine.tokenizer import Vocabulary
 from edgexp.errors import EdgexpError
-from edgexp.gguf.lora import PROMPT_KEY
+from edgexp.gguf.lora import LAYOUT_KEY, PROMPT_KEY
 
 
 class Model:
@@ -51,6 +52,14 @@ class Model:
         return bool(self._lib.llama_model_is_recurrent(self.handle) or self._lib.llama_model_is_hybrid(self.handle))
 
     @property
+    def can_share(self) -> bool:
+        """Whether sequences can share blocks that do not see each other: there is a cell for every token, none forgotten by itself, and a
+        token has one position."""
+        rope = self._lib.llama_model_rope_type(self.handle)
+        several = (self._lib.LLAMA_ROPE_TYPE_MROPE, self._lib.LLAMA_ROPE_TYPE_IMROPE, self._lib.LLAMA_ROPE_TYPE_VISION)
+        return not self.recurrent and self._lib.llama_model_n_swa(self.handle) == 0 and rope not in several
+
+    @property
     def template(self) -> str | None:
         """The chat template (Jinja) inside the file."""
         return chat_template(self.handle)
@@ -83,6 +92,11 @@ class Model:
         """The version of the prompt's words that edgexp trained the model with; None for a model that it did not train."""
         version = self.metadata(PROMPT_KEY) or ""
         return int(version) if version.isdecimal() else None
+
+    @property
+    def layout(self) -> Literal["chained", "apart"]:
+        """How memory stands in the prompts that the model was trained on; chained for a model that does not say."""
+        return "apart" if self.metadata(LAYOUT_KEY) == "apart" else "chained"
 
     def close(self) -> None:
         """Free the weights; closing twice is fine."""

@@ -73,9 +73,8 @@ def evaluate(name: str, suite: Suite, folder: Path, wishes: Wishes | None = None
         fresh = [condition for condition in wishes.fresh if condition not in skipped]
 
         def players(todo: Sequence[Job]) -> FieldPlayers:
-            places, trees = min(wishes.parallel, len(todo)), any(job.condition.actions == "scored" for job in todo)
-            ready = things.ready(todo[0].condition)
-            return FieldPlayers(things, ready, places, trees=trees, gpu_layers=wishes.gpu_layers, say=watch.say)
+            conditions = list({job.condition.name: job.condition for job in todo}.values())
+            return FieldPlayers(things, conditions, min(wishes.parallel, len(todo)), gpu_layers=wishes.gpu_layers, say=watch.say)
 
         played, failures = play_missing(folder, header, jobs, things.setup, players, fresh, watch)
         for environment, count in things.environments.restarts().items():

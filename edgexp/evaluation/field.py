@@ -14,13 +14,14 @@ from edgexp.evaluation.playing import Job, code
 from edgexp.evaluation.results import Setup
 from edgexp.evaluation.suite import Condition, Suite, Tasks
 from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, manifest, resolve
+from edgexp.models.playable import layout_of
 from edgexp.models.ready import state
 from edgexp.play.episode import Episode
 from edgexp.play.fleet import Environments, Fleet, Say
 from edgexp.play.rollout import Evaluator
 from edgexp.play.session import Session, check_prompt, open_bank
 from edgexp.prompt import messages
-from edgexp.retrieval import Retriever, retriever_for
+from edgexp.retrieval import Layout, Retriever, retriever_for
 from edgexp.trajectory import Task
 
 Filling = Callable[[str, int, int], None]
@@ -41,6 +42,7 @@ class Field:
         self._setups: dict[tuple[str, str], Setup] = {}
         self._drawn: dict[Tasks, list[Task]] = {}
         self._retrievers: dict[tuple[str, str, str], Retriever | None] = {}
+        self._layouts: dict[Path, Layout] = {}
         self._encoder: Encoder | None = None
 
     def __enter__(self) -> "Field":
@@ -144,6 +146,12 @@ class Field:
             self._encoder = open_encoder(DEFAULT_EMBEDDER, self._say)
         return self._encoder
 
+    def _layout(self, ready: Ready) -> Layout:
+        """The layout that a model was trained for."""
+        if ready.path not in self._layouts:
+            self._layouts[ready.path] = layout_of(ready.path)
+        return self._layouts[ready.path]
+
     def _make_setup(self, job: Job) -> Setup:
         condition, environment = job.condition, self.environments.at(job.tasks.environment)
         ready, path = self.ready(condition), experience.banks(self.name, condition, job.tasks)
@@ -162,6 +170,7 @@ class Field:
             diversity=condition.diversity,
             temperature=condition.temperature,
             seed=condition.seed,
+            layout=self._layout(ready) if condition.layout == "auto" else condition.layout,
             prompt=messages.VERSION,
             bank=condition.bank if condition.k and condition.memory != "off" else "",
             bank_fingerprint=self._bank(path)[1] if path else "",
@@ -173,6 +182,12 @@ class Field:
         )
 
 
+def _layout_wanted(conditions: Sequence[Condition]) -> Layout:
+    """What places have to be able to do so that each of some conditions can be played at them."""
+    wanted = {condition.layout for condition in conditions}
+    return "apart" if "apart" in wanted else "auto" if "auto" in wanted else "chained"
+
+
 def _naming(progress: Filling, name: str) -> Callable[[int, int], None]:
     return lambda done, total: progress(name, done, total)
 
@@ -180,10 +195,14 @@ def _naming(progress: Filling, name: str) -> Callable[[int, int], None]:
 class FieldPlayers:
     """One model of an evaluation at a number of places. Close it, or use it as a context manager."""
 
-    def __init__(self, field: Field, ready: Ready, places: int, *, trees: bool = False, gpu_layers: int = 0, say: Say = lambda _: None):
-        """`trees` says that actions will be scored; see `Fleet`."""
+    def __init__(self, field: Field, conditions: Sequence[Condition], places: int, *, gpu_layers: int = 0, say: Say = lambda _: None):
+        """The conditions are of one model."""
         self.places, self._field = places, field
-        self._fleet = Fleet(ready.path, places, context=field.room(ready), trees=trees, gpu_layers=gpu_layers, say=say)
+        ready = field.ready(conditions[0])
+        self._fleet = Fleet(
+            ready.path, places, context=field.room(ready), trees=any(c.actions == "scored" for c in conditions), gpu_layers=gpu_layers,
+            layout=_layout_wanted(conditions), memories=max(c.k for c in conditions), say=say,
+        )  # fmt: skip
         check_prompt(self._fleet, ready, say)
         self._session = Session(field.environments, places, self._fleet, ready)
 

@@ -5,7 +5,6 @@ The trained model's answers come from a `Reference`; the exported model is run h
 equal depends on the export's type: rounding to 16 bits is nearly invisible, four bits are not. Knows nothing of training or merging.
 """
 
-import ctypes
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -127,9 +126,7 @@ def attach(engine: engines.Engine, path: Path) -> None:
         handle = lib.llama_adapter_lora_init(engine.model.handle, os.fsencode(path))
     if not handle:
         raise EdgexpError(f"llama.cpp does not load {path}: {native.last_error() or 'it gave no reason'}")
-    adapters = (lib.llama_adapter_lora_p_ctypes * 1)(handle)
-    if lib.llama_set_adapters_lora(engine.handle, adapters, 1, (ctypes.c_float * 1)(1.0)) != 0:
-        raise EdgexpError(f"llama.cpp does not use {path}: {native.last_error() or 'it gave no reason'}")
+    engine.adapt([handle])
 
 
 def check_ids(reference: Reference, model: Model) -> tuple[int, str]:

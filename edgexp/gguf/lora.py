@@ -83,6 +83,9 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 PROMPT_KEY = "edgexp.prompt_version"
 """In a GGUF's metadata: the version of the prompt's words that the model was trained with."""
+LAYOUTS = ("chained", "apart")
+LAYOUT_KEY = "edgexp.layout"
+"""In a GGUF's metadata: how memory stood in the prompts that the model was trained on, `chained` or `apart`."""
 _TENSOR = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
 
 UNSUPPORTED = {
@@ -146,10 +149,14 @@ class Adapter:
     prompt: int | None = None
     """The version of the prompt's words that it was trained with; None for an adapter that edgexp did not train."""
 
+    layout: str = ""
+    """How memory stood in the prompts that it was trained on; empty where that is not known."""
+
     @property
-    def about(self) -> dict[str, int]:
+    def about(self) -> dict[str, int | str]:
         """What a GGUF made of it says of itself, beside what llama.cpp wants to know."""
-        return {} if self.prompt is None else {PROMPT_KEY: self.prompt}
+        known = {PROMPT_KEY: self.prompt, LAYOUT_KEY: self.layout or None}
+        return {key: value for key, value in known.items() if value is not None}
 
 
 def read_adapter(folder: Path) -> Adapter:
@@ -168,16 +175,17 @@ def read_adapter(folder: Path) -> Adapter:
     if not halves:
         raise EdgexpError(f"{folder / WEIGHTS} holds no tensors; the adapter is empty")
     deltas = tuple(_delta(folder, config, module, sides) for module, sides in sorted(halves.items()))
-    return Adapter(folder, str(config.get("base_model_name_or_path") or ""), float(config["lora_alpha"]), deltas, _prompt(folder))
+    return Adapter(folder, str(config.get("base_model_name_or_path") or ""), float(config["lora_alpha"]), deltas, *_trained(folder))
 
 
-def _prompt(folder: Path) -> int | None:
-    """The prompt version in the record that training left; those of before there were versions have the first."""
+def _trained(folder: Path) -> tuple[int | None, str]:
+    """Prompt version and layout by the record that training left; records of before there were versions have the first, and no layout."""
     try:
-        version = json.loads((folder / "manifest.json").read_bytes()).get("prompt", 1)
+        record = json.loads((folder / "manifest.json").read_bytes())
+        version, layout = record.get("prompt", 1), record.get("layout", "")
     except (OSError, ValueError, AttributeError):
-        return None
-    return version if isinstance(version, int) else None
+        return None, ""
+    return version if isinstance(version, int) else None, layout if layout in LAYOUTS else ""
 
 
 def read_base_name(folder: Path) -> str:

@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 
 def merge(base: GgufFile, changes: Mapping[str, Patch], quant: str, out: Path, progress: Progress | None = None, threads: int = 0,
-          about: Mapping[str, int] | None = None) -> str:
+          about: Mapping[str, int | str] | None = None) -> str:
     """Write the merged model to `out` in the type `quant` and return the file's SHA-256. `threads` 0: one for each core, at most 8.
     `about` are metadata beside the base's own.
 
@@ -50,7 +50,7 @@ def merge(base: GgufFile, changes: Mapping[str, Patch], quant: str, out: Path, p
         return write_gguf(out, _entries(base, quant, tensors, about or {}), tensors, data, base.alignment)
 
 
-def _entries(base: GgufFile, quant: str, tensors: list[Tensor], about: Mapping[str, int]) -> dict[str, bytes]:
+def _entries(base: GgufFile, quant: str, tensors: list[Tensor], about: Mapping[str, int | str]) -> dict[str, bytes]:
     entries = {**base.entries, "general.file_type": entry("general.file_type", QUANTS[quant][1])}
     if any(formats.KINDS[t.kind].elements > 1 for t in tensors):
         entries.setdefault("general.quantization_version", entry("general.quantization_version", 2))

@@ -5,7 +5,7 @@ model is run.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgexp.errors import EdgexpError
 from edgexp.models.model_files import digest_of, open_header, parts_of
@@ -33,6 +33,13 @@ def digest_to_play(path: Path) -> str:
     """The digest of a model's content, once its header was looked at. Raises EdgexpError as `check_playable`, or for what is no GGUF."""
     check_playable(open_header(path))
     return digest_of(path)
+
+
+def layout_of(path: Path) -> Literal["chained", "apart"]:
+    """How memory stood in the prompts that a model was trained on; chained where its file does not say."""
+    from edgexp.gguf.lora import LAYOUT_KEY
+
+    return "apart" if open_header(path).text(LAYOUT_KEY) == "apart" else "chained"
 
 
 def _part_problem(header: "GgufFile") -> str:

@@ -1,6 +1,7 @@
 """Places to play at: engines side by side over one model with a sequence for each place, and an environment for each place. Plays nothing.
 
 Prompts of one environment begin with the same instructions: where there are several places, those are evaluated and stored once an engine.
+Where memory stands apart, instructions and past episodes are shared stretches, which all engines get from one source.
 """
 
 from collections import Counter
@@ -8,14 +9,19 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 from edgexp.engine import tuning
 from edgexp.engine.engine import Engine, TokenSequence
+from edgexp.engine.maker import BlockSource
 from edgexp.engine.model import Model
+from edgexp.engine.vault import Vault
 from edgexp.environments.base import Environment, restarts_of
 from edgexp.environments.registry import make
+from edgexp.errors import UsageError
 from edgexp.machine import cores
 from edgexp.models.playable import digest_to_play
+from edgexp.retrieval import Layout
 
 Say = Callable[[str], None]
 
@@ -26,6 +32,8 @@ _FORKS = 32
 """Sequences beyond the places', for scoring many actions at once."""
 _SPARE = 512
 """Cells beyond the episodes' rooms, for what those forks hold."""
+_PREFIXES = 8
+"""Environments whose instructions an engine can hold at once."""
 _CELLS = 256
 """llama.cpp hands cells out in multiples of this."""
 
@@ -37,22 +45,27 @@ class Fleet:
     """
 
     def __init__(self, path: Path, places: int = 1, *, context: int = 0, trees: bool = False, gpu_layers: int = 0,
-                 say: Say = lambda _: None):
+                 layout: Layout = "auto", memories: int = 0, vault: Vault | None = None, say: Say = lambda _: None):
         """An engine gets as many cells as all its places can need at once, so that none is ever short of room because of another.
 
         `context` is the room of an episode in tokens; 0 takes what the model was made for, at most `LONGEST`. `trees` says that trees of
-        continuations will be evaluated: that takes forks, for which all cells have to be in one pool; otherwise each of several places has
-        its own. Where one token is generated fastest on some cores only, there are engines enough for all cores, over one copy of the
-        weights.
+        continuations will be evaluated: that takes forks, for which all cells have to be in one pool, as they have to where memory stands
+        apart; otherwise each of several places has its own. `layout` says how memory will stand in prompts, and `memories` how many past
+        episodes there may be in one; what is evaluated of them is kept in the `vault`. Where one token is generated fastest on some cores
+        only, there are engines enough for all cores, over one copy of the weights.
         """
         self.places = places
         self._stack = ExitStack()
         try:
-            tuned = tuning.for_model(path, say, digest_to_play(path))
+            digest = digest_to_play(path)
+            tuned = tuning.for_model(path, say, digest)
             self.model = self._stack.enter_context(Model(path, tuned, gpu_layers))
             self.room = context or min(self.model.trained_context, LONGEST)
+            self._trees, self._memories = trees, memories if self.layout(layout) == "apart" else None
+            self.source = BlockSource(self.model, vault, digest)
+            self._stack.callback(self.source.close)
             side_by_side = engines_for(places, cores(), tuned.threads) if gpu_layers == 0 else 1
-            self.engines = [self._stack.enter_context(self._make_engine(trees, number, side_by_side)) for number in range(side_by_side)]
+            self.engines = [self._stack.enter_context(self._make_engine(number, side_by_side)) for number in range(side_by_side)]
         except BaseException:
             self._stack.close()
             raise
@@ -65,12 +78,24 @@ class Fleet:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
 
+    def layout(self, wanted: Layout) -> Literal["chained", "apart"]:
+        """How memory stands in prompts where that is wanted; `auto` is what the model was trained for.
+
+        Raises UsageError where the model cannot have it apart.
+        """
+        layout = self.model.layout if wanted == "auto" else wanted
+        if layout == "apart" and not self.model.can_share:
+            raise UsageError(f"{self.model.path.name} keeps a state or a window of what it reads, so memory cannot stand apart in its "
+                             "prompts; play it with: --layout chained")
+        return layout
+
     def sequence(self, place: int, prefix: list[int]) -> TokenSequence:
         """The place's sequence, kept from episode to episode. All of an engine begin with the same `prefix`, stored once."""
         if place not in self._sequences:
             number = place % len(self.engines)
             engine = self.engines[number]
-            self._sequences[place] = engine.fork(self._beginning(number, prefix)) if self.places > 1 else engine.new()
+            forks = self.places > 1 and self._memories is None
+            self._sequences[place] = engine.fork(self._beginning(number, prefix)) if forks else engine.new()
         return self._sequences[place]
 
     def _beginning(self, number: int, prefix: list[int]) -> TokenSequence:
@@ -80,17 +105,23 @@ class Fleet:
             self.engines[number].evaluate([beginning])
         return self._prefixes[number]
 
-    def _make_engine(self, trees: bool, number: int, of: int) -> Engine:
+    def _make_engine(self, number: int, of: int) -> Engine:
         """Engine `number` of `of`, which answers the places that `run_many` gives it."""
         places = len(range(number, self.places, of))
         threads = max(1, cores() // of) if of > 1 else None
-        if trees or self.places == 1:
+        if self._trees or self.places == 1 or self._memories is not None:
             cells = places * self.room + (_SPARE if self.places > 1 else 0)
             forks = 1 if self.model.recurrent else _FORKS  # a state takes its memory for every slot, used or not
-            return Engine(self.model, cells, slots=places + 1 + (forks if trees else 0), threads=threads)
+            slots = places + 1 + (forks if self._trees else 0)
+            return Engine(self.model, cells, slots=slots, threads=threads, blocks=self._stretches(places), source=self.source)
         slots = places + 1  # one for the instructions
         room = -(-self.room // _CELLS) * _CELLS
         return Engine(self.model, slots * room, slots=slots, threads=threads, own_cells=True)
+
+
+    def _stretches(self, places: int) -> int:
+        """Shared stretches that so many places can hold at once, while one of them goes over to others."""
+        return 0 if self._memories is None else (places + 1) * self._memories + _PREFIXES
 
 
 def engines_for(places: int, cores: int, threads: int) -> int:

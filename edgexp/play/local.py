@@ -45,7 +45,7 @@ class LocalPolicy:
         if self._retriever is not None and self._retriever.due(0):
             self._recall(episode, self._retriever)
         self._set_prompt(episode)
-        prompt = episode.tokens.prompt = len(self._sequence.ids)
+        prompt = episode.tokens.prompt = self._sequence.cells
         if prompt + self._limit > self._context:
             need = f"{prompt} tokens of prompt and {self._limit} for an action"
             raise EdgexpError(f"{episode.task.id}: {need} do not fit a context of {self._context}; ask for more with: --context")
@@ -53,13 +53,18 @@ class LocalPolicy:
     def decide(self, episode: Playing) -> Asking[Decision | None]:
         """The model's next action. Raises CannotGoOn when the episode outgrows the context."""
         self._observe(episode)
-        if len(self._sequence.ids) + self._limit > self._context:
+        sequence, tokens = self._sequence, episode.tokens
+        if sequence.cells + self._limit > self._context:
             raise CannotGoOn("context_full")
-        episode.tokens.reused += min(self._sequence.evaluated, len(self._sequence.ids) - 1)
-        ran = self._sequence.ran
+        seen = min(sequence.evaluated, len(sequence.ids) - 1) + (sequence.shared.cells if sequence.held == sequence.shared else 0)
+        ran, loaded, attached = sequence.ran, sequence.loaded, sequence.attached
         decision = yield from self._choosing(episode)
-        episode.tokens.evaluated += self._sequence.ran - ran
-        episode.tokens.generated += decision.generated
+        loaded, attached = sequence.loaded - loaded, sequence.attached - attached
+        tokens.reused += seen + loaded + attached
+        tokens.loaded += loaded
+        tokens.attached += attached
+        tokens.evaluated += sequence.ran - ran
+        tokens.generated += decision.generated
         return decision
 
     def provenance(self, environment: Environment) -> Provenance:
@@ -106,7 +111,15 @@ class LocalPolicy:
     def _set_prompt(self, episode: Playing) -> None:
         remembered: list[Trajectory] = [r.trajectory for r in self.memory.recalled]
         start = episode.start
-        self._sequence.replace(self._renderer.history(start.goal, start.observation, episode.steps, remembered).ids)
+        rendered = self._renderer.history(start.goal, start.observation, episode.steps, remembered)
+        if self._renderer.layout == "apart":
+            prefix, (_, blocks, own) = self._renderer.prefix(), rendered.shared
+            names = [part.name.removeprefix("memory ") for part in rendered.parts if part.name.startswith("memory ")]
+            self._sequence.share(prefix, blocks, names)
+            self._sequence.replace(own if blocks else own[len(prefix) :])
+        else:
+            self._sequence.share(())
+            self._sequence.replace(rendered.ids)
 
 
 def drop_repeated_actions(actions: Sequence[str], steps: Sequence[Step], first: str, repeats: int) -> list[str]:

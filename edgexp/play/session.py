@@ -27,7 +27,7 @@ from edgexp.play.rollout import Evaluator, Finished, run_many
 from edgexp.prompt import messages
 from edgexp.prompt.render import Renderer, make_renderer
 from edgexp.prompt.template import choose_template
-from edgexp.retrieval import Retriever, retriever_for
+from edgexp.retrieval import Layout, Retriever, retriever_for
 from edgexp.trajectory import Task
 
 PolicyMaker = Callable[[Environment, Retriever | None, Acting], Policy]
@@ -62,7 +62,7 @@ class Session:
                  template: str | None = None, policy: PolicyMaker | None = None):
         self.environments, self.places, self.fleet, self.ready = environments, places, fleet, ready
         self._template, self._policy = template, policy
-        self._renderers: dict[str, Renderer] = {}
+        self._renderers: dict[tuple[str, str], Renderer] = {}
 
     @property
     def engines(self) -> list[Evaluator]:
@@ -76,20 +76,21 @@ class Session:
         policy = self._make_policy(place, name, retriever, acting, steps)
         return play(self.environments.at(name, place), task, policy, max_steps=steps, watch=watch)
 
-    def renderer(self, environment: str) -> Renderer:
-        """The renderer for an environment. Raises EdgexpError for a template that cannot be used."""
+    def renderer(self, environment: str, wanted: Layout = "auto") -> Renderer:
+        """The renderer for an environment and a layout. Raises EdgexpError for a template that cannot be used."""
         assert self.fleet is not None
-        if environment not in self._renderers:
+        layout = self.fleet.layout(wanted)
+        if (environment, layout) not in self._renderers:
             model, instructions = self.fleet.model, self.environments.at(environment).instructions()
             template = choose_template(self._template, model.template, model.templates)
-            self._renderers[environment] = make_renderer(model.vocabulary, template, instructions)
-        return self._renderers[environment]
+            self._renderers[environment, layout] = make_renderer(model.vocabulary, template, instructions, layout)
+        return self._renderers[environment, layout]
 
     def _make_policy(self, place: int, name: str, retriever: Retriever | None, acting: Acting, steps: int | None) -> Policy:
         if self._policy is not None:
             return _own_policy(self._policy, self.environments.at(name, place), retriever, acting)
         assert self.fleet is not None and self.ready is not None
-        renderer, room = self.renderer(name), self.fleet.room
+        renderer, room = self.renderer(name, acting.layout), self.fleet.room
         return LocalPolicy(
             self.fleet.sequence(place, renderer.prefix()), renderer, retriever, acting,
             context=room, reserve=min(room // 2, 40 * (steps or self.environments.limit(name))),
@@ -191,7 +192,7 @@ def with_actions(settings: Settings, environment: Environment) -> Settings:
 def open_fleet(ready: Ready, settings: Settings, say: Say) -> Fleet:
     """The places that settings ask for."""
     return Fleet(ready.path, settings.parallel, context=settings.context, trees=settings.actions == "scored",
-                 gpu_layers=settings.gpu_layers, say=say)  # fmt: skip
+                 gpu_layers=settings.gpu_layers, layout=settings.layout, memories=settings.k if settings.remembers else 0, say=say)
 
 
 def check_prompt(fleet: Fleet, ready: Ready, say: Say) -> None:

@@ -18,6 +18,9 @@ SUCCEEDED = "\n\nPast episodes that succeeded:"
 FAILED = "\n\nPast episodes that failed:"
 
 Role = Literal["system", "user", "assistant"]
+Layout = Literal["chained", "apart"]
+"""How memory stands in a prompt. Chained: past episodes one after the other, each read with those before it. Apart: each a block of its own
+that is read after the instructions only, so that it is the same block in every prompt."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +33,23 @@ class Message:
     """What it is: `instructions`, `memory header`, `memory <id>`, `task`, `action <n>` or `observation <n>`."""
     label: bool = False
     """Whether it is what the model is to say: an action that is no mistake."""
+    block: bool = False
+    """Whether it is a past episode that stands apart."""
 
 
-def opening(instructions: str, goal: str, observation: str, memory: Sequence[Trajectory] = ()) -> list[Message]:
+def opening(instructions: str, goal: str, observation: str, memory: Sequence[Trajectory] = (), layout: Layout = "chained") -> list[Message]:
     """Everything up to where the first action begins. `memory` has the most relevant trajectory first."""
-    return [Message("system", instructions, "instructions"), *remembering(memory), Message("user", first_turn(goal, observation), "task")]
+    past, task = remembering(memory, layout), Message("user", first_turn(goal, observation), "task")
+    return [Message("system", instructions, "instructions"), *past, task]
 
 
-def remembering(memory: Sequence[Trajectory]) -> list[Message]:
-    """The past episodes, failed ones first. The most relevant stand last, nearest to the task: small models read what is near best."""
+def remembering(memory: Sequence[Trajectory], layout: Layout = "chained") -> list[Message]:
+    """The past episodes, failed ones first. The most relevant stand last, nearest to the task: small models read what is near best.
+
+    Apart, each has its own heading, since a block cannot know what stands beside it, and they go by their ids, since no order is read.
+    """
+    if layout == "apart":
+        return [Message("system", block_text(t), f"memory {t.id}", block=True) for t in sorted(memory, key=lambda t: t.id)]
     messages = []
     for header, succeeded in ((FAILED, False), (SUCCEEDED, True)):
         group = [Message("system", memory_text(t), f"memory {t.id}") for t in reversed(memory) if t.success is succeeded]
@@ -46,9 +57,11 @@ def remembering(memory: Sequence[Trajectory]) -> list[Message]:
     return messages
 
 
-def history(instructions: str, goal: str, observation: str, steps: Sequence[Step], memory: Sequence[Trajectory] = ()) -> list[Message]:
+def history(instructions: str, goal: str, observation: str, steps: Sequence[Step], memory: Sequence[Trajectory] = (),
+            layout: Layout = "chained") -> list[Message]:
     """An episode so far, up to where the next action begins."""
-    return [*opening(instructions, goal, observation, memory), *(message for n, step in enumerate(steps, 1) for message in turn(n, step))]
+    turns = (message for n, step in enumerate(steps, 1) for message in turn(n, step))
+    return [*opening(instructions, goal, observation, memory, layout), *turns]
 
 
 def turn(number: int, step: Step) -> tuple[Message, Message]:
@@ -61,10 +74,10 @@ def action(number: int, step: Step) -> Message:
     return Message("assistant", step.action, f"action {number}", not step.mistake)
 
 
-def whole(instructions: str, trajectory: Trajectory, memory: Sequence[Trajectory] = ()) -> list[Message]:
+def whole(instructions: str, trajectory: Trajectory, memory: Sequence[Trajectory] = (), layout: Layout = "chained") -> list[Message]:
     """A finished episode, up to the end of its last action: what a training sample is made of."""
     t = trajectory
-    messages = history(instructions, t.goal, t.observation, t.steps[:-1], memory)
+    messages = history(instructions, t.goal, t.observation, t.steps[:-1], memory, layout)
     return [*messages, action(len(t.steps), t.steps[-1])] if t.steps else messages
 
 
@@ -87,3 +100,8 @@ def memory_text(trajectory: Trajectory) -> str:
     for step in trajectory.steps:
         lines += [f">{step.action}", step.observation]
     return "\n".join(lines)
+
+
+def block_text(trajectory: Trajectory) -> str:
+    """A past trajectory with the heading that it has where it stands apart."""
+    return (SUCCEEDED if trajectory.success else FAILED) + memory_text(trajectory)

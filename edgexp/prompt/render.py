@@ -10,7 +10,7 @@ from typing import Protocol
 
 from edgexp.engine.tokenizer import Spelling, Tokenizer
 from edgexp.prompt import messages as words
-from edgexp.prompt.messages import Message
+from edgexp.prompt.messages import Layout, Message
 from edgexp.prompt.template import Template, TemplateTokenizer, learn
 from edgexp.trajectory import Step, Trajectory
 
@@ -39,6 +39,21 @@ class Rendered:
     ids: list[int] = field(default_factory=list)
     labels: list[tuple[int, int]] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
+    blocks: list[tuple[int, int]] = field(default_factory=list)
+    """Half-open spans of past episodes that stand apart, one behind the other; each sees what is before all of them, and itself."""
+
+    @property
+    def positions(self) -> list[int]:
+        """The position of each id: blocks all begin at the same one, and what follows begins after the longest."""
+        return block_positions(len(self.ids), self.blocks)
+
+    @property
+    def shared(self) -> tuple[list[int], list[list[int]], list[int]]:
+        """Ids before the blocks, of each block, and after them. Without blocks everything is after them."""
+        if not self.blocks:
+            return [], [], self.ids
+        first, last = self.blocks[0][0], self.blocks[-1][1]
+        return self.ids[:first], [self.ids[start:end] for start, end in self.blocks], self.ids[last:]
 
     def add(self, ids: Iterable[int], part: str = "", *, label: bool = False) -> None:
         """Append ids as one part."""
@@ -53,8 +68,8 @@ class Rendered:
 class Renderer:
     """Renders for one model (tokenizer and template) and one environment (instructions)."""
 
-    def __init__(self, tokenizer: Tokenizer, template: Template, instructions: str):
-        self.tokenizer, self.template, self.instructions = tokenizer, template, instructions
+    def __init__(self, tokenizer: Tokenizer, template: Template, instructions: str, layout: Layout = "chained"):
+        self.tokenizer, self.template, self.instructions, self.layout = tokenizer, template, instructions, layout
         self.answers = Answers(self)
         self._spelling = Spelling(tokenizer, template.forgeable)
         self._actions: dict[str, list[int]] = {}
@@ -66,6 +81,8 @@ class Renderer:
         out.add(self.template.before, "template")
         role = "system"
         for message in messages:
+            if message.block:
+                out.blocks.append((len(out.ids), len(out.ids) + len(self._item(message))))
             if message.role == "system":
                 out.add(self._item(message) if out.parts[1:] else self._first(message.text), message.part)
             elif message.role == "assistant":
@@ -81,15 +98,15 @@ class Renderer:
 
     def opening(self, goal: str, observation: str, memory: Sequence[Trajectory] = ()) -> Rendered:
         """Everything up to where the first action begins. `memory` has the most relevant trajectory first."""
-        return self.render(words.opening(self.instructions, goal, observation, memory))
+        return self.render(words.opening(self.instructions, goal, observation, memory, self.layout))
 
     def history(self, goal: str, observation: str, steps: Sequence[Step], memory: Sequence[Trajectory] = ()) -> Rendered:
         """An episode so far, up to where the next action begins."""
-        return self.render(words.history(self.instructions, goal, observation, steps, memory))
+        return self.render(words.history(self.instructions, goal, observation, steps, memory, self.layout))
 
     def trajectory(self, trajectory: Trajectory, memory: Sequence[Trajectory] = ()) -> Rendered:
         """A whole episode, up to the end of its last action: what the engine holds when the episode is over, and a training sample."""
-        return self.render(words.whole(self.instructions, trajectory, memory))
+        return self.render(words.whole(self.instructions, trajectory, memory, self.layout))
 
     def prefix(self) -> list[int]:
         """The ids that every prompt of this environment begins with."""
@@ -116,11 +133,19 @@ class Renderer:
 
     def cost(self, trajectory: Trajectory) -> int:
         """Tokens that a trajectory takes as memory."""
+        if self.layout == "apart":
+            return len(self.block(trajectory))
         return len(self._item(Message("system", words.memory_text(trajectory), "memory")))
+
+    def block(self, trajectory: Trajectory) -> list[int]:
+        """Ids of a trajectory where it stands apart; they are the same in every prompt, after `prefix`."""
+        return self._item(Message("system", words.block_text(trajectory), "memory"))
 
     @property
     def headers_cost(self) -> int:
-        """Tokens that the memory's own headings can take at most."""
+        """Tokens that the memory's own headings can take at most, where they are no part of a trajectory's cost."""
+        if self.layout == "apart":
+            return 0
         return len(self.tokenizer.encode(words.SUCCEEDED)) + len(self.tokenizer.encode(words.FAILED))
 
     def _item(self, message: Message) -> list[int]:
@@ -162,6 +187,16 @@ def learn_template(vocabulary: Vocabulary, template: str | None) -> Template:
     return learn(template or "chatml", vocabulary, bos=bos, eos=eos)
 
 
-def make_renderer(vocabulary: Vocabulary, template: str | None, instructions: str) -> Renderer:
+def block_positions(length: int, blocks: Sequence[tuple[int, int]]) -> list[int]:
+    """The positions of `length` ids of which the half-open spans `blocks`, one behind the other, stand apart."""
+    if not blocks:
+        return list(range(length))
+    start, end = blocks[0][0], blocks[-1][1]
+    after = start + max(last - first for first, last in blocks)
+    inner = (position for first, last in blocks for position in range(start, start + last - first))
+    return [*range(start), *inner, *range(after, after + length - end)]
+
+
+def make_renderer(vocabulary: Vocabulary, template: str | None, instructions: str, layout: Layout = "chained") -> Renderer:
     """The renderer of a model, by its vocabulary and template (see `learn_template`), for an environment, by its instructions."""
-    return Renderer(vocabulary, learn_template(vocabulary, template), instructions)
+    return Renderer(vocabulary, learn_template(vocabulary, template), instructions, layout)

@@ -118,12 +118,12 @@ def test_refused_answers_of_llama_cpp_are_errors(model, monkeypatch):
         sequence = engine.new()
         sequence.append([1, 2])
         for code, words in ((-1, "code -1"), (-3, "code -3"), (2, "code 2"), (1, "is full")):
-            monkeypatch.setattr(engine._lib, "llama_decode", lambda *_, code=code: code)
+            monkeypatch.setattr(engine._context._lib, "llama_decode", lambda *_, code=code: code)
             with pytest.raises(EdgexpError, match=words):
                 engine.evaluate([sequence])
             monkeypatch.undo()
             assert sequence.evaluated == 0 and sequence.logits is None
-        monkeypatch.setattr(engine._lib, "llama_get_logits_ith", lambda *_: None)
+        monkeypatch.setattr(engine._context._lib, "llama_get_logits_ith", lambda *_: None)
         with pytest.raises(EdgexpError, match="no scores"):
             engine.evaluate([sequence])
         monkeypatch.undo()

@@ -9,15 +9,18 @@ from hypothesis import strategies as st
 from mock_engine import MockEngine, by_chance
 
 from edgexp.engine import engine as module
+from edgexp.engine.branches import chunks as chunks_of
+from edgexp.engine.branches import join, leaf_paths
 from edgexp.engine.decide import softmax
 from edgexp.engine.engine import Engine, TokenSequence, log_probability
+from edgexp.engine.sequence import Shared
 
 continuations = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=5), min_size=1, max_size=8)
 
 
 @given(continuations)
 def test_continuations_become_a_tree_in_which_each_beginning_is_one_node(given_: list[list[int]]) -> None:
-    parents, tokens, places = module._tree(given_)
+    parents, tokens, places = join(given_)
     paths: list[tuple[int, ...]] = []
     for parent, token in zip(parents, tokens, strict=True):
         assert parent < len(paths), "parents first"
@@ -30,8 +33,8 @@ def test_continuations_become_a_tree_in_which_each_beginning_is_one_node(given_:
 
 @given(continuations)
 def test_paths_lead_from_the_root_to_every_leaf(given_: list[list[int]]) -> None:
-    parents, _, _ = module._tree(given_)
-    paths = module._leaf_paths(parents)
+    parents, _, _ = join(given_)
+    paths = leaf_paths(parents)
     assert {node for path in paths for node in path} == set(range(len(parents)))
     for path in paths:
         assert [parents[node] for node in path] == [-1, *path[:-1]]
@@ -52,7 +55,7 @@ def test_sequences_are_batched_by_how_much_is_pending_the_shortest_first(lengths
 
 @given(st.lists(st.integers()), st.integers(1, 5))
 def test_chunks_are_all_items_in_order(items: list[int], size: int) -> None:
-    chunks = module._chunks(items, size)
+    chunks = chunks_of(items, size)
     assert [item for chunk in chunks for item in chunk] == items
     assert all(len(chunk) == size for chunk in chunks[:-1]) and all(0 < len(chunk) <= size for chunk in chunks)
 
@@ -78,3 +81,33 @@ def test_scoring_continuations_is_scoring_token_by_token(given_: list[list[int]]
     assert sequence.ids == before
     for one, found in zip(given_, scores, strict=True):
         assert list(found) == [log_probability(by_chance([*before, *one[:place]]), token) for place, token in enumerate(one)]
+
+
+blocks_of_ids = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=4), max_size=4)
+
+
+@given(st.lists(st.integers(0, 9), max_size=5), blocks_of_ids, st.randoms(use_true_random=False))
+def test_what_is_shared_hangs_on_neither_order_nor_repeats(prefix: list[int], blocks: list[list[int]], chance: Any) -> None:
+    shared = Shared.make(prefix, blocks)
+    mixed = blocks + blocks[:1]
+    chance.shuffle(mixed)
+    assert Shared.make(prefix, mixed) == shared
+    assert shared.end == len(prefix) + max(map(len, blocks), default=0)
+    assert shared.cells == len(prefix) + sum(map(len, set(map(tuple, blocks))))
+
+
+@given(st.lists(st.integers(0, 9), max_size=5), blocks_of_ids, blocks_of_ids, st.lists(st.integers(0, 9), min_size=1))
+def test_a_sequence_forgets_its_own_ids_where_it_shares_something_new(prefix: Any, first: Any, second: Any, own: list[int]) -> None:
+    sequence = TokenSequence(0)
+    sequence.share(prefix, first)
+    sequence.append(own)
+    sequence.evaluated = len(own)
+    sequence.share(prefix, second)
+    same = Shared.make(prefix, first) == Shared.make(prefix, second)
+    assert sequence.ids == (own if same else []) and sequence.evaluated == (len(own) if same else 0)
+    assert sequence.base == sequence.shared.end and sequence.cells == sequence.shared.cells + len(sequence.ids)
+
+
+def test_an_empty_block_is_refused() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        Shared.make([1], [[2], []])

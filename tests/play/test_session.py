@@ -389,6 +389,9 @@ class MockFleet:
         self.room, self.engines, self.asked = 4096, [MockEngine() for _ in range(engines)], list[tuple[int, tuple[int, ...]]]()
         self._sequences = {place: TokenSequence(place) for place in range(places)}
 
+    def layout(self, wanted: str) -> str:
+        return "chained" if wanted == "auto" else wanted
+
     def sequence(self, place: int, prefix: list[int]) -> TokenSequence:
         self.asked.append((place, tuple(prefix)))
         return self._sequences[place]

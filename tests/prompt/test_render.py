@@ -238,3 +238,50 @@ def test_a_templates_own_first_and_last_token_are_known_to_it():
 
     learned = learn_template(Ended(), source)
     assert learned.before[0] == 258 and learned.end == [257] and learned.after_action[0] == 259
+
+
+@pytest.fixture(params=["mock"])
+def apart(request):
+    """A renderer whose memory stands apart."""
+    return make_renderer(VOCABULARY, "chatml", INSTRUCTIONS, "apart")
+
+
+@given(episode=trajectories, memory=memories)
+@slow
+def test_blocks_stand_between_the_instructions_and_the_task(apart, episode, memory):
+    rendered = apart.trajectory(episode, memory)
+    assert len(rendered.blocks) == len(memory)
+    before, blocks, after = rendered.shared
+    assert [*before, *(i for block in blocks for i in block), *after] == rendered.ids
+    if memory:
+        assert before == apart.prefix()
+        assert all(last == first for (_, last), (first, _) in zip(rendered.blocks, rendered.blocks[1:], strict=False))
+        assert {(p.start, p.end) for p in rendered.parts if p.name.startswith("memory")} == set(rendered.blocks)
+        assert sorted(map(len, blocks)) == sorted(map(apart.cost, memory))
+    else:
+        assert rendered.ids == make_renderer(VOCABULARY, "chatml", INSTRUCTIONS).trajectory(episode).ids
+
+
+@given(episode=trajectories, memory=memories)
+@slow
+def test_a_block_is_the_same_alone_and_among_others(apart, episode, memory):
+    together = apart.trajectory(episode, memory).shared[1]
+    alone = [apart.trajectory(episode, [t]).shared[1][0] for t in memory]
+    assert sorted(together) == sorted(alone)
+    assert apart.trajectory(episode, memory[::-1]).ids == apart.trajectory(episode, memory).ids
+
+
+@given(episode=trajectories, memory=memories)
+@slow
+def test_all_blocks_begin_at_one_position_and_the_task_after_the_longest(apart, episode, memory):
+    rendered = apart.trajectory(episode, memory)
+    positions = rendered.positions
+    assert len(positions) == len(rendered.ids)
+    if memory:
+        first, last = rendered.blocks[0][0], rendered.blocks[-1][1]
+        longest = max(end - start for start, end in rendered.blocks)
+        assert positions[:first] == list(range(first))
+        assert all(positions[start:end] == list(range(first, first + end - start)) for start, end in rendered.blocks)
+        assert positions[last:] == list(range(first + longest, first + longest + len(rendered.ids) - last))
+    else:
+        assert positions == list(range(len(rendered.ids)))
