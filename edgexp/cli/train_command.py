@@ -40,6 +40,8 @@ def train(recipe: str, out: Path | None, bank: Path | None, changes: tuple[str, 
       exprag-lora                      past episodes in the prompts
       exprag-lora-robust               the same, some of them wrong or missing
       exprag-lora-meta                 and homes that only memory explains
+      exprag-lora-protocol             the same, longer; lora-protocol beside it
+      default                          all types of household tasks
       qwen-8gb, qwen-16gb, qwen-24gb   by the memory of a GPU
 
     \b
