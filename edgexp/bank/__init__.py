@@ -6,6 +6,7 @@
 from edgexp.bank.bank import Bank, default_path
 from edgexp.bank.records import KINDS, AddResult, Entry, Episode, Filters, Hit, Kind, Recall, Scored, Stats, Status, history_text, task_text
 from edgexp.bank.upkeep import Embedder
+from edgexp.bank.usefulness import Usefulness
 
 __all__ = [
     "KINDS",
@@ -21,6 +22,7 @@ __all__ = [
     "Scored",
     "Stats",
     "Status",
+    "Usefulness",
     "default_path",
     "history_text",
     "task_text",

@@ -84,6 +84,13 @@ def memory_options(command: F) -> F:
                      help="With dynamic memory: recall again after this many actions."),
         click.option("--diversity", type=Finite(0, 1), default=None,
                      help="Prefer past episodes that differ (MMR). 1 looks at relevance only, 0 at difference only."),
+        click.option("--frame/--no-frame", default=True, show_default=True,
+                     help="Look at the words that recur among goals, where the bank shows that they tell how things are done."),
+        click.option("--usefulness/--no-usefulness", default=True, show_default=True,
+                     help="Prefer past episodes that helped. The bank's log counts how episodes ended that had them in the prompt."),
+        click.option("--failures", type=click.Choice(["alike", "warn", "none"]), default="alike", show_default=True,
+                     help="Past episodes that failed. alike: recall them like others. warn: at most one, besides those that succeeded. "
+                          "none: never."),
     ]):
         command = option(command)
     return command
