@@ -9,7 +9,10 @@ accepted (`import`), or as if it had all happened here (`own`), so that only wha
 
 With `likeness` nothing is done about it (`vectors` leaves the frame of goals out, too); `provenance` looks at where episodes are from,
 without any experience; `usefulness` has first played warm-up episodes of training tasks that are in no bank, and keeps what it learned
-while tasks of another split are played. What was played is kept in OUT, and played once.
+while tasks of another split are played.
+
+What was played is kept in OUT. Actions are chosen greedily, so a task with the very same past episodes in its prompt goes the same way:
+where two ways show a task the same, it is played once and counted for both.
 """
 
 import random
@@ -31,6 +34,7 @@ from edgexp.play.collecting import expert_episodes, spread
 from edgexp.play.fleet import Environments
 from edgexp.play.record import Recorder
 from edgexp.play.session import Settings, open_session
+from edgexp.retrieval import Filters, VectorRetriever
 from edgexp.trajectory import Provenance, Task, Trajectory
 
 ENVIRONMENT = "household"
@@ -69,6 +73,11 @@ class Result(msgspec.Struct, frozen=True):
     """Past episodes in its prompt."""
     misleading: int
     """Those of them that mislead."""
+    memory: tuple[str, ...] = ()
+    """Their ids, the best first."""
+    model: str = ""
+    played: bool = True
+    """False where the same had been played before, for another way."""
 
 
 def mislead(episodes: Sequence[Trajectory], share: float, source: str, seed: int) -> tuple[list[Trajectory], set[str]]:
@@ -111,10 +120,29 @@ def play(how: Settings, way: str, tasks: Sequence[Task], wrong: set[str], steps:
                 continue
             played = finished.played
             recorder.keep(played)
-            used = [found.id for recall in played.recalls[:1] for found in recall.used]
+            used = tuple(found.id for recall in played.recalls[:1] for found in recall.used)
             if number % 20 == 0:
                 say(f"{way}: {number} of {len(tasks)}")
-            yield Result(way, played.trajectory.task.id, played.trajectory.success, len(used), sum(i in wrong for i in used))
+            yield result_of(way, played.trajectory.task.id, played.trajectory.success, used, wrong, how.model)
+
+
+def result_of(way: str, task: str, won: bool, used: tuple[str, ...], wrong: set[str], model: str, played: bool = True) -> Result:
+    """A result, with what was shown."""
+    return Result(way, task, won, len(used), sum(identity in wrong for identity in used), used, model, played)
+
+
+def known_already(how: Settings, way: str, tasks: Sequence[Task], wrong: set[str], before: Sequence[Result]) -> list[Result]:
+    """Results of the tasks that another way has shown the very same past episodes."""
+    known = {(r.task, r.memory, r.model): r.won for r in before if r.played}
+    with Environments() as environments, Bank.open(how.bank or Path(), open_encoder(DEFAULT_EMBEDDER, say), readonly=True) as bank:
+        retriever, environment, found = VectorRetriever(bank, how, Filters(environment=ENVIRONMENT)), environments.at(ENVIRONMENT), []
+        for task in tasks:
+            start = environment.reset(task)
+            used = tuple(r.trajectory.id for r in retriever.recall(task, start.goal, start.observation).recalled)
+            won = known.get((task.id, used, how.model))
+            if won is not None:
+                found.append(result_of(way, task.id, won, used, wrong, how.model, played=False))
+    return found
 
 
 def warm_up(how: Settings, way: Way, tasks: Sequence[Task], wrong: set[str], steps: int, file: Path) -> None:
@@ -170,16 +198,19 @@ def against(found: dict[str, Result], other: dict[str, Result]) -> list[str]:
 @click.option("--model", default="smollm2-135m-exprag", show_default=True)
 @click.option("--share", "shares", multiple=True, type=click.FloatRange(0, 1), default=(1 / 3, 0.2, 0.1, 0.05), show_default=True)
 @click.option("--source", "sources", multiple=True, type=click.Choice(["own", "import"]), default=("own", "import"), show_default=True)
-@click.option("-n", "--number", default=96, show_default=True, help="Tasks to play.")
-@click.option("--bank", "size", default=240, show_default=True, help="Episodes in a bank.")
-@click.option("--warm", default=240, show_default=True, help="Episodes of a warm-up.")
+@click.option("-n", "--number", default=60, show_default=True, help="Tasks to play.")
+@click.option("--bank", "size", default=120, show_default=True, help="Episodes in a bank.")
+@click.option("--warm", default=120, show_default=True, help="Episodes of a warm-up.")
+@click.option("--protect", "protects", multiple=True, type=click.Choice(["likeness", "provenance", "usefulness"]),
+              default=("likeness", "provenance", "usefulness"), show_default=True)
+@click.option("--vectors/--no-vectors", default=True, help="Play the sound bank without the frame of goals, too.")
 @click.option("--group", default="hard", show_default=True)
 @click.option("-k", default=2, show_default=True)
 @click.option("--steps", default=30, show_default=True)
 @click.option("--parallel", default=2, show_default=True)
 @click.option("--seed", default=0, show_default=True)
-def main(out: Path, model: str, shares: tuple[float, ...], sources: tuple[str, ...], number: int, size: int, warm: int, group: str, k: int,
-         steps: int, parallel: int, seed: int) -> None:
+def main(out: Path, model: str, shares: tuple[float, ...], sources: tuple[str, ...], number: int, size: int, warm: int,
+         protects: tuple[str, ...], vectors: bool, group: str, k: int, steps: int, parallel: int, seed: int) -> None:
     """Play every way that is asked for, and print the table."""
     out.mkdir(parents=True, exist_ok=True)
     file, environments = out / "episodes.jsonl", Environments()
@@ -189,12 +220,16 @@ def main(out: Path, model: str, shares: tuple[float, ...], sources: tuple[str, .
     known = {task.id for task in drawn}
     practice = spread(environment.tasks("train"), warm, seed + 1, lambda t: t.group == group and t.id not in known)
     tasks = spread(environment.tasks("test"), number, seed, lambda t: t.group == group)
-    poisoned = [Way(share, source, protect) for share in shares for source in sources for protect in protections(source)]
-    for way in [Way(0.0), Way(0.0, protect="vectors"), *poisoned]:
+    poisoned = [Way(share, source, protect) for share in shares for source in sources for protect in protections(source)
+                if protect in protects]  # fmt: skip
+    for way in [Way(0.0), *([Way(0.0, protect="vectors")] if vectors else []), *poisoned]:
         wrong, how = fill(out, way, episodes, seed), settings(out, way, model, k, parallel)
         if way.protect == "usefulness":
             warm_up(how, way, practice, wrong, steps, out / "warm-up.jsonl")
         done = {result.task for result in read(file) if result.way == way.name}
+        for result in known_already(how, way.name, [t for t in tasks if t.id not in done], wrong, read(file)):
+            append(file, result)
+            done.add(result.task)
         for result in play(how, way.name, [t for t in tasks if t.id not in done], wrong, steps, log=False):
             append(file, result)
         Console(width=170).print(report(read(file)))
