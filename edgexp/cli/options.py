@@ -115,6 +115,13 @@ def memory_options(command: F) -> F:
         click.option("--layout", type=click.Choice(["auto", "chained", "apart"]), default="auto", show_default=True,
                      help="chained: past episodes one after the other. apart: each by itself, so that it is evaluated once and then "
                           "attached. auto: what the model was trained for."),
+        click.option("--frame/--no-frame", default=True, show_default=True,
+                     help="Look at the words that recur among goals, where the bank shows that they tell how things are done."),
+        click.option("--usefulness/--no-usefulness", default=True, show_default=True,
+                     help="Prefer past episodes that helped. The bank's log counts how episodes ended that had them in the prompt."),
+        click.option("--failures", type=click.Choice(["alike", "warn", "none"]), default="alike", show_default=True,
+                     help="Past episodes that failed. alike: recall them like others. warn: at most one, besides those that succeeded. "
+                          "none: never."),
     ]):
         command = option(command)
     return command

@@ -170,6 +170,10 @@ class Field:
             memory=condition.memory if condition.k else "off",
             every=condition.every,
             diversity=condition.diversity,
+            frame=condition.remembers and condition.frame,
+            usefulness=condition.remembers and condition.usefulness,
+            failures=condition.failures if condition.remembers else "alike",
+            logged=self._bank(path)[0].logged if path and condition.usefulness else 0,
             temperature=condition.temperature,
             seed=condition.seed,
             layout=self._layout(ready) if condition.layout == "auto" else condition.layout,
@@ -197,7 +201,8 @@ def _naming(progress: Filling, name: str) -> Callable[[int, int], None]:
 class FieldPlayers:
     """One model of an evaluation at a number of places. Close it, or use it as a context manager."""
 
-    def __init__(self, field: Field, conditions: Sequence[Condition], places: int, *, gpu_layers: int = 0, vault: int = 0, say: Say = lambda _: None):
+    def __init__(self, field: Field, conditions: Sequence[Condition], places: int, *, gpu_layers: int = 0, vault: int = 0,
+                 say: Say = lambda _: None):
         """The conditions are of one model; `vault` is what the vault may hold, in bytes."""
         self.places, self._field = places, field
         ready = field.ready(conditions[0])

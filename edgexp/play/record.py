@@ -68,13 +68,14 @@ def json_line(played: Played, run: str, episode: str) -> dict[str, Any]:
 
 
 def log_entry(played: Played, run: str) -> Episode:
-    """The episode as the bank's log keeps it; each recall with all that it found, the best first."""
+    """The episode as the bank's log keeps it; each recall with all that it found, what was used first, the best of it first."""
     t, who = played.trajectory, played.trajectory.provenance
     recalls = tuple(
-        Recall(recall.step, recall.query, recall.seconds, tuple(sorted(
-            (Scored(found.id, found.score, found.reason, found.tokens) for found in (*recall.used, *recall.dropped)),
-            key=lambda found: -found.score,
-        )))
+        Recall(recall.step, recall.query, recall.seconds, tuple(
+            Scored(found.id, found.score, found.reason, found.tokens, found.frame, found.usefulness)
+            for found in (*recall.used, *sorted(recall.dropped, key=lambda dropped: -dropped.score))
+        ))
         for recall in played.recalls
     )  # fmt: skip
-    return Episode(run, t.task.environment, t.task.id, t.id, t.success, t.score, who.model, who.created, recalls)
+    return Episode(run, t.task.environment, t.task.id, t.id, t.success, t.score, who.model, who.created, recalls,
+                   task_type=t.task.type, ending=t.end)  # fmt: skip
