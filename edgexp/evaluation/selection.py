@@ -51,7 +51,7 @@ class DevEpisodes:
         settings = Settings(
             environment=data.environment, model=str(model), encoder=recipe.memory.encoder,
             bank=Path(data.bank).expanduser() if data.bank else None,
-            gpu_layers=self._gpu_layers, seed=recipe.seed, **msgspec.structs.asdict(memory),
+            gpu_layers=self._gpu_layers, vault=0, seed=recipe.seed, **msgspec.structs.asdict(memory),
         )  # fmt: skip
         with open_session(settings, self._say) as session:
             for finished in session.play(spread(session.environment.tasks(recipe.check.split), count, recipe.seed)):
