@@ -67,7 +67,7 @@ def _is_full_disk(error: Exception, text: str) -> bool:
 
 
 def _train(run: Run, job: Job, emit: Emit) -> None:
-    from edgexp.training import backend, prepared
+    from edgexp.training import backend, checkpoint, prepared
     from edgexp.training.loop import Loop
 
     stop = threading.Event()
@@ -75,6 +75,8 @@ def _train(run: Run, job: Job, emit: Emit) -> None:
     folder = _ready(job, emit)
     record = prepared.read(run.data)
     learner = backend.load(folder, job.recipe, lambda text: emit(events.Notice(text)))
+    if job.base.adapter:
+        learner.load_adapter(checkpoint.load_first(run.data / checkpoint.ADAPTER, job.base.adapter_sha256))
     data = prepared.read_set(run.data, record, "train")
     held_out = {name.removeprefix("valid-"): prepared.read_set(run.data, record, name) for name in record.held_out}
     Loop(learner, job.recipe, job.base.name, data, held_out, run.checkpoints, emit, stop.is_set).run()
