@@ -78,12 +78,16 @@ class Session:
         return play(self.environments.at(name, place), task, policy, max_steps=steps, watch=watch)
 
     def renderer(self, environment: str) -> Renderer:
-        """The renderer for an environment. Raises EdgexpError for a template that cannot be used."""
+        """The renderer for an environment. Raises EdgexpError for a template that cannot be used, or instructions that do not fit."""
         assert self.fleet is not None
         if environment not in self._renderers:
             model, instructions = self.fleet.model, self.environments.at(environment).instructions()
             template = choose_template(self._template, model.template, model.templates)
-            self._renderers[environment] = make_renderer(Bounded(model.vocabulary, self.fleet.room), template, instructions)
+            made = make_renderer(Bounded(model.vocabulary, self.fleet.room), template, instructions)
+            if len(made.prefix()) >= self.fleet.room:  # at several places they would be evaluated before any prompt is looked at
+                raise EdgexpError(f"the instructions of {environment} ({len(instructions):,} characters) do not fit a context of "
+                                  f"{self.fleet.room} tokens; ask for more with: --context")
+            self._renderers[environment] = made
         return self._renderers[environment]
 
     def _make_policy(self, place: int, name: str, retriever: Retriever | None, acting: Acting, steps: int | None) -> Policy:
