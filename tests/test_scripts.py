@@ -32,4 +32,16 @@ def run(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_it_can_be_asked_what_it_does(script: Path) -> None:
     done = run(script, "--help")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert script in ENDS_ITSELF or "usage" in done.stdout.lower()
+    assert script in ENDS_ITSELF or "usage" in done.stdout.lower() or "python tools/" in done.stdout
+
+
+CHEAP = [
+    ("tools/expert_report.py", ("household/dev", "--limit", "3"), "3 games"),
+    ("benchmarks/environment.py", ("--games", "1", "--commands", "3"), "1 generated games"),
+]
+
+
+@pytest.mark.parametrize(("script", "arguments", "words"), CHEAP, ids=lambda value: str(value)[:40])
+def test_a_cheap_one_runs_on_little(script: str, arguments: tuple[str, ...], words: str) -> None:
+    done = run(Path(script), *arguments)
+    assert done.returncode == 0 and words in done.stdout, done.stdout[-500:] + done.stderr[-2000:]
