@@ -91,10 +91,10 @@ def _models() -> Iterator[Finding]:
 def _engine(model: str | None, fresh: bool) -> Iterator[Finding]:
     from edgexp.engine import tuning
     from edgexp.models import DEFAULT_POLICY, resolve
-    from edgexp.models.playable import digest_to_play
+    from edgexp.models.model_files import digest_of
 
     ready = resolve(model or DEFAULT_POLICY, role="policy")
-    digest = digest_to_play(ready.path)
+    digest = digest_of(ready.path)
     if fresh:
         tuning.forget(ready.path, digest)
     found = tuning.for_model(ready.path, digest=digest)

@@ -9,8 +9,9 @@ import numpy as np
 from edgexp.environments.base import Outcome, Start
 from edgexp.trajectory import Task
 
-MEMBERS = ("splits", "tasks", "task", "instructions", "reset", "step", "close", "admissible", "expert", "family", "lesson", "aspects")
-OF_THE_EXPERT = ("begin", "act", "saw")
+MEMBERS = ("splits", "tasks", "task", "instructions", "reset", "step", "close", "admissible", "expert", "family", "lesson", "aspects",
+           "misled")
+OF_THE_EXPERT = ("begin", "act", "saw", "advise")
 VALUES = ("name", "version", "max_steps", "remote", "restarts")
 
 
@@ -121,6 +122,9 @@ class Fickle:
     def aspects(self, task: Task, goal: str) -> dict[str, str]:
         return {"type": task.type}
 
+    def misled(self, goal: str) -> "list[Patient]":
+        return [Patient(self.answers)]
+
 
 class Patient:
     """An expert that waits, but where a test says otherwise."""
@@ -136,3 +140,6 @@ class Patient:
 
     def saw(self, observation: str, action: str) -> None:
         self.answers.get("saw", lambda: None)()
+
+    def advise(self, observation: str) -> Any:
+        return self.answers.get("advise", lambda: "wait")()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from edgexp.cli.options import (
+    MOST_EPISODES,
     bank_option,
     encoder_for,
     encoder_option,
@@ -24,6 +25,7 @@ from edgexp.cli.options import (
     writing,
 )
 from edgexp.cli.vault_command import forget_everywhere, vault
+from edgexp.cli.warm_command import warm
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.terminal import echo, echo_json
 
@@ -53,7 +55,8 @@ def stats(bank: Path | None, as_json: bool) -> None:
 @bank_option
 @filter_options
 @status_option
-@click.option("-n", "--number", default=20, show_default=True, help="Show at most this many. 0: all.")
+@click.option("-n", "--number", type=click.IntRange(0, MOST_EPISODES), default=20, show_default=True,
+              help="Show at most this many. 0: all.")
 @json_option
 def ls(bank: Path | None, status: str, number: int, as_json: bool, **filters: Any) -> None:
     """List episodes, the newest first.
@@ -78,7 +81,7 @@ def ls(bank: Path | None, status: str, number: int, as_json: bool, **filters: An
 @bank_option
 @click.option("--by", type=click.Choice(["task", "course"]), default="task", show_default=True,
               help="Compare TEXT with goal and first observation, or with goal and actions.")
-@click.option("-k", default=5, show_default=True, type=click.IntRange(1), help="Episodes to find.")
+@click.option("-k", default=5, show_default=True, type=click.IntRange(1, MOST_EPISODES), help="Episodes to find.")
 @filter_options
 @encoder_option
 @json_option
@@ -371,6 +374,7 @@ for command in (
     forget,
     verify,
     rebuild,
+    warm,
     vault,
 ):
     bank.add_command(command)

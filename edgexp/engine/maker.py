@@ -13,8 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgexp.engine import native
 from edgexp.engine.context import Context, Counters
 from edgexp.engine.model import Model
+from edgexp.engine.vault import fingerprint
 from edgexp.errors import EdgexpError
 
 State = NDArray[np.uint8]
@@ -22,6 +24,8 @@ State = NDArray[np.uint8]
 
 REMEMBERED = 256 << 20
 """Bytes of states that a source keeps in memory."""
+UNNAMED = "instructions"
+"""What a keeper calls a stretch without a name."""
 _STEP = 512
 """A maker's context has a multiple of so many cells."""
 
@@ -51,24 +55,33 @@ class Came:
     remembered: int = 0
 
 
+def about(model: Model, sha256: str, batch: int) -> dict[str, str | int]:
+    """Everything beside the ids that decides what a state's bytes are: a model's content, the library, and how it computes here."""
+    lib, tuning = native.load(), model.tuning
+    return {
+        "model": sha256, "library": f"{lib.__version__} {lib.llama_print_system_info().decode('utf-8', 'replace')}",
+        "cache": "f16 f16", "flash attention": int(model.gpu_layers != 0), "layers on a GPU": model.gpu_layers,
+        "batch": batch, "repacked": int(tuning.extra_buffers),
+    }  # fmt: skip
+
+
 class Keeper(Protocol):
     """Keeps states from one process to the next. Whatever goes wrong, it has nothing or keeps nothing; it never raises."""
 
-    def load(self, key: str) -> State | None:
+    def load(self, key: str, label: str) -> State | None:
         """A state, whole and checked; None where there is none that is."""
 
-    def store(self, key: str, name: str, state: State) -> None:
-        """Keep a state of that name."""
-
-    def fingerprint(self, prefix: Sequence[int], ids: Sequence[int]) -> str:
-        """The key of some tokens after others."""
+    def store(self, key: str, label: str, payload: State) -> bool:
+        """Keep a state; whether that was possible."""
 
 
 class BlockSource:
-    """States of stretches. What was asked for lately stays in memory, `remembered` bytes of it; `keeper` keeps all on disk."""
+    """States of stretches. What was asked for lately stays in memory, `remembered` bytes of it; `keeper` keeps all on disk, where the
+    model's content has the digest `sha256`."""
 
-    def __init__(self, model: Model, keeper: Keeper | None = None, *, batch: int = 512, threads: int | None = None,
+    def __init__(self, model: Model, keeper: Keeper | None = None, sha256: str = "", *, batch: int = 512, threads: int | None = None,
                  remembered: int = REMEMBERED):
+        self._about = about(model, sha256, batch) if keeper is not None else {}
         self._model, self._keeper, self._batch, self._threads, self._limit = model, keeper, batch, threads, remembered
         self._lock, self._adapters = Lock(), list[Any]()
         self._maker: Context | None = None
@@ -97,14 +110,17 @@ class BlockSource:
         if (state := self._states.get(stretch)) is not None:
             self._states.move_to_end(stretch)
             return state, Came(remembered=stretch.cells)
-        key = self._keeper.fingerprint(stretch.prefix, stretch.ids) if self._keeper is not None else ""
-        if self._keeper is not None and (state := self._keeper.load(key)) is not None:
+        label, key = stretch.name or UNNAMED, ""
+        if self._keeper is not None:
+            key = fingerprint(self._about, stretch.prefix, len(stretch.prefix), stretch.ids)
+            state = self._keeper.load(key, label)
+        if state is not None:
             came = Came(loaded=stretch.cells)
         else:
             state, evaluated = self._evaluate(stretch)
             came = Came(evaluated=evaluated)
             if self._keeper is not None:
-                self._keeper.store(key, stretch.name, state)
+                self._keeper.store(key, label, state)
         self._remember(stretch, state)
         return state, came
 

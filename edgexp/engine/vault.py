@@ -79,6 +79,11 @@ def chosen_limit() -> int:
         raise UsageError(f"{VARIABLE}: {error}") from error
 
 
+def open_vault(limit: int) -> "Vault | None":
+    """The vault of the home folder, of at most `limit` bytes; None where the limit is 0."""
+    return Vault(default_folder(), limit) if limit else None
+
+
 def fingerprint(about: Mapping[str, str | int], prefix: Sequence[int], position: int, ids: Sequence[int]) -> str:
     """The key of a block: different for anything that could make its keys and values different.
 

@@ -12,6 +12,8 @@ An environment is a plain object with the ten members of `Environment`. Everythi
 | `lesson(task)` | which tasks are done in the same way | the task's type |
 | `aspects(task, goal)` | what a task is about, by name | its type: `{"type": task.type}` |
 | `saw(observation, action)` of an expert | hears of an action that it did not choose | mistakes made for it are invalid ones only |
+| `advise(observation)` of an expert | what it would do, without doing it | it cannot be asked about another's actions |
+| `misled(goal)` | players who take the goal for another one | the goal is never mistaken on purpose |
 
 Each has a protocol, and a function that gives its value or its default. Everybody outside asks by these functions, and so never finds out
 which environment it is. `family`, `lesson` and `aspects` tell of tasks and not of an episode: they work before a reset and after `close`,
@@ -115,6 +117,14 @@ class FollowsOthers(Protocol):
 
 
 @runtime_checkable
+class GivesAdvice(Protocol):
+    """An expert that can be asked without being followed."""
+
+    def advise(self, observation: str) -> str | None:
+        """What `act` would return for the latest observation. Nothing is noted: `act` or `saw` is told the same observation afterwards."""
+
+
+@runtime_checkable
 class HasExpert(Protocol):
     """An environment with a scripted expert."""
 
@@ -130,6 +140,19 @@ def has_expert(environment: Environment) -> bool:
 def expert_of(environment: Environment) -> Expert | None:
     """A fresh player; None where the environment has none."""
     return environment.expert() if isinstance(environment, HasExpert) else None
+
+
+@runtime_checkable
+class HasMisled(Protocol):
+    """An environment that knows how its goals are mistaken."""
+
+    def misled(self, goal: str) -> Sequence[Expert]:
+        """Fresh players who take the goal for another one: who forget a part of it, or do another thing than it asks for."""
+
+
+def misled_players(environment: Environment, goal: str) -> Sequence[Expert]:
+    """Players who mistake the goal, in a fixed order; none where the environment knows of none."""
+    return environment.misled(goal) if isinstance(environment, HasMisled) else ()
 
 
 @runtime_checkable

@@ -241,7 +241,9 @@ def _expert(self: Checked) -> Expert:
 def _checked_expert(player: Any, owner: str) -> Expert:
     if not (callable(getattr(player, "begin", None)) and callable(getattr(player, "act", None))):
         plain.refuse(player, owner, "what expert() returned", "a player with begin(goal, observation) and act(observation) is wanted")
-    return CheckedFollower(player, owner) if callable(getattr(player, "saw", None)) else CheckedExpert(player, owner)
+    if not callable(getattr(player, "saw", None)):
+        return CheckedExpert(player, owner)
+    return CheckedAdviser(player, owner) if callable(getattr(player, "advise", None)) else CheckedFollower(player, owner)
 
 
 class CheckedExpert(_Guard):
@@ -255,9 +257,11 @@ class CheckedExpert(_Guard):
 
     def act(self, observation: str) -> str | None:
         """The next action; None when it gives up."""
-        action = self._ask("act() of the expert", self._inner.act, observation)
-        return None if action is None else self._ask("act() of the expert", plain.text, action, self._owner,
-                                                     "what act() of the expert returned", LONGEST_ACTION)  # fmt: skip
+        return self._action("act() of the expert", self._inner.act, observation)
+
+    def _action(self, member: str, work: Callable[[str], object], observation: str) -> str | None:
+        action = self._ask(member, work, observation)
+        return None if action is None else self._ask(member, plain.text, action, self._owner, f"what {member} returned", LONGEST_ACTION)
 
 
 class CheckedFollower(CheckedExpert):
@@ -268,6 +272,21 @@ class CheckedFollower(CheckedExpert):
     def saw(self, observation: str, action: str) -> None:
         """Take note of another's action."""
         self._ask("saw() of the expert", self._inner.saw, observation, action)
+
+
+class CheckedAdviser(CheckedFollower):
+    """An expert that can be asked as well."""
+
+    __slots__ = ()
+
+    def advise(self, observation: str) -> str | None:
+        """What it would do; None when it would give up."""
+        return self._action("advise() of the expert", self._inner.advise, observation)
+
+
+def _misled(self: Checked, goal: str) -> Sequence[Expert]:
+    """Fresh players, checked too."""
+    return self._ask("misled()", lambda: [_checked_expert(player, self._owner) for player in self._inner.misled(goal)])
 
 
 def _family(self: Checked, task: Task) -> str:
@@ -297,7 +316,7 @@ def _restarts(self: Checked) -> int:
     return self._ask("restarts", lambda: plain.whole(self._inner.restarts, self._owner, "restarts"))
 
 
-_METHODS = {"admissible": _admissible, "expert": _expert, "family": _family, "lesson": _lesson, "aspects": _aspects}
+_METHODS = {"admissible": _admissible, "expert": _expert, "misled": _misled, "family": _family, "lesson": _lesson, "aspects": _aspects}
 _VALUES = {"remote": _remote, "restarts": _restarts}
 
 

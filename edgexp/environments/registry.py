@@ -114,6 +114,7 @@ BUILT_IN = {
     "household": "edgexp.environments.household:Household",
     "worlds": "edgexp.environments.worlds:Worlds",
     "treatments": "edgexp.environments.treatments:Treatments",
+    "errands": "edgexp.environments.errands:Errands",
     "alfworld": "edgexp.environments.alfworld:Alfworld",
     "scienceworld": "edgexp.environments.java.scienceworld:ScienceWorld",
     "textworld-express": "edgexp.environments.java.textworld_express:TextWorldExpress",

@@ -5,7 +5,7 @@ rooms. Other homes use the same words for other appliances, so that no word tell
 nor said in words for warm, cold or clean. Knows which home and which room a task is; the rules are the household's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -15,7 +15,7 @@ from edgexp.environments.household import scene as goals
 from edgexp.environments.household.generator import Draw, generate
 from edgexp.environments.household.household import SceneEnvironment
 from edgexp.environments.household.scene import GoalKind, Scene, Way
-from edgexp.environments.household.searcher import SearchExpert
+from edgexp.environments.household.searcher import MisledExpert, SearchExpert, misled
 from edgexp.environments.splits import Housed, Houses
 from edgexp.environments.worlds import invented as words
 from edgexp.trajectory import Task
@@ -122,6 +122,16 @@ class Treatments(Housed, SceneEnvironment):
     def expert(self) -> Expert:
         """A player that searches as the household's does, and knows the treatment."""
         return TreatingExpert(lambda: self._running().scene)
+
+    def misled(self, goal: str) -> Sequence[Expert]:
+        """Players who do to the thing what household tasks ask for, nothing, or the right thing at the wrong appliance."""
+        found = next((found for form in _READ if (found := form.fullmatch(goal))), None)
+        asked = self._running().scene.goal
+        if found is None or asked.way is None:
+            return ()
+        request = goals.Request(asked.kind, found["object"], found["target"])
+        elsewhere = [a.lower() for kind in APPLIANCES for a in kind if a != asked.way.appliance]
+        return [*misled(request), MisledExpert(request), *(MisledExpert(request, (asked.way.verb, place)) for place in elsewhere)]
 
 
 class TreatingExpert(SearchExpert):

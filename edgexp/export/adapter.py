@@ -41,6 +41,8 @@ class Training(msgspec.Struct, frozen=True):
     step: int = 0
     prompt: int = 1
     """The version of the prompt's words; see `edgexp.prompt.messages`."""
+    layout: str = "chained"
+    """How memory stood in the samples."""
     code: str = ""
     finished: str = ""
     files: dict[str, str] = {}

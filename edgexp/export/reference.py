@@ -5,9 +5,9 @@ turn) the trained model's log-probability of it and the token it would have said
 the exported model's own tokenizer and template can be asked for the same ids. Training writes it, export reads it; knows neither.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgexp.errors import EdgexpError
 from edgexp.files import write_atomic
+from edgexp.prompt.messages import Layout
 from edgexp.trajectory import Trajectory
 
 FILE = "reference.safetensors"
@@ -42,6 +43,8 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The chat template's text or built-in name; empty for the one in the model file."""
     samples: tuple[Sample, ...] = ()
     """Either empty or one for each row of ids."""
+    layout: Layout = "chained"
+    """How memory stands in the samples."""
     format: Annotated[int, Meta(ge=1)] = FORMAT
 
 
@@ -56,6 +59,8 @@ class Reference:
     """Natural logarithm of the probability of the label token, given all before it."""
     greedy: list[NDArray[np.int32]]
     """The most probable token at each label."""
+    blocks: list[NDArray[np.int64]] = field(default_factory=list)
+    """Half-open spans of each sample's ids that stand apart [blocks, 2]; empty where no sample has any."""
 
     @property
     def labels(self) -> int:
@@ -75,6 +80,8 @@ def write_reference(folder: Path, reference: Reference) -> Path:
         "logprobs": _joined(reference.logprobs, np.float32),
         "greedy": _joined(reference.greedy, np.int32),
     }
+    if any(map(len, reference.blocks)):
+        tensors |= {"blocks": np.concatenate(reference.blocks), "block_counts": np.array([len(b) for b in reference.blocks], np.int64)}
     data = safetensors.numpy.save(tensors, {"edgexp": msgspec.json.encode(reference.origin).decode()})
     write_atomic(folder / FILE, data)
     return folder / FILE
@@ -87,7 +94,8 @@ def read_reference(path: Path) -> Reference:
     try:
         with safetensors.safe_open(path, "np") as file:
             meta = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in ("ids", "id_counts", "positions", "label_counts", "logprobs", "greedy")}
+            present = {*_NEEDED, *(_BLOCKS & set(file.keys()))}
+            tensors = {name: file.get_tensor(name) for name in present}
     except FileNotFoundError as error:
         raise EdgexpError(f"there is no {path}; training leaves it beside the adapter, or export with --no-gate") from error
     except (OSError, safetensors.SafetensorError) as error:
@@ -99,6 +107,10 @@ def read_reference(path: Path) -> Reference:
     if origin.format != FORMAT:
         raise EdgexpError(f"{path} has format {origin.format}, this edgexp reads {FORMAT}; train again or update edgexp")
     return _checked(path, _split(path, origin, tensors))
+
+
+_NEEDED = frozenset({"ids", "id_counts", "positions", "label_counts", "logprobs", "greedy"})
+_BLOCKS = frozenset({"blocks", "block_counts"})
 
 
 def _joined(parts: list[NDArray[np.generic]] | list[NDArray[np.int32]] | list[NDArray[np.int64]] | list[NDArray[np.float32]],
@@ -113,15 +125,38 @@ def _split(path: Path, origin: Origin, tensors: dict[str, NDArray[np.generic]]) 
         if counts.size == 0 or counts.min() < 1 or int(counts.sum()) != tensors[name].size:
             raise EdgexpError(f"{path} is damaged: the counts do not fit {name}")
     parts = {name: np.split(tensors[name], np.cumsum(counts)[:-1]) for name, counts in wanted.items()}
-    return Reference(origin, **parts)
+    return Reference(origin, **parts, blocks=_blocks(path, tensors, len(id_counts)))
+
+
+def _blocks(path: Path, tensors: dict[str, NDArray[Any]], samples: int) -> list[NDArray[np.int64]]:
+    """The blocks of each sample; an empty list where the file has none."""
+    if not tensors.keys() & _BLOCKS:
+        return []
+    try:
+        blocks, counts = tensors["blocks"].astype(np.int64).reshape(-1, 2), tensors["block_counts"]
+    except (KeyError, ValueError) as error:
+        raise EdgexpError(f"{path} is damaged: its blocks of memory are not whole") from error
+    if len(counts) != samples or counts.min() < 0 or int(counts.sum()) != len(blocks):
+        raise EdgexpError(f"{path} is damaged: the counts do not fit blocks")
+    return np.split(blocks, np.cumsum(counts)[:-1])
 
 
 def _checked(path: Path, reference: Reference) -> Reference:
     if len(reference.ids) != len(reference.positions) or (reference.origin.samples and len(reference.origin.samples) != len(reference.ids)):
         raise EdgexpError(f"{path} is damaged: it has answers for another number of samples")
-    for ids, positions, logprobs in zip(reference.ids, reference.positions, reference.logprobs, strict=True):
+    no_blocks = [np.zeros((0, 2), np.int64)] * len(reference.ids)
+    rows = zip(reference.ids, reference.positions, reference.logprobs, reference.blocks or no_blocks, strict=True)
+    for ids, positions, logprobs, blocks in rows:
         if positions[0] < 1 or positions[-1] >= len(ids) or (np.diff(positions) < 1).any():
             raise EdgexpError(f"{path} is damaged: label positions are out of order or outside the sample")
+        if len(blocks) and not (reference.origin.layout == "apart" and blocks_are_sound(blocks, int(positions[0]))):
+            raise EdgexpError(f"{path} is damaged: a sample has blocks of memory where there can be none")
         if not np.isfinite(logprobs).all() or logprobs.max() > 1e-3:
             raise EdgexpError(f"{path} holds log-probabilities that are none; the training went wrong, take an earlier checkpoint")
     return reference
+
+
+def blocks_are_sound(blocks: NDArray[np.int64], end: int) -> bool:
+    """Whether spans [blocks, 2] follow one another without a gap, none empty, between the first id and the one before `end`."""
+    first, last = blocks.T
+    return bool(first[0] > 0 and last[-1] < end and (first < last).all() and (first[1:] == last[:-1]).all())

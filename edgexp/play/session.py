@@ -26,6 +26,7 @@ from edgexp.play.fleet import Environments, Fleet, Say
 from edgexp.play.local import LocalPolicy
 from edgexp.play.rollout import Evaluator, Finished, run_many
 from edgexp.prompt import messages
+from edgexp.prompt.bounded import Bounded
 from edgexp.prompt.render import Renderer, make_renderer
 from edgexp.prompt.template import choose_template
 from edgexp.retrieval import Layout, Retriever, retriever_for
@@ -86,7 +87,7 @@ class Session:
         if (environment, layout) not in self._renderers:
             model, instructions = self.fleet.model, self.environments.at(environment).instructions()
             template = choose_template(self._template, model.template, model.templates)
-            self._renderers[environment, layout] = make_renderer(model.vocabulary, template, instructions, layout)
+            self._renderers[environment, layout] = make_renderer(Bounded(model.vocabulary, self.fleet.room), template, instructions, layout)
         return self._renderers[environment, layout]
 
     def _make_policy(self, place: int, name: str, retriever: Retriever | None, acting: Acting, steps: int | None) -> Policy:
@@ -195,7 +196,8 @@ def with_actions(settings: Settings, environment: Environment) -> Settings:
 def open_fleet(ready: Ready, settings: Settings, say: Say) -> Fleet:
     """The places that settings ask for."""
     return Fleet(ready.path, settings.parallel, context=settings.context, trees=settings.actions == "scored",
-                 gpu_layers=settings.gpu_layers, layout=settings.layout, memories=settings.k if settings.remembers else 0, say=say)
+                 gpu_layers=settings.gpu_layers, layout=settings.layout, memories=settings.k if settings.remembers else 0,
+                 vault=settings.vault, say=say)  # fmt: skip
 
 
 def check_prompt(fleet: Fleet, ready: Ready, say: Say) -> None:

@@ -133,8 +133,13 @@ class Renderer:
 
     def cost(self, trajectory: Trajectory) -> int:
         """Tokens that a trajectory takes as memory."""
-        text = words.block_text(trajectory) if self.layout == "apart" else words.memory_text(trajectory)
-        return len(self._item(Message("system", text, "memory")))
+        if self.layout == "apart":
+            return len(self.block(trajectory))
+        return len(self._item(Message("system", words.memory_text(trajectory), "memory")))
+
+    def block(self, trajectory: Trajectory) -> list[int]:
+        """Ids of a trajectory where it stands apart; they are the same in every prompt, after `prefix`."""
+        return self._item(Message("system", words.block_text(trajectory), "memory"))
 
     @property
     def headers_cost(self) -> int:

@@ -18,7 +18,9 @@ from torch import Tensor
 from edgexp.errors import EdgexpError
 from edgexp.files import build_folder, remove_stale, write_atomic
 from edgexp.machine import cores, machine_memory
+from edgexp.prompt.render import block_positions
 from edgexp.training.cpu import quick
+from edgexp.training.cpu.kernels import Spans
 from edgexp.training.cpu.quick import R, T, Workers
 from edgexp.training.events import Say
 from edgexp.training.recipe import Recipe
@@ -70,16 +72,19 @@ class Learner:
         """The results of a task for every item, in their order; several at a time on a CPU."""
         return self._workers.each(task, items) if self._workers else map(task, items)
 
-    def hidden(self, rows: Sequence[NDArray[np.int32]], keep: Sequence[NDArray[np.int64]], seed: int | None = None) -> Tensor:
+    def hidden(self, rows: Sequence[NDArray[np.int32]], keep: Sequence[NDArray[np.int64]], seed: int | None = None,
+               blocks: Sequence[NDArray[np.int64]] = ()) -> Tensor:
         """Last hidden states [K, C] at the positions `keep` of each row, row after row. Only with a `seed` is there dropout.
 
-        Rows are padded at the end. No mask is needed for that: attention looks backwards only, and nothing is kept of the padding.
+        `blocks` are the half-open spans of each row that stand apart [blocks, 2]; left out, there are none. Rows are padded at the end.
+        No mask is needed for that: attention looks backwards only, and nothing is kept of the padding.
         """
+        apart = [[(int(first), int(last)) for first, last in row] for row in blocks] or [[]] * len(rows)
         if self._quick:
             lengths = [len(row) for row in rows]
             starts = np.cumsum([0, *lengths[:-1]])
             flat = np.concatenate([k + start for k, start in zip(keep, starts, strict=True)])
-            return self._quick(self._ids(np.concatenate(rows)), lengths, torch.from_numpy(flat), seed)
+            return self._quick(self._ids(np.concatenate(rows)), lengths, apart, torch.from_numpy(flat), seed)
         self.model.train(seed is not None)
         if seed is not None:
             torch.manual_seed(seed)
@@ -88,7 +93,7 @@ class Learner:
         for place, row in zip(padded, rows, strict=True):
             place[: len(row)] = row
         with self._autocast():
-            states = self._decoder(input_ids=self._ids(padded), use_cache=False).last_hidden_state
+            states = self._decoder(input_ids=self._ids(padded), use_cache=False, **self._standing(longest, apart)).last_hidden_state
         flat = np.concatenate([k + longest * number for number, k in enumerate(keep)])
         return states.flatten(0, 1)[torch.from_numpy(flat).to(self.device)].to(self.head.dtype)
 
@@ -116,6 +121,17 @@ class Learner:
         settings.update(base_model_name_or_path=base, inference_mode=True, revision=None)
         plain = {key: sorted(value) if isinstance(value, set) else getattr(value, "value", value) for key, value in settings.items()}
         return json.dumps(plain, indent=2, sort_keys=True, default=str).encode()
+
+    def _standing(self, longest: int, blocks: Sequence[Spans]) -> dict[str, Tensor]:
+        """Positions and mask of rows of which any has blocks; nothing for others, which any attention treats as it should."""
+        if not any(blocks):
+            return {}
+        mask = torch.ones(longest, longest, dtype=torch.bool).tril_().repeat(len(blocks), 1, 1, 1)
+        for row, spans in zip(mask, blocks, strict=True):
+            for first, last in spans:
+                row[:, first:last, spans[0][0] : first] = False
+        positions = torch.tensor([block_positions(longest, spans) for spans in blocks])
+        return {"attention_mask": mask.to(self.device), "position_ids": positions.to(self.device)}
 
     def _ids(self, ids: NDArray[np.int32]) -> Tensor:
         return torch.from_numpy(ids.astype(np.int64)).to(self.device)

@@ -5,7 +5,8 @@ No trajectory of a task is ever shown to that task's own sample, and none of a h
 skipped and counted, or an error; it is never cut.
 
 Every sample is checked before it is used: its labels are the trajectory's actions but for mistakes, each with its end of turn; none of
-them lies in the memory; control tokens stand where the template puts them and nowhere else."""
+them lies in the memory; control tokens stand where the template puts them and nowhere else; blocks are the past episodes, each whole, where
+memory stands apart."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -112,7 +113,7 @@ class _Maker:
     def __init__(self, recipe: Recipe, source: Source, kept_out: frozenset[str] = frozenset()):
         given = source.renderer
         self.recipe = recipe
-        self.renderer = Renderer(Remembering(given.tokenizer), given.template, given.instructions)
+        self.renderer = Renderer(Remembering(given.tokenizer), given.template, given.instructions, recipe.memory.stands)
         self.memories = Memories(recipe.memory, source.bank, source.data.environment, recipe.seed, kept_out)
         self._latest: tuple[Trajectory | None, int] = (None, 0)
 
@@ -140,7 +141,7 @@ class _Maker:
         remembered = [r.trajectory for r in memory.recalled]
         rendered = self.renderer.trajectory(trajectory, remembered)
         check_sample(rendered, trajectory, self.renderer)
-        built.sets.setdefault(name, Samples()).add(rendered.ids, rendered.labels)
+        built.sets.setdefault(name, Samples()).add(rendered.ids, rendered.labels, rendered.blocks)
         built.about.setdefault(name, []).append(_about(trajectory, kind, memory))
         return rendered
 
@@ -252,6 +253,7 @@ def find_problems(rendered: Rendered, trajectory: Trajectory, renderer: Renderer
     """Everything that is wrong with a sample."""
     yield from _problems_of_labels(rendered, trajectory, renderer)
     yield from _problems_of_parts(rendered, renderer)
+    yield from _problems_of_blocks(rendered, renderer)
 
 
 def _problems_of_labels(rendered: Rendered, trajectory: Trajectory, renderer: Renderer) -> Iterator[str]:
@@ -292,6 +294,18 @@ def _problems_of_parts(rendered: Rendered, renderer: Renderer) -> Iterator[str]:
             yield f"{part.name} holds a control token"
     if at != len(rendered.ids):
         yield "there is something unnamed at its end"
+
+
+def _problems_of_blocks(rendered: Rendered, renderer: Renderer) -> Iterator[str]:
+    """Apart, every past episode is a block and nothing else is; they stand between the instructions and the task."""
+    parts = [part for part in rendered.parts if part.name.startswith("memory")]
+    if rendered.blocks != ([(part.start, part.end) for part in parts] if renderer.layout == "apart" else []):
+        yield "its blocks are not its past episodes"
+    if not rendered.blocks:
+        return
+    expected = ["template", "instructions", *["memory"] * len(rendered.blocks), "template", "task"]
+    if [part.name.split()[0] for part in rendered.parts[: len(expected)]] != expected:
+        yield "its blocks do not stand between the instructions and the task"
 
 
 def _frame(name: str, template: Template) -> tuple[list[int], list[int]]:

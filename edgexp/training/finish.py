@@ -71,7 +71,7 @@ def _halved(key: str, value: Tensor) -> Tensor:
 
 
 def _origin(record: prepared.Dataset, precision: Precision, sha256: str) -> Origin:
-    return Origin(precision, sha256, record.template, record.reference)
+    return Origin(precision, sha256, record.template, record.reference, record.layout)
 
 
 def _write_answers(folder: Path, learner: backend.Learner, tensors: dict[str, Tensor], samples: prepared.Samples,
@@ -79,5 +79,5 @@ def _write_answers(folder: Path, learner: backend.Learner, tensors: dict[str, Te
     learner.load_adapter({key: value.float() for key, value in tensors.items()})
     said = loop.ask(learner, samples)
     folder.mkdir(parents=True, exist_ok=True)
-    write_reference(folder, Reference(origin, samples.ids, said.positions, said.logprobs, said.greedy))
+    write_reference(folder, Reference(origin, samples.ids, said.positions, said.logprobs, said.greedy, samples.blocks))
     return said

@@ -35,7 +35,7 @@ def ask(learner: Learner, samples: Samples) -> Answers:
     def one(number: int) -> tuple[torch.Tensor, torch.Tensor]:
         ids, labels = samples.ids[number], samples.labels(number)
         with torch.no_grad():
-            hidden = learner.hidden([ids], [labels - 1])
+            hidden = learner.hidden([ids], [labels - 1], blocks=[samples.blocks[number]])
             return answers(hidden, learner.head, torch.from_numpy(ids[labels].astype(np.int64)).to(learner.device))
 
     found = list(learner.each(one, range(len(samples))))
@@ -164,7 +164,8 @@ class Loop:
     def _part(self, batch: Batch, seed: int, total: int) -> tuple[float, int, list[torch.Tensor] | None]:
         """What a batch adds to a step's loss, hits and gradients."""
         learner, labels = self.learner, [self.data.labels(i) for i in batch]
-        hidden = learner.hidden([self.data.ids[i] for i in batch], [positions - 1 for positions in labels], seed)
+        hidden = learner.hidden([self.data.ids[i] for i in batch], [positions - 1 for positions in labels], seed,
+                                [self.data.blocks[i] for i in batch])
         targets = np.concatenate([self.data.ids[i][positions] for i, positions in zip(batch, labels, strict=True)]).astype(np.int64)
         loss, right = LabelLoss.apply(hidden, learner.head, torch.from_numpy(targets).to(learner.device), 1 / total)
         gradients = learner.differentiate(loss)

@@ -22,8 +22,9 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from edgexp.errors import EdgexpError
-from edgexp.export.reference import Sample
+from edgexp.export.reference import Sample, blocks_are_sound
 from edgexp.files import write_atomic
+from edgexp.prompt.messages import Layout
 from edgexp.training.recipe import Train
 
 if TYPE_CHECKING:
@@ -35,11 +36,13 @@ RECORD = "dataset.json"
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples as token ids, and of each the half-open spans of ids that the model is to say: one an action."""
+    """Samples as token ids, and of each the half-open spans of ids that the model is to say (one an action), and those that stand apart."""
 
     ids: list[NDArray[np.int32]] = field(default_factory=list)
     spans: list[NDArray[np.int64]] = field(default_factory=list)
     """[actions, 2] of each sample, ascending."""
+    blocks: list[NDArray[np.int64]] = field(default_factory=list)
+    """[past episodes that stand apart, 2] of each sample, each where the one before it ends; see `edgexp.prompt.render.Rendered`."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -53,10 +56,11 @@ class Samples:
         """Positions of the label tokens of a sample."""
         return np.concatenate([np.arange(first, last) for first, last in self.spans[sample]])
 
-    def add(self, ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> None:
+    def add(self, ids: Sequence[int], spans: Sequence[tuple[int, int]], blocks: Sequence[tuple[int, int]] = ()) -> None:
         """Append a sample."""
         self.ids.append(np.array(ids, np.int32))
         self.spans.append(np.array(spans, np.int64).reshape(-1, 2))
+        self.blocks.append(np.array(blocks, np.int64).reshape(-1, 2))
 
 
 class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +76,8 @@ class Dataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Fingerprints of the banks the samples came from."""
     reference: tuple[Sample, ...] = ()
     """What was rendered for each sample of the first held-out set."""
+    layout: Layout = "chained"
+    """How memory stands in the samples."""
     statistics: dict[str, Any] = {}
     format: Annotated[int, Meta(ge=1)] = FORMAT
 
@@ -116,10 +122,20 @@ def read_set(folder: Path, record: Dataset, name: str) -> Samples:
     if hashlib.sha256(data).hexdigest() != record.sets[name]:
         raise EdgexpError(f"{path} is not the file that {RECORD} means; prepare the dataset again")
     tensors = safetensors.numpy.load(data)
-    cuts = [np.cumsum(tensors[f"{part}_counts"])[:-1] for part in ("id", "span")]
-    samples = Samples(np.split(tensors["ids"], cuts[0]), np.split(tensors["spans"], cuts[1])) if len(tensors["id_counts"]) else Samples()
-    _check(path, samples, record.vocabulary)
+    tensors = {**_no_blocks(len(tensors["id_counts"])), **tensors}
+    samples = Samples(*(_parts(tensors[f"{part}s"], tensors[f"{part}_counts"]) for part in ("id", "span", "block")))
+    _check(path, samples, record)
     return samples
+
+
+def _parts(joined: NDArray[Any], counts: NDArray[np.int64]) -> list[NDArray[Any]]:
+    """One after the other, so many of each."""
+    return np.split(joined, np.cumsum(counts)[:-1]) if len(counts) else []
+
+
+def _no_blocks(samples: int) -> dict[str, NDArray[np.int64]]:
+    """What a file without blocks leaves out."""
+    return {"blocks": np.zeros((0, 2), np.int64), "block_counts": np.zeros(samples, np.int64)}
 
 
 def _write_set(path: Path, samples: Samples) -> str:
@@ -131,20 +147,26 @@ def _write_set(path: Path, samples: Samples) -> str:
         "spans": np.concatenate(samples.spans) if samples.spans else np.zeros((0, 2), np.int64),
         "span_counts": np.array([len(s) for s in samples.spans], np.int64),
     }
+    if any(map(len, samples.blocks)):
+        tensors |= {"blocks": np.concatenate(samples.blocks), "block_counts": np.array([len(b) for b in samples.blocks], np.int64)}
     data = safetensors.numpy.save(tensors)
     write_atomic(path, data)
     return hashlib.sha256(data).hexdigest()
 
 
-def _check(path: Path, samples: Samples, vocabulary: int) -> None:
-    """Every id in the vocabulary; spans ascending, inside their sample, not empty, and none at its very beginning."""
-    for number, (ids, spans) in enumerate(zip(samples.ids, samples.spans, strict=True)):
+def _check(path: Path, samples: Samples, record: Dataset) -> None:
+    """Every id in the vocabulary; spans ascending, inside their sample, not empty, and none at its very beginning; blocks one behind the
+    other, between the first id and the first label."""
+    vocabulary = record.vocabulary
+    for number, (ids, spans, blocks) in enumerate(zip(samples.ids, samples.spans, samples.blocks, strict=True)):
         edges = spans.reshape(-1)
         sound = len(edges) and edges[0] >= 1 and edges[-1] <= len(ids) and (np.diff(edges) >= 0).all() and (spans[:, 0] < spans[:, 1]).all()
         if not sound:
             raise EdgexpError(f"{path}: sample {number} has no labels, or labels outside of it")
         if ids.min() < 0 or ids.max() >= vocabulary:
             raise EdgexpError(f"{path}: sample {number} has an id outside the vocabulary of {vocabulary}")
+        if len(blocks) and not (record.layout == "apart" and blocks_are_sound(blocks, int(edges[0]))):
+            raise EdgexpError(f"{path}: sample {number} has blocks of memory where there can be none")
 
 
 Batch = tuple[int, ...]

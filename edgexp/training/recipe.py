@@ -14,6 +14,7 @@ from msgspec import Meta
 from edgexp import settings
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.prompt.messages import Layout as Stands
 from edgexp.retrieval import Retrieval
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -59,6 +60,9 @@ class Mix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
 class Memory(Retrieval, frozen=True):
     """What is recalled into the prompt, at the beginning of an episode: one sample is one prompt."""
 
+    frame: bool = False
+    usefulness: bool = False
+    """A recipe that says nothing of these two recalls by vectors alone, as it always has: its samples stay what they were."""
     encoder: Text = "all-minilm-l6-v2"
     """The embedding model that the banks were made with."""
     budget: Whole = 0
@@ -66,6 +70,11 @@ class Memory(Retrieval, frozen=True):
     mix: Mix = Mix()
     variants: Annotated[int, Meta(ge=1, le=64)] = 1
     """Samples made of each trajectory, its memory drawn anew for each; an epoch goes over all of them."""
+
+    @property
+    def stands(self) -> Stands:
+        """How it stands in a sample, and then in the prompts of the trained model."""
+        return "apart" if self.layout == "apart" else "chained"
 
 
 class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=False):

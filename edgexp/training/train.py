@@ -90,7 +90,7 @@ def open_sources(recipe: Recipe, base: Base, say: Say = lambda _: None) -> Itera
                 banks[path] = stack.enter_context(Bank.open(path, encoder, readonly=True))
             environment = make(data.environment)
             stack.callback(environment.close)
-            sources.append(Source(data, banks[path], Renderer(tokenizer, template, environment.instructions())))
+            sources.append(Source(data, banks[path], Renderer(tokenizer, template, environment.instructions(), recipe.memory.stands)))
         yield sources
 
 
@@ -131,7 +131,8 @@ def prepare(run: Run, job: Job, watch: Watchers) -> None:
         watch.say(f"skipped, as longer than train.sequence = {job.recipe.train.sequence} even without memory: {len(built.skipped):,} "
                   f"trajectories; left to train on: {len(built.sets['train']):,} samples")
     run.data.mkdir(parents=True, exist_ok=True)
-    prepared.write(run.data, built.sets, vocabulary=vocabulary, bank=banks, reference=tuple(built.reference), statistics=built.statistics())
+    prepared.write(run.data, built.sets, vocabulary=vocabulary, bank=banks, reference=tuple(built.reference),
+                   layout=job.recipe.memory.stands, statistics=built.statistics())
 
 
 def build_for(recipe: Recipe, base: Base, watch: Watchers) -> tuple[Built, tuple[str, ...], int]:
@@ -200,6 +201,7 @@ def _complete(run: Run, job: Job, step: int, played: dict[int, float]) -> None:
         "dataset": {"sets": dataset.sets, "statistics": dataset.statistics},
         "step": step,
         "prompt": messages.VERSION,
+        "layout": job.recipe.memory.stands,
         "selected_by": job.recipe.check.select,
         "curve": _curve(run, played),
         "code": edgexp.__version__,

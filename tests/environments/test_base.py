@@ -21,6 +21,7 @@ from edgexp.environments.base import (
     has_expert,
     is_remote,
     lesson_of,
+    misled_players,
     restarts_of,
     valid_actions_of,
 )
@@ -29,7 +30,7 @@ from edgexp.environments.java.gold import GoldExpert
 from edgexp.trajectory import Task
 
 TASK = Task("bare/train/7", "bare", "train", "carry", "easy")
-OPTIONAL = ("admissible", "expert", "remote", "restarts", "family", "lesson", "aspects", "saw")
+OPTIONAL = ("admissible", "expert", "remote", "restarts", "family", "lesson", "aspects", "saw", "advise", "misled")
 
 
 class Bare:
@@ -89,12 +90,16 @@ class Whole(Bare):
     def aspects(self, task: Task, goal: str) -> dict[str, str]:
         return {"type": task.type, "goal": goal}
 
+    def misled(self, goal: str) -> list[Silent]:
+        return [Silent()]
+
 
 def test_what_holds_where_nothing_is_said() -> None:
     bare = Bare()
     assert isinstance(bare, Environment)
     assert valid_actions_of(bare) is None
     assert not has_expert(bare) and expert_of(bare) is None
+    assert misled_players(bare, "carry it.") == ()
     assert is_remote(bare) is False and restarts_of(bare) == 0
     assert family_of(bare, TASK) == "bare/train/7"
     assert lesson_of(bare, TASK) == "carry"
@@ -112,6 +117,7 @@ def test_what_an_environment_says_goes_first() -> None:
     listed = valid_actions_of(whole)
     assert listed is not None and listed() == ["carry"]
     assert has_expert(whole) and isinstance(expert_of(whole), Silent) and expert_of(whole) is not expert_of(whole)
+    assert [type(player) for player in misled_players(whole, "carry it.")] == [Silent]
     assert is_remote(whole) is True and restarts_of(whole) == 4
     assert family_of(whole, TASK) == "of bare/train/7" and lesson_of(whole, TASK) == "how to carry"
     assert aspects_of(whole, TASK, "carry it.") == {"type": "carry", "goal": "carry it."}

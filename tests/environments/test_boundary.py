@@ -23,6 +23,7 @@ from edgexp.environments.base import (
     HasExpert,
     HasFamilies,
     HasLessons,
+    HasMisled,
     LivesElsewhere,
     Outcome,
     Start,
@@ -31,6 +32,7 @@ from edgexp.environments.base import (
     family_of,
     is_remote,
     lesson_of,
+    misled_players,
     restarts_of,
     valid_actions_of,
 )
@@ -42,7 +44,7 @@ from edgexp.play.collecting import expert_episode
 from edgexp.play.rollout import Finished, run_many
 from edgexp.trajectory import Task, Trajectory, decode, encode
 
-PROTOCOLS = (Environment, HasAdmissible, HasExpert, HasFamilies, HasLessons, HasAspects, LivesElsewhere, CountsRestarts)
+PROTOCOLS = (Environment, HasAdmissible, HasExpert, HasFamilies, HasLessons, HasAspects, HasMisled, LivesElsewhere, CountsRestarts)
 TASK = Task("fickle/train/0", "fickle", "train", "wait", "easy")
 
 
@@ -190,6 +192,9 @@ def test_a_long_split_is_looked_at_where_it_is_asked_for() -> None:
     ("tasks", ["fickle/train/0"], "task 0 of tasks('train') is 'fickle/train/0', but an edgexp.trajectory.Task is wanted"),
     ("task", None, "fickle: what task('fickle/train/0') returned is None, but an edgexp.trajectory.Task is wanted"),
     ("expert", None, "what expert() returned is None, but a player with begin(goal, observation) and act(observation) is wanted"),
+    ("misled", None, "fickle: misled() raised TypeError"),
+    ("misled", [5], "a player with begin(goal, observation) and act(observation) is wanted"),
+    ("advise", 5, "fickle: what advise() of the expert returned is 5, but a text is wanted"),
     ("family", 5, "what family() returned is 5, but a text is wanted"),
     ("lesson", None, "what lesson() returned is None, but a text is wanted"),
     ("aspects", {"object": "egg"}, "but a dictionary of texts with 'type' in it is wanted"),
@@ -267,7 +272,8 @@ def ask(world: Any, member: str) -> Any:
         "instructions": world.instructions, "reset": lambda: world.reset(TASK), "step": lambda: world.step("wait"), "close": world.close,
         "admissible": lambda: (valid_actions_of(world) or list)(), "expert": lambda: expert_of(world),
         "family": lambda: family_of(world, TASK), "lesson": lambda: lesson_of(world, TASK), "aspects": lambda: aspects_of(world, TASK, "g"),
-        "begin": lambda: player.begin("g", "o"), "act": lambda: player.act("o"), "saw": lambda: player.saw("o", "a"),  # type: ignore[union-attr]
+        "begin": lambda: player.begin("g", "o"), "act": lambda: player.act("o"), "advise": lambda: player.advise("o"),  # type: ignore[union-attr]
+        "misled": lambda: misled_players(world, "g"), "saw": lambda: player.saw("o", "a"),  # type: ignore[union-attr]
         **{name: partial(getattr, world, name) for name in VALUES},
     }  # fmt: skip
     return calls[member]()

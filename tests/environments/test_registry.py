@@ -140,7 +140,7 @@ def test_names_are_sorted_and_all_there() -> None:
 
 
 def test_an_unknown_name_is_told_the_known() -> None:
-    with pytest.raises(UsageError, match=r"no environment is called 'houshold'; known: alfworld, household, .*, or module:attribute"):
+    with pytest.raises(UsageError, match=r"no environment is called 'houshold'; known: alfworld, errands, .*, or module:attribute"):
         make("houshold")
 
 

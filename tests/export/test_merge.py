@@ -71,6 +71,23 @@ def test_what_is_made_of_an_adapter_says_its_prompts_version(tiny, tmp_path, rec
     assert open_gguf(tmp_path / "m").get("edgexp.prompt_version") == open_gguf(tmp_path / "l").get("edgexp.prompt_version") == version
 
 
+@pytest.mark.parametrize(("record", "layout"), [
+    (None, None), ({}, None), ({"layout": "apart"}, "apart"), ({"layout": "chained"}, "chained"), ({"layout": "x"}, None),
+    ({"layout": []}, None),
+])
+def test_what_is_made_of_an_adapter_says_its_layout(tiny, tmp_path, record, layout):
+    """Where the training says one; what was trained before there were two says nothing, as its file always did."""
+    model, base = tiny()
+    folder = write_adapter(tmp_path / "a", model.modules)
+    if record is not None:
+        (folder / "manifest.json").write_text(json.dumps(record))
+    adapter = read_adapter(folder)
+    changes = patches(adapter, base)
+    merge(base, changes, "f16", tmp_path / "m", about=adapter.about)
+    write_lora(base, adapter, changes, tmp_path / "l")
+    assert open_gguf(tmp_path / "m").get("edgexp.layout") == open_gguf(tmp_path / "l").get("edgexp.layout") == layout
+
+
 def test_a_zero_adapter_is_no_change(tiny, tmp_path):
     model, base = tiny(kind=formats.F16)
     zero = changes_of(base, tmp_path / "a", model.modules, scale=0.0)

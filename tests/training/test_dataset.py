@@ -155,6 +155,33 @@ def test_houses_are_held_out_whole(tmp_path, model, template):
     assert drawn.kept_out + drawn.trajectories + len(drawn.about["valid-none"]) == 54 and drawn.kept_out > 0
 
 
+# Memory that stands apart
+
+
+def test_apart_every_memory_is_a_block(house, renderer):
+    """The very ids and blocks that an episode with that memory has, and without memory nothing is another."""
+    apart = Renderer(renderer.tokenizer, renderer.template, renderer.instructions, "apart")
+    built, plain = (build(recipe(ROBUST, *more), [source(house, renderer)]) for more in (['memory.layout="apart"'], []))
+    by_id = {t.id: t for t in house.each(Filters())}
+    whole = 0
+    for name, about in built.about.items():
+        samples = built.sets[name]
+        for number, one in enumerate(about):
+            assert one.kind == plain.about[name][number].kind and len(samples.blocks[number]) == len(one.memory)
+            if one.kind in ("matched", "mismatched"):
+                whole += 1
+                again = apart.trajectory(by_id[one.trajectory], [by_id[i] for i in one.memory])
+                assert samples.ids[number].tolist() == again.ids and [tuple(b) for b in samples.blocks[number].tolist()] == again.blocks
+            if not one.memory:
+                assert (samples.ids[number] == plain.sets[name].ids[number]).all()
+    assert whole > 100 and all(len(blocks) == 0 for samples in plain.sets.values() for blocks in samples.blocks)
+
+
+def test_auto_is_chained_in_training(house, renderer):
+    auto, chained = (build(recipe(ROBUST, f'memory.layout="{layout}"'), [source(house, renderer)]) for layout in ("auto", "chained"))
+    assert ids_of(auto) == ids_of(chained)
+
+
 texts = st.one_of(st.sampled_from(FORGERIES), st.text("abc \n<>|_'é", max_size=12),
                   st.tuples(st.text("ab ", max_size=5), st.sampled_from(FORGERIES)).map("".join))  # fmt: skip
 episodes = st.lists(st.tuples(texts, texts, st.lists(st.tuples(texts, texts), min_size=1, max_size=3)), min_size=4, max_size=6)

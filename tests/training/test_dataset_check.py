@@ -101,6 +101,44 @@ def test_nothing_may_stand_between_parts_or_after_them(renderer, sample):
     assert list(find_problems(sample, EPISODE, renderer)) == [before]
 
 
+# Memory that stands apart
+
+
+@pytest.fixture(scope="module")
+def apart(renderer):
+    return Renderer(renderer.tokenizer, renderer.template, renderer.instructions, "apart")
+
+
+def test_a_sound_sample_with_blocks_passes(apart):
+    assert list(find_problems(apart.trajectory(EPISODE), EPISODE, apart)) == []
+    sample = apart.trajectory(EPISODE, MEMORY)
+    assert list(find_problems(sample, EPISODE, apart)) == [] and len(sample.blocks) == 2
+
+
+def test_blocks_must_be_the_past_episodes(renderer, apart):
+    whole = apart.trajectory(EPISODE, MEMORY)
+    (first, middle), (_, last) = whole.blocks
+    for blocks in ([], [(first, middle)], [(first, last)], [(first, middle - 1), (middle - 1, last)], [(first - 1, middle), (middle, last)],
+                   [*whole.blocks, (last, last + 2)]):
+        sample = copy.deepcopy(whole)
+        sample.blocks[:] = blocks
+        assert "its blocks are not its past episodes" in list(find_problems(sample, EPISODE, apart)), blocks
+    assert list(find_problems(whole, EPISODE, renderer)) == ["its blocks are not its past episodes"]
+    assert list(find_problems(renderer.trajectory(EPISODE, MEMORY), EPISODE, apart)) == ["its blocks are not its past episodes"]
+
+
+def test_blocks_must_stand_between_the_instructions_and_the_task(apart):
+    sample = apart.trajectory(EPISODE, MEMORY)
+    sample.parts[1] = Part("task", sample.parts[1].start, sample.parts[1].end)
+    assert list(find_problems(sample, EPISODE, apart)) == ["its blocks do not stand between the instructions and the task"]
+
+
+def test_a_label_in_a_block_is_found(apart):
+    sample = apart.trajectory(EPISODE, MEMORY)
+    sample.labels[0] = sample.blocks[0]
+    assert any(p.startswith("a label lies in memory ") for p in find_problems(sample, EPISODE, apart))
+
+
 def test_an_action_the_vocabulary_cannot_spell_is_not_trained_on(renderer):
     class Lossy(Remembering):
         def decode(self, ids):

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="training needs its extra: uv sync -
 
 import tiny  # noqa: E402
 
-from edgexp.training import backend  # noqa: E402
+from edgexp.training import backend, prepared  # noqa: E402
 from edgexp.training.cpu import kernels, quick  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def stock(learner: backend.Learner) -> backend.Learner:
 
 def loss_and_gradients(learner: backend.Learner, data: Any, chosen: list[int], seed: int | None = None) -> tuple[float, list[Any]]:
     keep = [data.labels(i) - 1 for i in chosen]
-    hidden = learner.hidden([data.ids[i] for i in chosen], keep, seed)
+    hidden = learner.hidden([data.ids[i] for i in chosen], keep, seed, [data.blocks[i] for i in chosen])
     targets = torch.from_numpy(np.concatenate([data.ids[i][data.labels(i)] for i in chosen]).astype(np.int64))
     learner.model.zero_grad()
     loss, _ = kernels.LabelLoss.apply(hidden, learner.head, targets, 1 / len(targets))
@@ -64,6 +64,45 @@ def test_rows_that_go_together_do_not_see_each_other(learner: backend.Learner, v
     assert torch.allclose(together, alone, atol=1e-5)
 
 
+def test_rows_with_blocks_are_the_models_own_modules_under_a_mask(learner: backend.Learner) -> None:
+    data = tiny.with_blocks(4)
+    assert len({len(blocks) for blocks in data.blocks}) > 1
+    ours, theirs = (loss_and_gradients(one, data, [0, 1, 2, 3]) for one in (learner, stock(learner)))
+    assert ours[0] == pytest.approx(theirs[0], rel=1e-5)
+    for mine, other in zip(ours[1], theirs[1], strict=True):
+        assert torch.allclose(mine, other, rtol=1e-3, atol=1e-6)
+    assert abs(loss_and_gradients(learner, chained(data), [0])[0] - loss_and_gradients(learner, data, [0])[0]) > 1e-4
+
+
+def chained(data: prepared.Samples) -> prepared.Samples:
+    """The same ids, with nothing that stands apart."""
+    return prepared.Samples(data.ids, data.spans, [blocks[:0] for blocks in data.blocks])
+
+
+@pytest.mark.parametrize("view", [lambda learner: learner, stock], ids=["quick", "masked"])
+def test_a_block_is_read_as_if_it_were_alone(learner: backend.Learner, view: Callable[[Any], Any]) -> None:
+    """Its states are those of a row that holds what is before all blocks and then this one, nothing else."""
+    data, one = tiny.with_blocks(1), view(learner)
+    ids, blocks = data.ids[0], data.blocks[0]
+    before = int(blocks[0, 0])
+    with torch.no_grad():
+        for first, last in blocks.tolist():
+            inside = one.hidden([ids], [np.arange(first, last)], blocks=[blocks])
+            alone = one.hidden([np.concatenate([ids[:before], ids[first:last]])], [np.arange(before, before + last - first)])
+            assert torch.allclose(inside, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("view", [lambda learner: learner, stock], ids=["quick", "masked"])
+def test_the_order_of_blocks_is_no_difference(learner: backend.Learner, view: Callable[[Any], Any]) -> None:
+    data, one = tiny.with_blocks(1), view(learner)
+    ids, ((first, middle), (_, last)) = data.ids[0], data.blocks[0].tolist()
+    other = np.concatenate([ids[:first], ids[middle:last], ids[first:middle], ids[last:]])
+    swapped = np.array([[first, first + last - middle], [first + last - middle, last]])
+    keep = [np.arange(last, len(ids))]
+    with torch.no_grad():
+        assert torch.allclose(one.hidden([ids], keep, blocks=data.blocks), one.hidden([other], keep, blocks=[swapped]), atol=1e-5)
+
+
 def test_long_rows_cross_blocks_of_queries(learner: backend.Learner) -> None:
     ids = np.random.default_rng(0).integers(0, tiny.VOCABULARY, 300).astype(np.int32)
     with torch.no_grad():
@@ -72,7 +111,7 @@ def test_long_rows_cross_blocks_of_queries(learner: backend.Learner) -> None:
 
 
 def test_recomputing_changes_nothing(learner: backend.Learner) -> None:
-    data = tiny.samples(2)
+    data = tiny.with_blocks(2)
     again = backend.Learner(learner.model, "peft", "f32", False, recompute=True)
     assert again._quick is not None
     plain, recomputed = (loss_and_gradients(one, data, [0, 1], seed=5) for one in (learner, again))

@@ -4,6 +4,7 @@ Needs torch and nothing else: no weights, no transformers.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -175,7 +176,131 @@ def test_no_token_sees_a_later_one_or_another_row(lengths: list[int], seed: int)
     assert same[:at].all() and same[end:].all() and not same[at]
 
 
-@pytest.mark.parametrize("name", ["norm", "gated", "projections", "attention", "loss"])
+# Attention where some stretches of a row stand apart
+
+layouts = st.lists(st.tuples(st.integers(1, 6), st.lists(st.integers(1, 9), max_size=4), st.integers(1, 9)), min_size=1, max_size=3)
+"""Of each row: how much stands before its blocks, how long these are, and how much comes after them."""
+Apart = tuple[int, list[int], int]
+
+
+def laid_out(rows: Sequence[Apart]) -> tuple[list[int], list[list[tuple[int, int]]]]:
+    """The lengths of rows and the spans of their blocks."""
+    ends = [[before + sum(inner[:n]) for n in range(len(inner) + 1)] for before, inner, _ in rows]
+    return [before + sum(inner) + after for before, inner, after in rows], [list(pairwise(edges)) for edges in ends]
+
+
+def turned_by(rows: Sequence[Apart], dim: int) -> tuple[Any, Any]:
+    """Cosines and sines [N, D / 2]: blocks begin at one position, what follows after the longest."""
+    positions = [
+        position for before, inner, after in rows
+        for position in [*range(before), *(before + n for length in inner for n in range(length)),
+                         *(before + max(inner, default=0) + n for n in range(after))]
+    ]  # fmt: skip
+    angles = torch.tensor(positions)[:, None] / 100.0 ** (torch.arange(dim // 2) / (dim // 2))
+    return angles.cos(), angles.sin()
+
+
+def looks(rows: Sequence[Apart]) -> Any:
+    """Who may look at whom [N, N], said token by token."""
+    place = [(row, part) for row, (before, inner, after) in enumerate(rows)
+             for part, length in enumerate([before, *inner, after]) for _ in range(length)]
+    last = {row: len(inner) + 1 for row, (_, inner, _) in enumerate(rows)}
+    return torch.tensor([[b <= a and row == other and (mine in (part, last[row]) or part == 0)
+                          for b, (other, part) in enumerate(place)] for a, (row, mine) in enumerate(place)])
+
+
+def masked_attention(qkv: Any, cos: Any, sin: Any, mask: Any, heads: int, groups: int, dim: int) -> Any:
+    """Written out: turn, score all pairs, mask, weigh."""
+    cos, sin = cos.to(qkv.dtype)[:, None], sin.to(qkv.dtype)[:, None]
+    q, k, v = qkv.view(-1, heads + 2 * groups, dim).split([heads, groups, groups], 1)
+
+    def turned(x: Any) -> Any:
+        left, right = x.chunk(2, -1)
+        return torch.cat([left * cos - right * sin, right * cos + left * sin], -1)
+
+    k, v = (x.repeat_interleave(heads // groups, 1) for x in (turned(k), v))
+    scores = torch.einsum("qhd,khd->hqk", turned(q), k) / dim**0.5
+    return torch.einsum("hqk,khd->qhd", scores.masked_fill(~mask, -torch.inf).softmax(-1), v).flatten(1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(layouts, st.sampled_from([(1, 1), (4, 2), (6, 2)]), st.sampled_from([2, 6]), st.sampled_from([3, 128]), seeds)
+def test_attention_with_blocks_is_attention_under_their_mask(rows: list[Apart], shape: tuple[int, int], dim: int, tile: int,
+                                                            seed: int) -> None:
+    """In both types, however many queries go at once."""
+    (heads, groups), (lengths, blocks), (cos, sin), mask = shape, laid_out(rows), turned_by(rows, dim), looks(rows)
+    x = drawn(seed, sum(lengths), (heads + 2 * groups) * dim)
+
+    def ours(x: Any) -> Any:
+        return Attention.apply(x, cos.to(x.dtype), sin.to(x.dtype), lengths, heads, groups, dim, blocks)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "_QUERIES", tile)
+        compared(ours, lambda x: masked_attention(x, cos, sin, mask, heads, groups, dim), [x])
+        mine, exact = (x.double().requires_grad_() for _ in range(2))
+        value, other = ours(mine), masked_attention(exact, cos, sin, mask, heads, groups, dim)
+        outer = drawn(seed + 1, *value.shape).double()
+        value.backward(outer)
+        other.backward(outer)
+    assert torch.allclose(value, other, rtol=1e-11, atol=1e-12) and torch.allclose(mine.grad, exact.grad, rtol=1e-10, atol=1e-11)
+
+
+@few
+@given(layouts, seeds)
+def test_a_block_neither_sees_another_nor_is_taught_by_it(rows: list[Apart], seed: int) -> None:
+    """Bit for bit: its states whatever stands in the others, and the gradient that its own states send back."""
+    lengths, blocks = laid_out([(before, [*inner, 2, 3], after) for before, inner, after in rows])
+    rows = [(before, [*inner, 2, 3], after) for before, inner, after in rows]
+    cos, sin = turned_by(rows, 4)
+    first, last = blocks[0][seed % len(blocks[0])]
+    others = torch.zeros(sum(lengths), 1)
+    for start, end in blocks[0]:
+        others[start:end] = float((start, end) != (first, last))
+    values, grads = [], []
+    for change in (0, 1):
+        x = (drawn(seed, sum(lengths), 16) + change * others).requires_grad_()
+        value = Attention.apply(x, cos, sin, lengths, 2, 1, 4, blocks)
+        value[first:last].sum().backward()
+        values.append(value[first:last].detach())
+        grads.append(x.grad)
+    assert torch.equal(*values) and torch.equal(*grads) and not grads[0][others[:, 0] > 0].any()
+
+
+@few
+@given(st.integers(1, 5), st.lists(st.integers(1, 9), min_size=2, max_size=4), st.integers(1, 9), seeds)
+def test_the_order_of_blocks_is_no_difference(before: int, inner: list[int], after: int, seed: int) -> None:
+    order = torch.randperm(len(inner), generator=torch.Generator().manual_seed(seed)).tolist()
+    (length,), (spans,) = laid_out([(before, inner, after)])
+    index = [*range(before), *(n for place in order for n in range(*spans[place])), *range(length - after, length)]
+    x = drawn(seed, length, 16)
+
+    def under(x: Any, inner: list[int]) -> Any:
+        rows = [(before, inner, after)]
+        return Attention.apply(x, *turned_by(rows, 4), [length], 2, 1, 4, laid_out(rows)[1])
+
+    def back(value: Any) -> Any:
+        """In the first order again."""
+        return torch.empty_like(value).index_copy_(0, torch.tensor(index), value)
+
+    compared(lambda x: back(under(x[index], [inner[place] for place in order])), lambda x: masked_attention(
+        x, *turned_by([(before, inner, after)], 4), looks([(before, inner, after)]), 2, 1, 4), [x])
+
+
+def test_nothing_is_scored_that_a_block_does_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs, weights = [], kernels._weights
+
+    def counted(q: Any, keys: Any, start: int, end: int) -> Any:
+        pairs.append((end - start) * keys.shape[1])
+        return weights(q, keys, start, end)
+
+    monkeypatch.setattr(kernels, "_weights", counted)
+    rows: list[Apart] = [(10, [100, 120, 90], 20)]
+    (lengths, blocks), (cos, sin) = laid_out(rows), turned_by(rows, 4)
+    Attention.apply(drawn(0, 340, 16), cos, sin, lengths, 2, 1, 4, blocks)
+    assert sum(pairs) == 10 * 10 + 100 * 110 + 120 * 130 + 90 * 100 + 20 * 340
+
+
+@pytest.mark.parametrize("name", ["norm", "gated", "projections", "attention", "blocks", "loss"])
 @pytest.mark.parametrize("seed", range(3))
 def test_gradients_are_the_slopes_of_finite_differences(name: str, seed: int) -> None:
     cos, sin = turns([1, 5], 4)
@@ -186,6 +311,7 @@ def test_gradients_are_the_slopes_of_finite_differences(name: str, seed: int) ->
         "gated": Gated.apply,
         "projections": lambda x: Projections.apply(x, lambda: weight, None, [0.5], 0.3, 4, *factors),
         "attention": lambda x: Attention.apply(x, cos, sin, [1, 5], 2, 1, 4),
+        "blocks": lambda x: Attention.apply(x, cos, sin, [1, 5], 2, 1, 4, [[], [(1, 2), (2, 4)]]),
         "loss": lambda x: LabelLoss.apply(x, drawn(53, 30, 16), targets, 0.2)[0][None],
     }[name]
     by_gradient, by_difference = slope(function, drawn(seed, 6, 16), seed)

@@ -14,6 +14,7 @@ import tiny  # noqa: E402
 from edgexp.errors import EdgexpError  # noqa: E402
 from edgexp.training import backend, checkpoint, events  # noqa: E402
 from edgexp.training.loop import Loop, learning_rate  # noqa: E402
+from edgexp.training.prepared import Samples  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +24,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.checkpoint(tmp_path_factory.mktemp("weights"))
 
 
-def go(weights: Path, checkpoints: Path, stop_after: int = 99, **changes: Any) -> list[events.Event]:
+def go(weights: Path, checkpoints: Path, stop_after: int = 99, data: Samples | None = None, **changes: Any) -> list[events.Event]:
     """One process's worth of training: load, go on from the last checkpoint, stop after some steps."""
     asked, seen = tiny.settings(**changes), list[events.Event]()
     learner = backend.load(weights, asked, lambda _: None)
@@ -32,7 +33,7 @@ def go(weights: Path, checkpoints: Path, stop_after: int = 99, **changes: Any) -
     def stop() -> bool:
         return sum(isinstance(e, events.Stepped) for e in seen) >= stop_after
 
-    Loop(learner, asked, "tiny", tiny.samples(24), held_out, checkpoints, seen.append, stop).run()
+    Loop(learner, asked, "tiny", data or tiny.samples(24), held_out, checkpoints, seen.append, stop).run()
     return seen
 
 
@@ -57,6 +58,14 @@ def test_a_run_that_goes_on_with_less_memory_takes_the_same_steps(weights: Path,
     unbroken = go(weights, tmp_path / "a")
     first = go(weights, tmp_path / "b", 3)
     assert losses(first) | losses(go(weights, tmp_path / "b", train__recompute="true")) == losses(unbroken)
+
+
+def test_a_run_with_memory_apart_goes_on_as_if_unbroken_and_learns_something_else(weights: Path, tmp_path: Path) -> None:
+    data = tiny.with_blocks(24)
+    unbroken, first = go(weights, tmp_path / "a", data=data), go(weights, tmp_path / "b", 3, data)
+    assert losses(first) | losses(go(weights, tmp_path / "b", data=data)) == losses(unbroken)
+    chained = Samples(data.ids, data.spans, [blocks[:0] for blocks in data.blocks])
+    assert losses(go(weights, tmp_path / "c", data=chained)) != losses(unbroken)
 
 
 def test_the_loss_falls(weights: Path, tmp_path: Path) -> None:

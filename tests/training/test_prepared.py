@@ -1,15 +1,19 @@
 """The prepared dataset: what is written is read, and what is damaged is noticed."""
 
 import json
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
 from edgexp.errors import EdgexpError
+from edgexp.prompt.messages import Layout
 from edgexp.training import prepared
 from edgexp.training.prepared import Dataset, Samples, Statistics, count_figures, padding_of_epoch
 from edgexp.training.recipe import Train
@@ -37,10 +41,51 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, conte
     assert len(prepared.read_set(folder, made, "valid-none")) == 0
 
 
-def one(folder: Path, ids: list[int], spans: list[tuple[int, int]]) -> None:
+def one(folder: Path, ids: list[int], spans: list[tuple[int, int]], blocks: Sequence[tuple[int, int]] = (),
+        layout: Layout = "chained") -> Samples:
     samples = Samples()
-    samples.add(ids, spans)
-    prepared.read_set(folder, prepared.write(folder, {"train": samples}, vocabulary=10), "train")
+    samples.add(ids, spans, blocks)
+    return prepared.read_set(folder, prepared.write(folder, {"train": samples}, vocabulary=10, layout=layout), "train")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.integers(1, 6), max_size=4), min_size=1, max_size=5))
+def test_blocks_that_are_written_are_read(tmp_path_factory: pytest.TempPathFactory, content: list[list[int]]) -> None:
+    folder, samples = tmp_path_factory.mktemp("data"), Samples()
+    for lengths in content:
+        edges = [2 + sum(lengths[:n]) for n in range(len(lengths) + 1)]
+        samples.add(list(range(50)), [(40, 42)], list(pairwise(edges)))
+    again = prepared.read_set(folder, prepared.write(folder, {"train": samples}, vocabulary=100, layout="apart"), "train")
+    assert [b.tolist() for b in again.blocks] == [b.tolist() for b in samples.blocks]
+    assert all(b.dtype == np.int64 and b.shape == (len(lengths), 2) for b, lengths in zip(again.blocks, content, strict=True))
+
+
+def test_folders_of_before_there_were_blocks_are_read(tmp_path: Path) -> None:
+    """And a set without any is the file that it was then, byte for byte."""
+    one(tmp_path, [1, 2, 3], [(1, 2)])
+    path, record = tmp_path / "train.safetensors", tmp_path / prepared.RECORD
+    assert sorted(safetensors.numpy.load_file(path)) == ["id_counts", "ids", "span_counts", "spans"]
+    plain = json.loads(record.read_bytes())
+    assert plain.pop("layout") == "chained"
+    record.write_text(json.dumps(plain))
+    samples = prepared.read_set(tmp_path, prepared.read(tmp_path), "train")
+    assert samples.blocks[0].shape == (0, 2) and prepared.read(tmp_path).layout == "chained"
+
+
+@pytest.mark.parametrize(("blocks", "layout"), [
+    ([(1, 3)], "chained"),
+    ([(0, 3)], "apart"),
+    ([(1, 6)], "apart"),
+    ([(1, 7)], "apart"),
+    ([(1, 2), (3, 4)], "apart"),
+    ([(2, 4), (1, 2)], "apart"),
+    ([(2, 2)], "apart"),
+    ([(1, 3), (2, 4)], "apart"),
+])
+def test_unsound_blocks_are_refused(tmp_path: Path, blocks: list[tuple[int, int]], layout: Layout) -> None:
+    with pytest.raises(EdgexpError, match="sample 0 has blocks of memory where there can be none"):
+        one(tmp_path, list(range(9)), [(6, 8)], blocks, layout)
+    assert len(one(tmp_path, list(range(9)), [(6, 8)], [(1, 3), (3, 5)], "apart").blocks[0]) == 2
 
 
 @pytest.mark.parametrize(("ids", "spans", "said"), [

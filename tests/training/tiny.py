@@ -1,6 +1,7 @@
 """A model small enough to train in a test, and runs of it; imported only where torch is."""
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,17 @@ def samples(count: int, seed: int = 0) -> prepared.Samples:
     for _ in range(count):
         ids = np.roll(np.tile([11, 23, 42, 57, 80], 20), chance.integers(5))[: chance.integers(20, 90)].tolist()
         out.add(ids, [(6, 9), (12, len(ids))])
+    return out
+
+
+def with_blocks(count: int, seed: int = 0) -> prepared.Samples:
+    """Rows of some beginning, up to three stretches that stand apart, and a rest to learn; the first has two blocks, the second none."""
+    chance, out = np.random.default_rng(seed), prepared.Samples()
+    for number in range(count):
+        lengths = chance.integers(3, 30, {0: 2, 1: 0}.get(number, int(chance.integers(4))))
+        edges = 5 + np.cumsum([0, *lengths])
+        ids = chance.integers(0, VOCABULARY, edges[-1] + 25).tolist()
+        out.add(ids, [(int(edges[-1]) + 3, int(edges[-1]) + 7), (len(ids) - 8, len(ids))], list(pairwise(edges.tolist())))
     return out
 
 

@@ -63,6 +63,13 @@ class SceneEnvironment(GameEnvironment[Game], ABC):
 
         return SearchExpert()
 
+    def misled(self, goal: str) -> Sequence[Expert]:
+        """Players who forget what has to be done to the thing, or do another thing to it."""
+        from edgexp.environments.household.searcher import misled
+
+        request = goals.read(goal)
+        return misled(request) if request else ()
+
     def aspects(self, task: Task, goal: str) -> Mapping[str, str]:
         """The type, the object, and where they are asked for: receptacle or lamp, treatment (`hot`, `cool`, `clean`), count (`2`)."""
         return {"type": task.type, **goals.aspects(goal)}

@@ -4,8 +4,9 @@ It remembers what it saw, searches the likeliest receptacles first and opens wha
 draws from; in rooms it does not know it still searches everything. It gives up only when it has looked everywhere.
 """
 
+import copy
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from edgexp.environments.household import rooms, scene
 from edgexp.errors import EdgexpError
@@ -15,7 +16,7 @@ _SHOWN = re.compile(r"(?:On the|The) ([a-z]+ \d+)(?: is open\. In it)?, you see 
 _CLOSED = re.compile(r"The ([a-z]+ \d+) is closed\.")
 _COMMAND = re.compile(r"(go to|[a-z]+) (\w+ \d+)(?: (?:from|to|with) (\w+ \d+))?")
 
-_TREATMENT: Mapping[str, tuple[str, str]] = {
+_TREATMENT: Mapping[scene.GoalKind, tuple[str, str]] = {
     "pick_clean_then_place_in_recep": ("clean", "sinkbasin"),
     "pick_cool_then_place_in_recep": ("cool", "fridge"),
     "pick_heat_then_place_in_recep": ("heat", "microwave"),
@@ -24,7 +25,10 @@ _PRIORS: Mapping[str, Mapping[str, Mapping[str, int]]] = {
     room: {stock.type.lower(): {spot.lower(): weight for spot, weight in stock.spots.items()} for stock in table.stock.values()}
     for room, table in rooms.ROOMS.items()
 }
+_FITS = {place.lower(): {type.lower() for type in types} for place, types in rooms.FITS.items()}
 _DOORS = {type.lower() for type in rooms.OPENABLE}
+_ENDS = {"heat": "cool", "cool": "heat"}
+"""What each of the two undoes."""
 _FAINT = 0.5
 """The weight of a type of receptacle that the tables do not name for a thing."""
 
@@ -35,6 +39,11 @@ def _type(name: str) -> str:
 
 def _number(name: str) -> int:
     return int(name.partition(" ")[2])
+
+
+def _fits(thing: str, place: str) -> bool:
+    """Whether such things are put in such places, as far as the tables know."""
+    return _type(thing) in _FITS.get(_type(place), ())
 
 
 class Notes:
@@ -48,8 +57,12 @@ class Notes:
         """Receptacles known to be closed now."""
         self.done: set[str] = set()
         """Commands on things that worked: `heat apple 1`, `use desklamp 1`."""
+        self.refused: set[tuple[str, str]] = set()
+        """(thing, receptacle) that did not fit."""
         self.here = ""
         self.held = ""
+        self.source = ""
+        """The receptacle that what is held was taken from."""
 
     def learn(self, command: str, observation: str) -> None:
         """Take in what a command led to; an empty command for the first observation."""
@@ -74,13 +87,16 @@ class Notes:
         if verb == "go to":
             self.here = name
         elif verb == "take":
-            self.held = name
+            self.held, self.source = name, other
             self._forget(name, other)
         elif verb == "close":
             self.closed.add(name)
         elif verb == "move":
             self.held = ""
             self.contents.setdefault(other, []).append(name)
+        elif verb in _ENDS:
+            self.done.discard(f"{_ENDS[verb]} {name}")
+            self.done.add(f"{verb} {name}")
         else:
             self.done.add(f"{verb} {name}")
 
@@ -97,7 +113,7 @@ class Notes:
         elif verb == "examine":
             self.contents.setdefault(name, [])
         elif verb == "move":
-            self.receptacles.remove(other)
+            self.refused.add((name, other))
         elif verb == "use":
             self._forget(name, self.here)
         else:
@@ -120,6 +136,8 @@ class SearchExpert:
         self._count = {type: types.count(type) for type in types}
         self._priors = _PRIORS[next((room for mark, room in rooms.LANDMARKS.items() if mark in types), "kitchen")]
         self._delivered: set[str] = set()
+        self._spent: set[str] = set()
+        """Lamps that were used with the thing in hand, and did not do."""
 
     def _understand(self, goal: str) -> tuple[scene.Request, tuple[str, str] | None]:
         """What is asked for, and the verb and the appliance of what has to be done to the thing first."""
@@ -130,32 +148,47 @@ class SearchExpert:
 
     def saw(self, observation: str, action: str) -> None:
         """Take note of an observation, and that another action follows than the one it would choose."""
-        self._notes.learn(self._command, observation)
+        self._learn(observation)
         self._command = action
 
     def act(self, observation: str) -> str | None:
         """The next command, given the latest observation; None when it has looked everywhere."""
-        self._notes.learn(self._command, observation)
-        looking = self._request.kind == "look_at_obj_in_light"
-        command = self._bring_to_light() if looking else self._bring_to_place()
+        self._learn(observation)
+        command = self._plan()
         self._command = command or ""
         return command
+
+    def _learn(self, observation: str) -> None:
+        self._notes.learn(self._command, observation)
+
+    def _plan(self) -> str | None:
+        return self._bring_to_light() if self._request.kind == "look_at_obj_in_light" else self._bring_to_place()
+
+    def advise(self, observation: str) -> str | None:
+        """What `act` would return for the observation; nothing is noted."""
+        return copy.deepcopy(self).act(observation)
 
     # The two plans
 
     def _bring_to_light(self) -> str | None:
         notes, wanted, lamp_type = self._notes, self._request.object, self._request.target
-        lamps = [(lamp, place) for lamp, place in notes.where(lamp_type) if f"use {lamp}" not in notes.done]
-        if notes.held and (back := self._put_back()):
-            return back
-        if notes.held and lamps:
-            lamp, place = lamps[0]
-            return self._reach(place, f"use {lamp}", inside=False)
         if notes.held:
-            return self._search(lamp_type)
+            return self._put_back() or self._hold_under(lamp_type)
         for thing, place in notes.where(wanted):
             return self._reach(place, f"take {thing} from {place}")
-        return self._search(wanted) if lamps else self._search(wanted, lamp_type)
+        return self._search(wanted) if self._lamps(lamp_type) else self._search(wanted, lamp_type)
+
+    def _hold_under(self, lamp_type: str) -> str | None:
+        """With the thing in hand: to a lamp, and on with it."""
+        if not (lamps := self._lamps(lamp_type)):
+            return self._search(lamp_type)
+        lamp, place = lamps[0]
+        if self._notes.here == place:
+            self._spent.add(lamp)
+        return self._reach(place, f"use {lamp}", inside=False)
+
+    def _lamps(self, lamp_type: str) -> list[tuple[str, str]]:
+        return [(lamp, place) for lamp, place in self._notes.where(lamp_type) if lamp not in self._spent]
 
     def _bring_to_place(self) -> str | None:
         notes = self._notes
@@ -168,10 +201,17 @@ class SearchExpert:
         return self._search(self._request.object)
 
     def _put_back(self) -> str | None:
-        """Where the wrong thing is in hand: to put it where one stands, if that has not failed yet."""
-        held, here = self._notes.held, self._notes.here
-        wrong = _type(held) != self._request.object and here in self._notes.receptacles
-        return f"move {held} to {here}" if wrong else None
+        """Where the wrong thing is in hand: to put it away."""
+        return None if _type(self._notes.held) == self._request.object else self._put_away(self._notes.held)
+
+    def _put_away(self, held: str) -> str | None:
+        """Where one stands, or where it came from, or the nearest place that takes it; None where nothing does."""
+        notes = self._notes
+        here = [notes.here] if notes.here in notes.receptacles and notes.here not in notes.closed else []
+        others = sorted(notes.receptacles, key=lambda name: (self._effort(name), _number(name)))
+        left = [place for place in (*here, notes.source, *others) if place and (held, place) not in notes.refused]
+        place = next((place for place in left if _fits(held, place)), left[0] if left else "")
+        return self._reach(place, f"move {held} to {place}") if place else None
 
     def _treat(self, thing: str) -> str | None:
         if self._treatment is None:
@@ -200,7 +240,8 @@ class SearchExpert:
             inside = sum(_type(thing) == self._request.object for thing in notes.contents.get(place, ()))
             return -inside, self._effort(place), _number(place)
 
-        return min((name for name in notes.receptacles if _type(name) == self._request.target), key=merit, default="")
+        fitting = (name for name in notes.receptacles if _type(name) == self._request.target and (notes.held, name) not in notes.refused)
+        return min(fitting, key=merit, default="")
 
     # The steps of a plan
 
@@ -230,3 +271,21 @@ class SearchExpert:
         """Commands until one sees into it, at least one."""
         closed = place in self._notes.closed or (place not in self._notes.contents and _type(place) in _DOORS)
         return max(1, (place != self._notes.here) + closed)
+
+
+class MisledExpert(SearchExpert):
+    """Takes the goal for another one: a person who did not listen."""
+
+    def __init__(self, request: scene.Request, treatment: tuple[str, str] | None = None) -> None:
+        self._heard = request, treatment or _TREATMENT.get(request.kind)
+
+    def _understand(self, goal: str) -> tuple[scene.Request, tuple[str, str] | None]:
+        return self._heard
+
+
+def misled(request: scene.Request) -> Sequence[MisledExpert]:
+    """Players who bring the thing where it is asked for, and do something else to it first, or nothing."""
+    if request.kind == "look_at_obj_in_light":
+        return ()
+    kinds: tuple[scene.GoalKind, ...] = ("pick_and_place_simple", *_TREATMENT)
+    return [MisledExpert(scene.Request(kind, request.object, request.target)) for kind in kinds if kind != request.kind]

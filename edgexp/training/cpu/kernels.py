@@ -7,8 +7,8 @@ never holds more than a few rows of the vocabulary. Knows nothing of models: ten
 Shapes: N tokens, T tokens of one row, C channels, H heads that share G key/value heads, D channels a head, R ranks in all, V vocabulary.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ _QUERIES = 128
 """Query positions a block of attention looks at: larger blocks waste work above the diagonal, smaller ones waste calls."""
 _LOSS_ELEMENTS = 4 << 20
 """Logits held at once."""
+
+Spans = Sequence[tuple[int, int]]
+"""Half-open stretches of one row, one behind the other."""
 
 
 class Norm(Function):  # type: ignore[misc]
@@ -120,39 +123,70 @@ class Attention(Function):  # type: ignore[misc]
     """Rotary positions and causal attention within each of `rows`: [N, (H + 2·G)·D], queries, keys, values side by side → [N, H·D].
 
     `cos` and `sin` [N, D / 2] are of each token's position. `rows` are the lengths of the sequences that lie one after the other in
-    the N tokens; no token sees another row.
+    the N tokens; no token sees another row. `blocks` are stretches of each row that do not see one another, only what stands before the
+    first of them and themselves; what follows sees them all. Left out, no row has any.
     """
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, cos: Tensor, sin: Tensor, rows: Sequence[int], heads: int, groups: int, dim: int) -> Tensor:
-        ctx.args = (rows, heads, groups, dim)
+    def forward(ctx: Any, qkv: Tensor, cos: Tensor, sin: Tensor, rows: Sequence[int], heads: int, groups: int, dim: int,
+                blocks: Sequence[Spans] = ()) -> Tensor:
+        ctx.args = (rows, heads, groups, dim, blocks)
         turned = _turn(qkv, cos, sin, heads + groups, dim)
         out = torch.empty(qkv.shape[0], heads * dim, dtype=qkv.dtype)
-        for first, last in _ranges(rows):
+        for first, last, tiles in _divided(rows, blocks):
             q, k, v = _heads(turned[first:last], qkv[first:last], heads, groups, dim)
-            _attend(q, k, v, out[first:last])
+            _attend(q, k, v, tiles, out[first:last])
         ctx.save_for_backward(turned, qkv, cos, sin)
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         turned, qkv, cos, sin = ctx.saved_tensors
-        rows, heads, groups, dim = ctx.args
+        rows, heads, groups, dim, blocks = ctx.args
         out = torch.empty_like(qkv)
-        for first, last in _ranges(rows):
+        for first, last, tiles in _divided(rows, blocks):
             q, k, v = _heads(turned[first:last], qkv[first:last], heads, groups, dim)
-            _attend_back(q, k, v, grad[first:last], out[first:last])
+            _attend_back(q, k, v, tiles, grad[first:last], out[first:last])
         straight = (heads + groups) * dim
         out[:, :straight] = _turn(out, cos, -sin, heads + groups, dim).view(-1, straight)
-        return out, None, None, None, None, None, None
+        return out, None, None, None, None, None, None, None
 
 
-def _ranges(lengths: Sequence[int]) -> list[tuple[int, int]]:
-    out, start = [], 0
-    for length in lengths:
-        out.append((start, start + length))
+class _Tile(NamedTuple):
+    """Queries of a row that are looked at together, start:end. They see the first `shared` keys and those from `first` to their own."""
+
+    start: int
+    end: int
+    shared: int
+    first: int
+
+    def seen(self, x: Tensor) -> Tensor:
+        """What they see of keys or values x [G, T, D]."""
+        near = x[:, self.first : self.end]
+        return torch.cat([x[:, : self.shared], near], 1) if self.shared else near
+
+    def add(self, total: Tensor, part: Tensor) -> None:
+        """Add `part` [G, D, …], which is of what they see, to `total` [G, D, T]."""
+        total[:, :, : self.shared] += part[:, :, : self.shared]
+        total[:, :, self.first : self.end] += part[:, :, self.shared :]
+
+
+def _divided(rows: Sequence[int], blocks: Sequence[Spans]) -> Iterator[tuple[int, int, list[_Tile]]]:
+    """Where each row lies, and its queries in tiles."""
+    start = 0
+    for number, length in enumerate(rows):
+        yield start, start + length, list(_tiles(length, blocks[number] if blocks else ()))
         start += length
-    return out
+
+
+def _tiles(length: int, blocks: Spans) -> Iterator[_Tile]:
+    """All queries of a row, in order. Nothing is computed that a block does not see."""
+    before, after = (blocks[0][0], blocks[-1][1]) if blocks else (0, 0)
+    # The first block stands where its keys would stand in any case.
+    inner = [(first, last, *((before, first) if first > before else (0, 0))) for first, last in blocks]
+    for first, last, shared, near in [(0, before, 0, 0), *inner, (after, length, 0, 0)]:
+        for start in range(first, last, _QUERIES):
+            yield _Tile(start, min(start + _QUERIES, last), shared, near)
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor, heads: int, dim: int) -> Tensor:
@@ -175,11 +209,11 @@ def _heads(turned: Tensor, qkv: Tensor, heads: int, groups: int, dim: int) -> tu
 
 
 def _weights(q: Tensor, keys: Tensor, start: int, end: int) -> Tensor:
-    """Attention weights [G, H/G·n, end] of the queries in start:end; `keys` [G, D, T]."""
+    """Attention weights [G, H/G·n, K] of the n queries in start:end; `keys` [G, K, D] are what they see, their own at the end."""
     groups, share, _, dim = q.shape
     n = end - start
-    scores = torch.bmm(q[:, :, start:end].reshape(groups, share * n, dim), keys[:, :, :end])
-    scores.view(groups, share, n, end)[..., start:].add_(_future(n, q.dtype))
+    scores = torch.bmm(q[:, :, start:end].reshape(groups, share * n, dim), keys.transpose(1, 2))
+    scores.view(groups, share, n, -1)[..., -n:].add_(_future(n, q.dtype))
     return torch.softmax(scores, -1)
 
 
@@ -188,34 +222,33 @@ def _future(n: int, dtype: torch.dtype) -> Tensor:
     return torch.full((n, n), -torch.inf, dtype=dtype).triu_(1)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> None:
-    """Causal attention into out [T, H·D], block of queries by block."""
+def _attend(q: Tensor, k: Tensor, v: Tensor, tiles: Sequence[_Tile], out: Tensor) -> None:
+    """Causal attention into out [T, H·D], tile by tile."""
     groups, share, length, dim = q.shape
-    keys = k.transpose(1, 2)
     seen = out.view(length, groups, share, dim)
-    for start in range(0, length, _QUERIES):
-        end = min(start + _QUERIES, length)
-        block = torch.bmm(_weights(q, keys, start, end), v[:, :end])
-        seen[start:end] = block.view(groups, share, end - start, dim).permute(2, 0, 1, 3)
+    for tile in tiles:
+        start, end = tile[:2]
+        part = torch.bmm(_weights(q, tile.seen(k), start, end), tile.seen(v))
+        seen[start:end] = part.view(groups, share, end - start, dim).permute(2, 0, 1, 3)
 
 
-def _attend_back(q: Tensor, k: Tensor, v: Tensor, grad: Tensor, out: Tensor) -> None:
+def _attend_back(q: Tensor, k: Tensor, v: Tensor, tiles: Sequence[_Tile], grad: Tensor, out: Tensor) -> None:
     """Gradients of queries, keys and values, still rotated, into out [T, (H + 2·G)·D]. Weights are computed again, not remembered."""
     groups, share, length, dim = q.shape
-    keys, values = k.transpose(1, 2), v.transpose(1, 2)
-    # Keys and values gather from every block: in 32 bits, and transposed, which is how the products come out fastest.
-    grad_k, grad_v = torch.zeros(2, groups, dim, length, dtype=torch.float32)
+    # Keys and values gather from every tile: in 32 bits or more, and transposed, which is how the products come out fastest.
+    grad_k, grad_v = torch.zeros(2, groups, dim, length, dtype=torch.promote_types(q.dtype, torch.float32))
     grad_q = out[:, : groups * share * dim].view(length, groups, share, dim)
     seen = grad.view(length, groups, share, dim).permute(1, 2, 0, 3)
-    for start in range(0, length, _QUERIES):
-        end = min(start + _QUERIES, length)
+    for tile in tiles:
+        start, end = tile[:2]
+        keys, values = tile.seen(k), tile.seen(v)
         shape = (groups, share * (end - start), dim)
         weights = _weights(q, keys, start, end)
-        block = seen[:, :, start:end].reshape(shape)
-        grad_v[:, :, :end] += torch.bmm(block.transpose(1, 2), weights)
-        scores = torch.ops.aten._softmax_backward_data(torch.bmm(block, values[:, :, :end]), weights, -1, weights.dtype)
-        grad_q[start:end] = torch.bmm(scores, k[:, :end]).mul_(dim**-0.5).view(groups, share, -1, dim).permute(2, 0, 1, 3)
-        grad_k[:, :, :end] += torch.bmm(q[:, :, start:end].reshape(shape).transpose(1, 2), scores)
+        part = seen[:, :, start:end].reshape(shape)
+        tile.add(grad_v, torch.bmm(part.transpose(1, 2), weights))
+        scores = torch.ops.aten._softmax_backward_data(torch.bmm(part, values.transpose(1, 2)), weights, -1, weights.dtype)
+        grad_q[start:end] = torch.bmm(scores, keys).mul_(dim**-0.5).view(groups, share, -1, dim).permute(2, 0, 1, 3)
+        tile.add(grad_k, torch.bmm(q[:, :, start:end].reshape(shape).transpose(1, 2), scores))
     sides = out[:, groups * share * dim :].view(length, 2, groups, dim)
     sides[:, 0], sides[:, 1] = grad_k.permute(2, 0, 1), grad_v.permute(2, 0, 1)
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from edgexp.training.cpu.kernels import Attention, Gated, Norm, Projections
+from edgexp.prompt.render import block_positions
+from edgexp.training.cpu.kernels import Attention, Gated, Norm, Projections, Spans
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,12 +58,14 @@ class Quick:
         self._decoder, self._recompute = decoder, recompute
         self._layers = [_Layer(layer) for layer in decoder.layers]
 
-    def __call__(self, ids: Tensor, lengths: Sequence[int], keep: Tensor, seed: int | None) -> Tensor:
+    def __call__(self, ids: Tensor, lengths: Sequence[int], blocks: Sequence[Spans], keep: Tensor, seed: int | None) -> Tensor:
         """The normalised last hidden states [K, C] at the positions `keep` [K] of ids [N], which hold rows of `lengths` end to end.
 
-        With a `seed` there is dropout, and it comes from the seed alone. Several threads may call at once.
+        `blocks` are the stretches of each row that stand apart. With a `seed` there is dropout, and it comes from the seed alone. Several
+        threads may call at once.
         """
-        positions = torch.cat([torch.arange(n) for n in lengths])
+        rows = (lengths, blocks)
+        positions = torch.tensor([position for n, apart in zip(*rows, strict=True) for position in block_positions(n, apart)])
         hidden = self._decoder.embed_tokens(ids)
         cos, sin = self._decoder.rotary_emb(hidden[None], positions[None])
         half = cos.shape[-1] // 2
@@ -70,9 +73,9 @@ class Quick:
         for number, layer in enumerate(self._layers):
             own = None if seed is None else seed * 1_000_003 + 4 * number
             if self._recompute and torch.is_grad_enabled():
-                hidden = checkpoint(layer, hidden, cos, sin, lengths, own, use_reentrant=False)
+                hidden = checkpoint(layer, hidden, cos, sin, rows, own, use_reentrant=False)
             else:
-                hidden = layer(hidden, cos, sin, lengths, own)
+                hidden = layer(hidden, cos, sin, rows, own)
         norm = self._decoder.norm
         return Norm.apply(hidden[keep], norm.weight, norm.variance_epsilon)
 
@@ -90,9 +93,10 @@ class _Layer:
         dim, config = attention.head_dim, attention.config
         self._shape = (config.num_attention_heads, config.num_key_value_heads, dim)
 
-    def __call__(self, hidden: Tensor, cos: Tensor, sin: Tensor, lengths: Sequence[int], seed: int | None) -> Tensor:
+    def __call__(self, hidden: Tensor, cos: Tensor, sin: Tensor, rows: tuple[Sequence[int], Sequence[Spans]], seed: int | None) -> Tensor:
+        lengths, blocks = rows
         seeds = [None if seed is None else seed + number for number in range(4)]
-        seen = Attention.apply(self._qkv(Norm.apply(hidden, *self._norms[0]), seeds[0]), cos, sin, lengths, *self._shape)
+        seen = Attention.apply(self._qkv(Norm.apply(hidden, *self._norms[0]), seeds[0]), cos, sin, lengths, *self._shape, blocks)
         hidden = hidden + self._out(seen, seeds[1])
         both = self._both(Norm.apply(hidden, *self._norms[1]), seeds[2])
         return hidden + self._down(Gated.apply(both), seeds[3])

@@ -1,0 +1,52 @@
+"""`edgexp bank warm`: evaluate past episodes before they are needed."""
+
+from typing import Any
+
+import click
+
+from edgexp.cli.options import acting_options, bank_option, json_option, say, settings_of
+from edgexp.environments.registry import DEFAULT_ENVIRONMENT
+from edgexp.terminal import echo, echo_json
+
+
+@click.command()
+@click.argument("environment", default=DEFAULT_ENVIRONMENT)
+@bank_option
+@acting_options
+@click.option("-n", "--number", type=click.IntRange(0), default=0, show_default=True, help="At most so many episodes, the newest. 0: all.")
+@json_option
+def warm(number: int, as_json: bool, **options: Any) -> None:
+    """Evaluate the bank's episodes of ENVIRONMENT once, and keep what the model made of them.
+
+    A model whose memory stands apart attaches a past episode to its prompt instead of reading it again. It has to read it once for that.
+    This command does so beforehand. You can interrupt it and start it again. It needs disk: about 10 MB an episode with the default
+    model; `edgexp doctor` shows how much is used.
+
+    \b
+    Examples:
+      edgexp bank warm
+      edgexp bank warm household -n 200 --model my-model.gguf
+    """
+    import json
+
+    import msgspec
+
+    from edgexp.bank import Filters
+    from edgexp.errors import EdgexpError
+    from edgexp.play.session import open_session
+    from edgexp.play.warming import warm as warm_episodes
+    from edgexp.progress import Bars
+
+    with open_session(settings_of(options | {"layout": "apart"}), say) as session, Bars(quiet=as_json) as bars:
+        assert session.fleet is not None
+        if session.bank is None:
+            raise EdgexpError("there is no bank to warm; fill one with: edgexp collect")
+        entries = session.bank.entries(Filters(environment=session.environment.name), "accepted", number or -1)
+        episodes = session.bank.read([entry.id for entry in entries])
+        renderer = session.renderer(session.settings.environment, "apart")
+        warmed = warm_episodes(session.fleet.source, renderer, episodes, lambda done: bars.tell("warming", done, len(episodes)))
+    if as_json:
+        echo_json(json.dumps(msgspec.to_builtins(warmed)))
+    else:
+        echo(f"{warmed.episodes:,} episodes: {warmed.known:,} were known, {warmed.tokens_evaluated:,} tokens evaluated; "
+             f"they take {warmed.bytes / 1e6:,.0f} MB")
