@@ -41,8 +41,9 @@ ROOMS: dict[str, frozenset[str]] = {
     "export": COMMON | _LOW | {"models", "engine", "prompt"},
     "training": COMMON | _ACTING | {"play", "export"},
     "evaluation": COMMON | (_MAKING - {"engine"}),
+    "improve": COMMON | (_MAKING - {"engine", "prompt"}) | {"evaluation"},
     "checkup": COMMON | _MAKING | {"evaluation"},
-    "cli": COMMON | _MAKING | {"evaluation", "checkup"},
+    "cli": COMMON | _MAKING | {"evaluation", "checkup", "improve"},
     "__main__": COMMON | {"cli"},
 }
 """Room → the rooms it may import, besides itself. A room is a folder or a module directly in the package."""
@@ -67,7 +68,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
 """Library → the only rooms that may import it."""
 
 LONGEST_FILE = 400
-MOST_MODULES = {"": 150, "training": 15, "export": 10, "cli": 14, "evaluation": 9, "evaluation.report": 8}
+MOST_MODULES = {"": 150, "training": 15, "export": 10, "cli": 15, "evaluation": 9, "evaluation.report": 8}
 """Folder → the most modules in it, `__init__` apart. A folder with a limit of its own does not count for the one around it."""
 
 

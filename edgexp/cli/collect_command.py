@@ -67,7 +67,7 @@ def collect(policy: str, number: int, steps: int | None, mistakes: float, hand_b
       edgexp collect -n 2000 --mistakes 0.15   with mistakes that it puts right
       edgexp collect alfworld -n 500           ALFWorld's own training games
       edgexp collect --policy agent -n 50      the model plays
-      edgexp collect --policy takeover -n 50   and where it errs, the expert shows the way out
+      edgexp collect --policy takeover -n 50   where it errs, the expert helps
     """
     import json
     from contextlib import ExitStack, closing
