@@ -1,5 +1,6 @@
 """`edgexp improve`: rounds of playing, learning and checking."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,8 +39,8 @@ def improve(recipe: str, rounds: int, hours: float | None, model: str | None, no
     In each round the best model so far plays training tasks of RECIPE. What it won is kept; where the environment has an expert that can,
     it takes over from a model that errs; a lost episode counts as one of the goal that it did reach, where the environment can tell. The
     recipe then trains a new model on all of it, and both play the same dev tasks. Only a model that is better with an interval above zero
-    becomes the best; every model is kept, and `edgexp run --model RECIPE-g2` plays that of round 2. You can interrupt the command at any
-    moment and start it again.
+    becomes the best; every model is kept, and `edgexp run --model RECIPE-g2` plays that of round 2 (with --out, FOLDER-g2). You can
+    interrupt the command at any moment and start it again.
 
     \b
     Examples:
@@ -68,7 +69,7 @@ def improve(recipe: str, rounds: int, hours: float | None, model: str | None, no
     ways = Ways(tasks=tasks, dev=dev, steps=steps or 0, actions=chosen, expert=not no_expert)
     first = model or settings.base.model
     with watch_improving(as_json) as (watch, advance):
-        work = RecipeWork(name, settings, ways, folder / "bank", parallel, watch, advance)
+        work = RecipeWork(_model_name(folder), settings, ways, folder / "bank", parallel, watch, advance)
         work.begin()
         told = Rounds(folder, name, settings_text(settings, ways, first), first)
         try:
@@ -79,24 +80,33 @@ def improve(recipe: str, rounds: int, hours: float | None, model: str | None, no
     _show(state, as_json)
 
 
-def _tell(state: "State", as_json: bool) -> None:
+def _model_name(folder: Path) -> str:
+    """What the models of a folder are called, but for the number; each folder has its own."""
+    return re.sub(r"[^a-z0-9._-]+", "-", folder.name.lower()).strip("-._") or "improved"
+
+
+def _json(state: "State") -> bytes:
+    """A state as one line, without the settings."""
     import msgspec
 
+    return msgspec.json.encode({name: value for name, value in msgspec.to_builtins(state).items() if name != "asked"})
+
+
+def _tell(state: "State", as_json: bool) -> None:
     if as_json:
-        echo_json(msgspec.json.encode(state))
+        echo_json(_json(state))
     else:
         say(f"round {state.round}: {state.stage}; the best is generation {state.best}")
 
 
 def _show(state: "State | None", as_json: bool) -> None:
-    import msgspec
     from rich.table import Table
 
     if state is None:
         echo("no rounds yet")
         return
     if as_json:
-        echo_json(msgspec.json.encode(state))
+        echo_json(_json(state))
         return
     table = Table("generation", "model", "of", "episodes kept", "dev tasks won", "before", "difference", box=None)
     for g in state.generations:
