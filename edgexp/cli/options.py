@@ -196,7 +196,7 @@ def filter_options(command: F) -> F:
     for option in reversed([
         click.option("--env", "environment", metavar="NAME", help="Only episodes of this environment."),
         click.option("--won/--lost", "success", default=None, help="Only episodes that succeeded, or only those that failed."),
-        click.option("--source", type=click.Choice(["expert", "agent", "import", "person"]),
+        click.option("--source", type=click.Choice(["expert", "agent", "import", "person", "takeover"]),
                      help="Only episodes from this kind of player."),
         click.option("--split", help="Only episodes of tasks of this split."),
         click.option("--type", "task_type", metavar="TYPE", help="Only episodes of tasks of this type."),
