@@ -207,7 +207,7 @@ def test_an_export_that_fails_late_leaves_no_folder(monkeypatch, trained, base, 
     with pytest.raises(EdgexpError, match="the process died"):
         export(request(trained, base, tmp_path / "models" / "mugs"))
     assert names(tmp_path) == []
-    with pytest.raises(EdgexpError, match="cannot be written to: .*; name another place with --out"):
+    with pytest.raises(EdgexpError, match=r"cannot be written to: .*; name another place with --out"):
         export(request(trained, base, trained / "manifest.json" / "below"))
 
 
