@@ -6,6 +6,7 @@ episode recorded twice is one trajectory, and anybody can re-derive the id from 
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -13,7 +14,8 @@ import msgspec
 
 from edgexp.errors import EdgexpError
 
-Source = Literal["expert", "agent", "import", "person"]
+Source = Literal["expert", "agent", "import", "person", "takeover"]
+"""Who acted. `takeover`: a model, until its environment's expert took over."""
 
 
 class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,7 +36,8 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     observation: str
     reward: float = 0.0
     mistake: bool = msgspec.field(default=False, name="slip")
-    """Made on purpose, so that what comes after it shows how to go on; it is never trained on. Files call it `slip`."""
+    """Made on purpose, or by a model before its teacher took over: what comes after it shows how to go on. It is never trained on. Files
+    call it `slip`."""
 
 
 class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -49,6 +52,8 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     """UTC, ISO 8601."""
     claimed: str = ""
     """What a file that it was imported from says the source was. Nobody here knows whether that is true."""
+    asked: str = ""
+    """In hindsight: the id of the task that was asked for, where the trajectory counts as one of another goal, which it did reach."""
 
 
 class Trajectory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -162,6 +167,20 @@ class Played(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: Seconds = msgspec.field(default_factory=Seconds)
     memories: tuple[Trajectory, ...] = ()
     """The trajectories that the recalls found, used or not, each once."""
+
+
+_IN_HINDSIGHT = "/#"
+"""Stands in a task's id between the task that was asked for and the goal that was reached instead."""
+
+
+def hindsight_id(task_id: str, goal: str) -> str:
+    """The id of the task that an episode of another one has fulfilled: one for every goal, in the same family."""
+    return root_of(task_id) + _IN_HINDSIGHT + re.sub(r"\W+", "-", goal.lower()).strip("-")
+
+
+def root_of(task_id: str) -> str:
+    """The task that was asked for: the id itself but where it is one of hindsight."""
+    return task_id.partition(_IN_HINDSIGHT)[0]
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")

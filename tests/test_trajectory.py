@@ -15,7 +15,8 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 TASKS = st.builds(Task, TEXT, TEXT, TEXT, TEXT, TEXT)
 STEPS = st.builds(Step, TEXT, TEXT, NUMBER, st.booleans())
-PROVENANCES = st.builds(Provenance, st.sampled_from(["expert", "agent", "import", "person"]), TEXT, st.integers(0, 2**53), TEXT, TEXT, TEXT)
+SOURCES = st.sampled_from(["expert", "agent", "import", "person", "takeover"])
+PROVENANCES = st.builds(Provenance, SOURCES, TEXT, st.integers(0, 2**53), TEXT, TEXT, TEXT, TEXT, TEXT)
 TRAJECTORIES = st.builds(
     Trajectory, TASKS, TEXT, TEXT, st.lists(STEPS, max_size=5).map(tuple), st.booleans(), st.floats(0, 1), TEXT, PROVENANCES
 )

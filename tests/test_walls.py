@@ -41,8 +41,9 @@ ROOMS: dict[str, frozenset[str]] = {
     "export": COMMON | _LOW | {"models", "engine", "prompt"},
     "training": COMMON | _ACTING | {"play", "export"},
     "evaluation": COMMON | (_MAKING - {"engine"}),
+    "improve": COMMON | (_MAKING - {"engine", "prompt"}) | {"evaluation"},
     "checkup": COMMON | _MAKING | {"evaluation"},
-    "cli": COMMON | _MAKING | {"evaluation", "checkup"},
+    "cli": COMMON | _MAKING | {"evaluation", "checkup", "improve"},
     "__main__": COMMON | {"cli"},
 }
 """Room → the rooms it may import, besides itself. A room is a folder or a module directly in the package."""

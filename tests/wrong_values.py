@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from edgexp.environments.base import Outcome, Start
-from edgexp.trajectory import Task
+from edgexp.environments.base import Achieved, Outcome, Start
+from edgexp.trajectory import Task, Trajectory
 
 MEMBERS = ("splits", "tasks", "task", "instructions", "reset", "step", "close", "admissible", "expert", "family", "lesson", "aspects",
-           "misled")
+           "misled", "achieved")
 OF_THE_EXPERT = ("begin", "act", "saw", "advise")
 VALUES = ("name", "version", "max_steps", "remote", "restarts")
 
@@ -121,6 +121,9 @@ class Fickle:
 
     def aspects(self, task: Task, goal: str) -> dict[str, str]:
         return {"type": task.type}
+
+    def achieved(self, trajectory: Trajectory) -> Achieved | None:
+        return Achieved("rest.", "rest", "easy", 1)
 
     def misled(self, goal: str) -> "list[Patient]":
         return [Patient(self.answers)]

@@ -11,7 +11,7 @@ from edgexp.bank.records import KINDS, Entry, Filters, Kind, Status
 from edgexp.bank.schema import Database
 from edgexp.bank.soundness import is_plain, pack, unpack
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.trajectory import Trajectory
+from edgexp.trajectory import Trajectory, root_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -327,7 +327,9 @@ def _where(filters: Filters, status: Status | None) -> tuple[str, tuple[Any, ...
     }
     terms = [(f"{column} = ?", value) for column, value in equal.items() if value is not None]
     if f.exclude_task_ids:
-        terms.append((f"task_id NOT IN {_LIST}", _list(f.exclude_task_ids)))
+        # What hindsight made of an episode of theirs is in the same place, and so excluded as well.
+        root = "substr(task_id, 1, CASE instr(task_id, '/#') WHEN 0 THEN length(task_id) ELSE instr(task_id, '/#') - 1 END)"
+        terms.append((f"{root} NOT IN {_LIST}", _list(map(root_of, f.exclude_task_ids))))
     if f.ids is not None:
         terms.append((f"id IN {_LIST}", _list(f.ids)))
     return " AND ".join(["1", *(term for term, _ in terms)]), tuple(value for _, value in terms)

@@ -22,6 +22,7 @@ COMMANDS = {
     "collect": "Fill a bank with episodes that an expert or the model plays.",
     "bank": "Look into banks of past episodes and keep them in order.",
     "train": "Fine-tune a model on prompts that hold past episodes.",
+    "improve": "Let a model play, learn from it and be checked, round after round.",
     "export": "Turn an adapter into a GGUF file and check that it says what the trained model said.",
     "eval": "Measure whether experience helps: play the same tasks in several ways.",
     "report": "Make a page of what an evaluation found.",

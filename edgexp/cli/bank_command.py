@@ -8,6 +8,7 @@ import click
 
 from edgexp.cli.options import (
     MOST_EPISODES,
+    Place,
     bank_option,
     encoder_for,
     encoder_option,
@@ -166,7 +167,7 @@ def why(episode: str | None, step: int | None, bank: Path | None, as_json: bool)
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@click.argument("file", type=Place(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @bank_option
 @click.option("--accept", is_flag=True, help="Trust them: skip quarantine.")
 @encoder_option
@@ -191,8 +192,9 @@ def add(file: Path, bank: Path | None, accept: bool, encoder: str | None, as_jso
     from edgexp.files import shown, text_lines
     from edgexp.trajectory import as_import, read_lines
 
-    data = sys.stdin.buffer.read() if str(file) == "-" else None
-    where = "standard input" if data is not None else shown(file)
+    where = "standard input" if str(file) == "-" else shown(file)
+    # What comes through a pipe, as from `<(zcat …)`, can be read once only, and every line is looked at before the first is added.
+    data = sys.stdin.buffer.read() if str(file) == "-" else None if file.is_file() else file.read_bytes()
 
     def trajectories() -> Iterator[Any]:
         with file.open("rb") if data is None else io.BytesIO(data) as source:
@@ -212,7 +214,7 @@ def add(file: Path, bank: Path | None, accept: bool, encoder: str | None, as_jso
 
 
 @click.command()
-@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-")
+@click.argument("file", type=Place(dir_okay=False, allow_dash=True, path_type=Path), default="-")
 @bank_option
 @filter_options
 @status_option

@@ -22,18 +22,19 @@ from edgexp.errors import UsageError
 from edgexp.terminal import echo, echo_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from edgexp.bank import Bank
     from edgexp.play.collecting import Again
     from edgexp.play.rollout import Finished
-    from edgexp.trajectory import Source
+    from edgexp.trajectory import Source, Trajectory
 
 
 @click.command()
 @click.argument("environment", default=DEFAULT_ENVIRONMENT)
 @click.option("--policy", default="expert", show_default=True, metavar="WHO",
-              help="Who plays: expert, agent (the model), or module:attribute of a policy of your own.")
+              help="Who plays: expert, agent (the model), takeover (the model, until the expert takes over), or module:attribute of "
+                   "a policy of your own.")
 @click.option("-n", "--number", type=click.IntRange(1, MOST_EPISODES), default=120, show_default=True,
               help="Tasks to play. Of those that this kind of player has played for the bank, --again says which are played again.")
 @click.option("--again", type=click.Choice(["none", "lost", "all"]), default=None,
@@ -43,13 +44,17 @@ if TYPE_CHECKING:
 @click.option("--mistakes", "--slips", "mistakes", type=Finite(0, 0.5), default=0.0, show_default=True, metavar="SHARE",
               help="With --policy expert: the share of turns at which it first makes a mistake. Episodes then show how to go on "
                    "after one; nothing is trained on the mistake itself.")
+@click.option("--hand-back", type=click.IntRange(0), default=0, show_default=True,
+              help="With --policy takeover: the model goes on after so many actions of the expert's. 0: the expert finishes.")
+@click.option("--hindsight", is_flag=True,
+              help="Keep a lost episode a second time, as one of the goal that it did reach, where the environment can tell which.")
 @bank_option
 @task_options("train")
 @acting_options
 @memory_options
 @json_option
-def collect(policy: str, number: int, steps: int | None, mistakes: float, split: str | None, task_ids: tuple[str, ...],
-            types: tuple[str, ...], group: str | None, again: str | None, as_json: bool, **options: Any) -> None:
+def collect(policy: str, number: int, steps: int | None, mistakes: float, hand_back: int, hindsight: bool, split: str | None,
+            task_ids: tuple[str, ...], types: tuple[str, ...], group: str | None, again: str | None, as_json: bool, **options: Any) -> None:
     """Fill a bank with episodes of ENVIRONMENT that an expert or the model plays.
 
     The bank keeps every episode, won or lost. You can interrupt the command and start it again: no player plays a task that it has won
@@ -63,17 +68,28 @@ def collect(policy: str, number: int, steps: int | None, mistakes: float, split:
       edgexp collect -n 2000 --mistakes 0.15   with mistakes that it puts right
       edgexp collect alfworld -n 500           ALFWorld's own training games
       edgexp collect --policy agent -n 50      the model plays
+      edgexp collect --policy takeover -n 50   where it errs, the expert helps
     """
     import json
-    from contextlib import ExitStack
+    from contextlib import ExitStack, closing
+    from functools import partial
 
+    from msgspec.structs import replace
+
+    from edgexp.environments.registry import make
     from edgexp.play.collecting import expert_episodes, left_to_play, split_to_play, spread
     from edgexp.play.fleet import Environments
+    from edgexp.play.hindsight import in_hindsight
     from edgexp.play.session import open_bank, open_session
+    from edgexp.play.takeover import Patience
 
     if mistakes and policy != "expert":
         raise UsageError("--mistakes are those of the expert; an agent makes its own")
-    settings = settings_of(options | {"policy": "" if policy in ("expert", "agent") else policy})
+    if hand_back and policy != "takeover":
+        raise UsageError("--hand-back is for --policy takeover")
+    settings = settings_of(options | {"policy": "" if policy in ("expert", "agent", "takeover") else policy})
+    if policy == "takeover":
+        settings = replace(settings, takeover=Patience(hand_back=hand_back))
     with ExitStack() as opened:
         if policy == "expert":
             environments = opened.enter_context(Environments())
@@ -86,14 +102,15 @@ def collect(policy: str, number: int, steps: int | None, mistakes: float, split:
             drawn = [world.task(t) for t in task_ids]
         else:
             drawn = spread(world.tasks(split_to_play(world, split, "train")), number, settings.seed, wanted(types, group))
-        who: Source = "expert" if policy == "expert" else "agent"
+        who: tuple[Source, ...] = ("agent", "takeover") if policy == "takeover" else ("expert",) if policy == "expert" else ("agent",)
         tasks = left_to_play(bank, drawn, who, cast("Again", again or ("none" if policy == "expert" else "lost")))
         if policy == "expert":
             episodes = expert_episodes(environments, settings.environment, tasks, steps=steps, mistakes=mistakes, seed=settings.seed,
                                        parallel=settings.parallel)
         else:
             episodes = session.play(tasks, steps=steps)
-        won, failed = collect_with_progress(bank, episodes, len(tasks))
+        besides = partial(in_hindsight, opened.enter_context(closing(make(settings.environment)))) if hindsight else lambda _: None
+        won, failed = collect_with_progress(bank, episodes, len(tasks), besides=besides)
         result = {"drawn": len(drawn), "known": len(drawn) - len(tasks), "played": len(tasks) - failed, "won": won, "failed": failed,
                   "bank": bank.count()}
         if as_json:
@@ -105,7 +122,8 @@ def collect(policy: str, number: int, steps: int | None, mistakes: float, split:
         raise click.exceptions.Exit(1)
 
 
-def collect_with_progress(bank: "Bank", episodes: "Iterable[Finished]", total: int, batch: int = 1) -> tuple[int, int]:
+def collect_with_progress(bank: "Bank", episodes: "Iterable[Finished]", total: int, batch: int = 1,
+                          besides: "Callable[[Trajectory], Trajectory | None]" = lambda _: None) -> tuple[int, int]:
     """Collect with a progress bar; how many episodes were won, and how many were not played to their end or not kept. Ctrl-C keeps what
     was stored."""
     from edgexp.play.collecting import collect_telling
@@ -121,5 +139,5 @@ def collect_with_progress(bank: "Bank", episodes: "Iterable[Finished]", total: i
             if problem:
                 bars.say(problem)
 
-        won, problems = collect_telling(bank, episodes, over, batch)
+        won, problems = collect_telling(bank, episodes, over, batch, besides)
     return won, len(problems)

@@ -3,7 +3,7 @@
 What `edgexp eval` shows: a bar with the success of each condition so far, and a table with intervals at the end.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -31,6 +31,17 @@ def watch_training(as_json: bool) -> Iterator[Watchers]:
         return
     with Bars(keep=True) as bars:
         yield _TrainingBars(bars).watchers
+
+
+@contextmanager
+def watch_improving(as_json: bool) -> Iterator[tuple[Watchers, Callable[[str, int, int], None]]]:
+    """The same, and who is told how far a round has got: what is being done, how much of it is, and how much there is."""
+    if as_json:
+        with watch_training(as_json) as watchers:
+            yield watchers, lambda *_: None
+        return
+    with Bars(keep=True) as bars:
+        yield _TrainingBars(bars).watchers, bars.tell
 
 
 class _TrainingBars:

@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from edgexp.environments.base import Achieved
 from edgexp.environments.household import pddl
-from edgexp.environments.household.household import SceneEnvironment
+from edgexp.environments.household.household import SceneEnvironment, achieved_in
 from edgexp.environments.household.scene import GROUPS, Scene
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.trajectory import Task
+from edgexp.trajectory import Task, Trajectory
 
 SPLITS = ("train", "valid_seen", "valid_unseen")
 
@@ -60,6 +61,10 @@ class Alfworld(SceneEnvironment):
         if not _ID.fullmatch(task.id):
             raise UsageError(f"{task.id!r} is not a game of alfworld; ids look like alfworld/valid_seen/<folder>/<trial>")
         return pddl.read(self._file(task))
+
+    def achieved(self, trajectory: Trajectory) -> Achieved | None:
+        """Which of the six goals the episode reached. Raises as `scene` does."""
+        return achieved_in(self.scene(trajectory.task), trajectory)
 
     def walkthrough(self, task: Task) -> list[str]:
         """The commands that win the game, as its file tells: a planner's, who knows where everything is. Raises as `scene` does."""

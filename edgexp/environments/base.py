@@ -6,6 +6,7 @@ An environment is a plain object with the ten members of `Environment`. Everythi
 |---|---|---|
 | `admissible()` | the actions that are valid now | a model writes its actions freely |
 | `expert()` | a scripted player | nobody fills a bank but models and people |
+| `achieved(trajectory)` | the goal that a lost episode did reach | a lost episode teaches nothing in hindsight |
 | `remote` | true: it works in another process | False: other episodes wait while it works |
 | `restarts` | how often the process behind it had to be started anew | 0 |
 | `family(task)` | which tasks know things about each other | told from the task's id, see `family_of_id` |
@@ -29,7 +30,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from edgexp.trajectory import Task
+from edgexp.trajectory import Task, Trajectory
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -153,6 +154,34 @@ class HasMisled(Protocol):
 def misled_players(environment: Environment, goal: str) -> Sequence[Expert]:
     """Players who mistake the goal, in a fixed order; none where the environment knows of none."""
     return environment.misled(goal) if isinstance(environment, HasMisled) else ()
+
+
+class Achieved(msgspec.Struct, frozen=True):
+    """A goal that an episode reached, though another was asked for."""
+
+    goal: str
+    """As the environment would have worded it."""
+    type: str
+    """The type of the task that it would have been."""
+    group: str
+    steps: int
+    """Actions until it was reached, 1 or more."""
+
+
+@runtime_checkable
+class HasAchieved(Protocol):
+    """An environment that can tell in hindsight what an episode was good for."""
+
+    def achieved(self, trajectory: Trajectory) -> Achieved | None:
+        """A goal that did not hold at the start and holds at the end; None where there is none, or the trajectory is of something else.
+
+        It tells of a trajectory and not of the episode under way, which it leaves alone.
+        """
+
+
+def achieved_by(environment: Environment, trajectory: Trajectory) -> Achieved | None:
+    """The goal that a trajectory reached, in hindsight; None where the environment has no rule for it."""
+    return environment.achieved(trajectory) if isinstance(environment, HasAchieved) else None
 
 
 @runtime_checkable

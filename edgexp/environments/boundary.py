@@ -13,10 +13,10 @@ from itertools import islice
 from typing import Any, TypeVar, cast
 
 from edgexp.environments import plain
-from edgexp.environments.base import Environment, Expert, Outcome, Start
+from edgexp.environments.base import Achieved, Environment, Expert, Outcome, Start
 from edgexp.environments.splits import Made
 from edgexp.errors import EdgexpError, UsageError
-from edgexp.trajectory import Task
+from edgexp.trajectory import Task, Trajectory
 
 LONGEST_ACTION = LONGEST_GOAL = LONGEST_INSTRUCTIONS = 65_536
 """Characters."""
@@ -289,6 +289,25 @@ def _misled(self: Checked, goal: str) -> Sequence[Expert]:
     return self._ask("misled()", lambda: [_checked_expert(player, self._owner) for player in self._inner.misled(goal)])
 
 
+def _achieved(self: Checked, trajectory: Trajectory) -> Achieved | None:
+    """A goal in plain texts, and a number of steps that the trajectory has."""
+    return self._ask("achieved()", _checked_goal, self._inner.achieved, trajectory, self._owner)
+
+
+def _checked_goal(achieved: Callable[[Trajectory], object], trajectory: Trajectory, owner: str) -> Achieved | None:
+    found, what = achieved(trajectory), "what achieved() returned"
+    if found is None:
+        return None
+    if not isinstance(found, Achieved):
+        plain.refuse(found, owner, what, "an Achieved or None is wanted")
+    goal = plain.text(found.goal, owner, f"the goal of {what}", LONGEST_GOAL)
+    type, group = (plain.text(getattr(found, name), owner, f"the {name} of {what}") for name in ("type", "group"))
+    steps = plain.whole(found.steps, owner, f"the steps of {what}", 1)
+    if not goal or not type or steps > len(trajectory.steps):
+        raise EdgexpError(f"{owner}: {what} names no goal, no type, or more steps than the {len(trajectory.steps)} of the trajectory")
+    return Achieved(goal, type, group, steps)
+
+
 def _family(self: Checked, task: Task) -> str:
     return self._ask("family()", lambda: plain.text(self._inner.family(task), self._owner, "what family() returned"))
 
@@ -316,7 +335,10 @@ def _restarts(self: Checked) -> int:
     return self._ask("restarts", lambda: plain.whole(self._inner.restarts, self._owner, "restarts"))
 
 
-_METHODS = {"admissible": _admissible, "expert": _expert, "misled": _misled, "family": _family, "lesson": _lesson, "aspects": _aspects}
+_METHODS = {
+    "admissible": _admissible, "expert": _expert, "misled": _misled, "achieved": _achieved, "family": _family, "lesson": _lesson,
+    "aspects": _aspects,
+}  # fmt: skip
 _VALUES = {"remote": _remote, "restarts": _restarts}
 
 

@@ -1,7 +1,7 @@
 """Shares and means with intervals, and paired comparisons. Knows numbers and rows, and not how they came about or who reads them."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -115,8 +115,12 @@ def bootstrap(values: Sequence[float], level: float = LEVEL, rounds: int = ROUND
 
 def compare_pairs(rows: Iterable[Row], baseline: Iterable[Row]) -> Change | None:
     """A condition against the baseline on the tasks that both have played; None where there is none."""
-    before = {row.task_id: row.success for row in baseline}
-    pairs = [(row.success, before[row.task_id]) for row in sorted(rows, key=lambda row: row.task_id) if row.task_id in before]
+    return compare_outcomes({row.task_id: row.success for row in rows}, {row.task_id: row.success for row in baseline})
+
+
+def compare_outcomes(ours: Mapping[str, bool], theirs: Mapping[str, bool]) -> Change | None:
+    """Whether each task was won, here and by the baseline, compared on the tasks that both have; None where there is none."""
+    pairs = [(success, theirs[task]) for task, success in sorted(ours.items()) if task in theirs]
     if not pairs:
         return None
     gained, lost = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)

@@ -36,8 +36,8 @@ Again = Literal["none", "lost", "all"]
 """Which tasks that were played are played again: none, those that were never won, or all."""
 
 
-def left_to_play(bank: Bank, tasks: Iterable[Task], source: Source, again: Again = "none") -> list[Task]:
-    """The tasks to play by what that source played for the bank: first those it holds no accepted episode of, then those again.
+def left_to_play(bank: Bank, tasks: Iterable[Task], source: Source | Sequence[Source], again: Again = "none") -> list[Task]:
+    """The tasks to play by what that source (or those) played for the bank: first those it holds no accepted episode of, then those again.
 
     An episode that broke off because something failed counts as none. What an import says of its source does not count, nor does anything
     in quarantine: whoever writes a file must not decide what is played here.
@@ -45,24 +45,26 @@ def left_to_play(bank: Bank, tasks: Iterable[Task], source: Source, again: Again
     tasks = list(tasks)
     if again == "all":
         return tasks
+    sources: Sequence[Source] = (source,) if isinstance(source, str) else source
     won, lost = set[str](), set[str]()
-    for entry in bank.entries(Filters(source=source), "accepted"):
+    for entry in (entry for one in sources for entry in bank.entries(Filters(source=one), "accepted")):
         (won if entry.success else lost).add(entry.task_id)
     if not (lost - won).isdisjoint(task.id for task in tasks):
-        lost -= _only_broken_off(bank, source, lost - won)
+        lost -= _only_broken_off(bank, sources, lost - won)
     new = [task for task in tasks if task.id not in won and task.id not in lost]
     return new + [task for task in tasks if again == "lost" and task.id in lost and task.id not in won]
 
 
-def _only_broken_off(bank: Bank, source: Source, lost: set[str]) -> set[str]:
+def _only_broken_off(bank: Bank, sources: Sequence[Source], lost: set[str]) -> set[str]:
     """Those of the lost tasks of which every episode broke off."""
-    ended = {t.task.id for t in bank.each(Filters(source=source, success=False)) if not t.broke_off}
+    ended = {t.task.id for one in sources for t in bank.each(Filters(source=one, success=False)) if not t.broke_off}
     return lost - ended
 
 
 def collect(bank: Bank, episodes: Iterable[Finished], done: Callable[[Played], None] = lambda _: None,
-            failed: Callable[[EdgexpError], None] | None = None, batch: int = 1) -> int:
-    """Keep every episode, won or lost. Returns how many were won.
+            failed: Callable[[EdgexpError], None] | None = None, batch: int = 1,
+            besides: Callable[[Trajectory], Trajectory | None] = lambda _: None) -> int:
+    """Keep every episode, won or lost, and what `besides` makes of each. Returns how many were won.
 
     `failed` is told of each that could not be played or that the bank cannot store, and the others go on; without it the error is raised.
     Episodes are stored in batches of `batch`, each batch in one transaction. Stopping at any moment loses the episodes being played and at
@@ -78,7 +80,7 @@ def collect(bank: Bank, episodes: Iterable[Finished], done: Callable[[Played], N
                     raise
                 failed(error)
                 continue
-            held.append(played.trajectory)
+            held += [t for t in (played.trajectory, besides(played.trajectory)) if t is not None]
             won += played.trajectory.success
             if len(held) >= batch:
                 bank.add(held)
@@ -98,7 +100,8 @@ def _to_keep(finished: Finished) -> Played:
     return finished.played
 
 
-def collect_telling(bank: Bank, episodes: Iterable[Finished], over: Callable[[str], None], batch: int = 1) -> tuple[int, list[str]]:
+def collect_telling(bank: Bank, episodes: Iterable[Finished], over: Callable[[str], None], batch: int = 1,
+                    besides: Callable[[Trajectory], Trajectory | None] = lambda _: None) -> tuple[int, list[str]]:
     """Keep every episode that can be kept: how many were won, and a line for each that was not played to its end or not kept.
 
     `over` is told when an episode is done with: the line, or nothing where all was well.
@@ -113,7 +116,7 @@ def collect_telling(bank: Bank, episodes: Iterable[Finished], over: Callable[[st
             problems.extend([line] if line else [])
             over(line)
 
-    return collect(bank, told(), failed=refused.append, batch=batch), problems
+    return collect(bank, told(), failed=refused.append, batch=batch, besides=besides), problems
 
 
 def split_to_play(environment: Environment, named: str | None, preferred: str) -> str:

@@ -6,7 +6,7 @@ and another can run many at once (`rollout.py`). It yields two kinds of things: 
 happens on the way is told to a watcher, event by event.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -81,6 +81,12 @@ class Playing:
     def observation(self) -> str:
         """The latest one."""
         return self.steps[-1].observation if self.steps else self.start.observation
+
+    def mark_mistakes(self, numbers: Iterable[int]) -> None:
+        """These of the actions taken (from 0) were mistakes after all."""
+        for number in numbers:
+            self.steps[number] = msgspec.structs.replace(self.steps[number], mistake=True)
+            self.decisions[number] = msgspec.structs.replace(self.decisions[number], mistake=True)
 
     def remember(self, memory: Memory) -> None:
         """Take note of what was recalled, and tell the watcher."""

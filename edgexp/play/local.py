@@ -67,6 +67,11 @@ class LocalPolicy:
         tokens.generated += decision.generated
         return decision
 
+    def resume(self, episode: Playing) -> None:
+        """Go on after another has acted in the episode: its actions stand in the prompt as if they were the model's."""
+        self._set_prompt(episode)
+        self._seen = len(episode.steps)
+
     def provenance(self, environment: Environment) -> Provenance:
         """The model, by name and digest."""
         return Provenance("agent", environment.version, self._acting.seed, self._model, self._sha256, now())

@@ -11,7 +11,7 @@ import random
 import re
 from collections.abc import Sequence
 
-from edgexp.environments.base import Environment, Expert, FollowsOthers, GivesAdvice, misled_players, valid_actions_of
+from edgexp.environments.base import Environment, Expert, misled_players, valid_actions_of
 from edgexp.errors import UsageError
 from edgexp.play.episode import Asking, Playing, ask
 from edgexp.play.scripted import ExpertPolicy
@@ -42,16 +42,12 @@ class ErringExpert(ExpertPolicy):
         """Tell the expert, and make the chance of this task."""
         super().begin(episode)
         self._chance = random.Random(f"{self._seed}/{episode.task.id}")
-        self._left, self._erred, self._unheard = 0, False, False
-        self._latest = ""
-        """What the expert is to act on: what was seen before mistakes that nothing came of, of which it never hears."""
+        self._left, self._erred = 0, False
         self._misled = self._mislead(episode)
 
     def decide(self, episode: Playing) -> Asking[Decision | None]:
         """The expert's next action, or a mistake."""
-        if not self._unheard:
-            self._latest = episode.observation
-        self._unheard = False
+        self._teacher.look(episode.observation)
         if self._misled or self._errs():
             list_valid = valid_actions_of(episode.environment)
             assert list_valid is not None
@@ -59,15 +55,16 @@ class ErringExpert(ExpertPolicy):
             mistake = self._mistaken_step(episode) if self._misled else self._mistake(episode, valid)
             if mistake:
                 self._left, self._erred = self._left - 1, True
-                return self._err(mistake, valid)
+                self._teacher.saw(mistake, mistake in valid)
+                return Decision(mistake, mistake=True)
         self._left, self._erred = (self._left if self._misled else 0), False
-        return self.act(self._latest)
+        return self.act()
 
     def _errs(self) -> bool:
         """Whether a run goes on or begins. Between two there is an action of the expert's."""
         if not self._left and not self._erred and self._chance.random() < self._share:
             self._left = self._length()
-            self._wanders = isinstance(self._expert, FollowsOthers) and self._chance.random() >= _INVALID
+            self._wanders = self._teacher.follows and self._chance.random() >= _INVALID
         return self._left > 0
 
     def _length(self) -> int:
@@ -76,20 +73,12 @@ class ErringExpert(ExpertPolicy):
             length += 1
         return length
 
-    def _err(self, mistake: str, valid: Sequence[str]) -> Decision:
-        """A mistake, taken. What is valid is told to the expert."""
-        if mistake in valid and isinstance(self._expert, FollowsOthers):
-            self._expert.saw(self._latest, mistake)
-        else:
-            self._unheard = True
-        return Decision(mistake, mistake=True)
-
     # Mistaking the goal
 
     def _mislead(self, episode: Playing) -> Expert | None:
         """A player who takes the goal for another one, in some of the episodes; who makes how many mistakes is drawn."""
         players = misled_players(episode.environment, episode.start.goal)
-        able = isinstance(self._expert, FollowsOthers) and isinstance(self._expert, GivesAdvice)
+        able = self._teacher.follows and self._teacher.advises
         if not players or not able or self._chance.random() >= min(0.5, _MISLED * self._share):
             return None
         player = self._chance.choice(players)
@@ -99,11 +88,11 @@ class ErringExpert(ExpertPolicy):
 
     def _mistaken_step(self, episode: Playing) -> str:
         """What the misled player does next, where the expert would do something else; empty where it would not."""
-        assert self._misled is not None and isinstance(self._expert, GivesAdvice)
+        assert self._misled is not None
         action = self._misled.act(episode.observation)
         if action is None or not self._left:
             self._misled = None
-        return action if self._misled and action and action != self._expert.advise(self._latest) else ""
+        return action if self._misled and action and action != self._teacher.advise() else ""
 
     # Slips
 

@@ -25,6 +25,7 @@ from edgexp.play.episode import Episode, Policy, Watcher, play
 from edgexp.play.fleet import Environments, Fleet, Say
 from edgexp.play.local import LocalPolicy
 from edgexp.play.rollout import Evaluator, Finished, run_many
+from edgexp.play.takeover import Patience, TakeoverPolicy
 from edgexp.prompt import messages
 from edgexp.prompt.bounded import Bounded
 from edgexp.prompt.render import Renderer, make_renderer
@@ -55,6 +56,8 @@ class Settings(Acting, frozen=True, kw_only=True):
     """Bytes of disk for what a model has evaluated of past episodes, where memory stands apart; 0 for none."""
     parallel: Annotated[int, Meta(ge=1)] = 1
     """Episodes at once."""
+    takeover: Patience | None = None
+    """When the environment's expert takes over from the model, where it may."""
     insist: bool = False
     """Whether `actions` is to be kept to: an environment without valid actions is then refused, and not played in free mode."""
 
@@ -63,9 +66,9 @@ class Session:
     """Places at which episodes are played by one model, or by a policy of somebody's own."""
 
     def __init__(self, environments: Environments, places: int, fleet: Fleet | None = None, ready: Ready | None = None, *,
-                 template: str | None = None, policy: PolicyMaker | None = None):
+                 template: str | None = None, policy: PolicyMaker | None = None, takeover: Patience | None = None):
         self.environments, self.places, self.fleet, self.ready = environments, places, fleet, ready
-        self._template, self._policy = template, policy
+        self._template, self._policy, self._takeover = template, policy, takeover
         self._renderers: dict[tuple[str, str], Renderer] = {}
 
     @property
@@ -81,13 +84,18 @@ class Session:
         return play(self.environments.at(name, place), task, policy, max_steps=steps, watch=watch)
 
     def renderer(self, environment: str, wanted: Layout = "auto") -> Renderer:
-        """The renderer for an environment and a layout. Raises EdgexpError for a template that cannot be used."""
+        """The renderer for an environment and a layout. Raises EdgexpError for a template that cannot be used, or instructions that do not
+        fit."""
         assert self.fleet is not None
         layout = self.fleet.layout(wanted)
         if (environment, layout) not in self._renderers:
             model, instructions = self.fleet.model, self.environments.at(environment).instructions()
             template = choose_template(self._template, model.template, model.templates)
-            self._renderers[environment, layout] = make_renderer(Bounded(model.vocabulary, self.fleet.room), template, instructions, layout)
+            made = make_renderer(Bounded(model.vocabulary, self.fleet.room), template, instructions, layout)
+            if len(made.prefix()) >= self.fleet.room:  # at several places they would be evaluated before any prompt is looked at
+                raise EdgexpError(f"the instructions of {environment} ({len(instructions):,} characters) do not fit a context of "
+                                  f"{self.fleet.room} tokens; ask for more with: --context")
+            self._renderers[environment, layout] = made
         return self._renderers[environment, layout]
 
     def _make_policy(self, place: int, name: str, retriever: Retriever | None, acting: Acting, steps: int | None) -> Policy:
@@ -95,11 +103,12 @@ class Session:
             return _own_policy(self._policy, self.environments.at(name, place), retriever, acting)
         assert self.fleet is not None and self.ready is not None
         renderer, room = self.renderer(name, acting.layout), self.fleet.room
-        return LocalPolicy(
+        model = LocalPolicy(
             self.fleet.sequence(place, renderer.prefix()), renderer, retriever, acting,
             context=room, reserve=min(room // 2, 40 * (steps or self.environments.limit(name))),
             model=self.ready.name, model_sha256=self.ready.sha256,
         )  # fmt: skip
+        return model if self._takeover is None else TakeoverPolicy(self.environments.at(name, place), model, self._takeover, steps)
 
 
 def _own_policy(maker: PolicyMaker, environment: Environment, retriever: Retriever | None, acting: Acting) -> Policy:
@@ -171,7 +180,7 @@ def open_session(settings: Settings, say: Say = lambda _: None, *, keep: bool = 
             ready = resolve(settings.model, role="policy", say=say)
             fleet = stack.enter_context(open_fleet(ready, settings, say))
             check_prompt(fleet, ready, say)
-            session = OpenSession(environments, settings.parallel, fleet, ready, template=settings.template)
+            session = OpenSession(environments, settings.parallel, fleet, ready, template=settings.template, takeover=settings.takeover)
             session.renderer(settings.environment)  # a template that cannot be used is told before anything is played
         session.settings, session.environment = settings, environment
         session.bank = None

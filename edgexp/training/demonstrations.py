@@ -172,7 +172,12 @@ def _proportional(count: int, sizes: Sequence[int]) -> list[int]:
 
 
 def _read(chosen: Sequence[tuple[Source, list[Entry]]]) -> Chosen:
-    return [(source, source.bank.read([entry.id for entry in entries])) for source, entries in chosen]
+    return [(source, [t for t in source.bank.read([entry.id for entry in entries]) if _teaches(t)]) for source, entries in chosen]
+
+
+def _teaches(trajectory: Trajectory) -> bool:
+    """Whether there is anything to learn: mistakes alone may have won it."""
+    return not all(step.mistake for step in trajectory.steps)
 
 
 _NEAREST = 16

@@ -87,7 +87,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     """A folder; empty for the default bank."""
     environment: Text = DEFAULT_ENVIRONMENT
     split: Text = "train"
-    source: Literal["", "expert", "agent", "import", "person"] = ""
+    source: Literal["", "expert", "agent", "import", "person", "takeover"] = ""
     """Who acted; empty for anyone."""
     types: tuple[str, ...] = ()
     """Task types; empty for all."""

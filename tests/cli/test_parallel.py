@@ -8,6 +8,7 @@ import pytest
 
 from edgexp.bank import Bank
 from edgexp.environments.registry import make
+from edgexp.trajectory import encode
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("policy_path")]
 
@@ -33,6 +34,21 @@ def replay(trajectory: dict[str, Any]) -> None:
     for step in trajectory["steps"]:
         assert step["action"] in world.admissible()  # type: ignore[attr-defined]
         assert world.step(step["action"]).observation == step["observation"]
+
+
+def test_the_expert_takes_over_and_hands_back(edgexp, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """The untrained model wins nothing by itself. It goes on after the expert's actions as if they were its own."""
+    collect = ("collect", "--policy", "takeover", "--hand-back", "2", "--parallel", "2", "--memory", "off", "--steps", "20", "--json",
+               "--model", "smollm2-135m-instruct")  # fmt: skip
+    done = json.loads(edgexp(*collect, "--bank", tmp_path / "bank", "-n", "3").stdout)
+    assert (done["played"], done["failed"]) == (3, 0) and done["won"] >= 2
+    with Bank.open(tmp_path / "bank", readonly=True) as opened:
+        for trajectory in opened.each():
+            assert trajectory.provenance.source == "takeover" and trajectory.provenance.model == "smollm2-135m-instruct"
+            replay(json.loads(encode(trajectory)))
+            assert any(step.mistake for step in trajectory.steps) and not all(step.mistake for step in trajectory.steps)
+    again = json.loads(edgexp(*collect, "--bank", tmp_path / "bank", "-n", "3").stdout)
+    assert again["played"] == 3 - done["won"]
 
 
 def test_the_model_collects_and_goes_on_where_it_stopped(edgexp, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

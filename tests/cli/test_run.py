@@ -113,6 +113,7 @@ def test_a_terminal_shows_no_control_characters_from_an_environment(first_run):
         (("collect", "nowhere"), 2, "no environment"),
         (("collect", "--policy", "agent", "--slips", "0.1"), 2, "--mistakes are those of the expert"),
         (("collect", "--slips", "0.9"), 2, "--slips"),
+        (("collect", "--hand-back", "2"), 2, "--hand-back is for --policy takeover"),
     ],
 )
 def test_bad_input_is_one_clear_line(first_run, edgexp, arguments, code, words):

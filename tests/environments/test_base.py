@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toys import make_trajectory
 
 from edgexp.environments import base
 from edgexp.environments.base import (
+    Achieved,
     Environment,
     FollowsOthers,
     Outcome,
     Start,
+    achieved_by,
     aspects_of,
     expert_of,
     family_of,
@@ -27,10 +30,10 @@ from edgexp.environments.base import (
 )
 from edgexp.environments.household.searcher import SearchExpert
 from edgexp.environments.java.gold import GoldExpert
-from edgexp.trajectory import Task
+from edgexp.trajectory import Task, Trajectory
 
 TASK = Task("bare/train/7", "bare", "train", "carry", "easy")
-OPTIONAL = ("admissible", "expert", "remote", "restarts", "family", "lesson", "aspects", "saw", "advise", "misled")
+OPTIONAL = ("admissible", "expert", "remote", "restarts", "family", "lesson", "aspects", "saw", "advise", "misled", "achieved")
 
 
 class Bare:
@@ -90,6 +93,9 @@ class Whole(Bare):
     def aspects(self, task: Task, goal: str) -> dict[str, str]:
         return {"type": task.type, "goal": goal}
 
+    def achieved(self, trajectory: Trajectory) -> Achieved:
+        return Achieved("stand by it.", "stand", "", 1)
+
     def misled(self, goal: str) -> list[Silent]:
         return [Silent()]
 
@@ -99,6 +105,7 @@ def test_what_holds_where_nothing_is_said() -> None:
     assert isinstance(bare, Environment)
     assert valid_actions_of(bare) is None
     assert not has_expert(bare) and expert_of(bare) is None
+    assert achieved_by(bare, make_trajectory()) is None
     assert misled_players(bare, "carry it.") == ()
     assert is_remote(bare) is False and restarts_of(bare) == 0
     assert family_of(bare, TASK) == "bare/train/7"
@@ -117,6 +124,7 @@ def test_what_an_environment_says_goes_first() -> None:
     listed = valid_actions_of(whole)
     assert listed is not None and listed() == ["carry"]
     assert has_expert(whole) and isinstance(expert_of(whole), Silent) and expert_of(whole) is not expert_of(whole)
+    assert achieved_by(whole, make_trajectory()) == Achieved("stand by it.", "stand", "", 1)
     assert [type(player) for player in misled_players(whole, "carry it.")] == [Silent]
     assert is_remote(whole) is True and restarts_of(whole) == 4
     assert family_of(whole, TASK) == "of bare/train/7" and lesson_of(whole, TASK) == "how to carry"

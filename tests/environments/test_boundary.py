@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from toys import make_trajectory
 from wrong_values import MEMBERS, OF_THE_EXPERT, RAISES, VALUES, Evil, Fickle, Shouting, leave, plenty
 
 from edgexp.environments import boundary
 from edgexp.environments.base import (
+    Achieved,
     CountsRestarts,
     Environment,
     FollowsOthers,
+    HasAchieved,
     HasAdmissible,
     HasAspects,
     HasExpert,
@@ -27,6 +30,7 @@ from edgexp.environments.base import (
     LivesElsewhere,
     Outcome,
     Start,
+    achieved_by,
     aspects_of,
     expert_of,
     family_of,
@@ -44,7 +48,9 @@ from edgexp.play.collecting import expert_episode
 from edgexp.play.rollout import Finished, run_many
 from edgexp.trajectory import Task, Trajectory, decode, encode
 
-PROTOCOLS = (Environment, HasAdmissible, HasExpert, HasFamilies, HasLessons, HasAspects, HasMisled, LivesElsewhere, CountsRestarts)
+PROTOCOLS = (
+    Environment, HasAdmissible, HasExpert, HasFamilies, HasLessons, HasAspects, HasMisled, HasAchieved, LivesElsewhere, CountsRestarts,
+)  # fmt: skip
 TASK = Task("fickle/train/0", "fickle", "train", "wait", "easy")
 
 
@@ -192,6 +198,10 @@ def test_a_long_split_is_looked_at_where_it_is_asked_for() -> None:
     ("tasks", ["fickle/train/0"], "task 0 of tasks('train') is 'fickle/train/0', but an edgexp.trajectory.Task is wanted"),
     ("task", None, "fickle: what task('fickle/train/0') returned is None, but an edgexp.trajectory.Task is wanted"),
     ("expert", None, "what expert() returned is None, but a player with begin(goal, observation) and act(observation) is wanted"),
+    ("achieved", "rest.", "fickle: what achieved() returned is 'rest.', but an Achieved or None is wanted"),
+    ("achieved", Achieved("rest.", "rest", "", 0), "fickle: the steps of what achieved() returned is 0"),
+    ("achieved", Achieved("rest.", "rest", "", 3), "or more steps than the 2 of the trajectory"),
+    ("achieved", Achieved("", "rest", "", 1), "names no goal"),
     ("misled", None, "fickle: misled() raised TypeError"),
     ("misled", [5], "a player with begin(goal, observation) and act(observation) is wanted"),
     ("advise", 5, "fickle: what advise() of the expert returned is 5, but a text is wanted"),
@@ -273,7 +283,8 @@ def ask(world: Any, member: str) -> Any:
         "admissible": lambda: (valid_actions_of(world) or list)(), "expert": lambda: expert_of(world),
         "family": lambda: family_of(world, TASK), "lesson": lambda: lesson_of(world, TASK), "aspects": lambda: aspects_of(world, TASK, "g"),
         "begin": lambda: player.begin("g", "o"), "act": lambda: player.act("o"), "advise": lambda: player.advise("o"),  # type: ignore[union-attr]
-        "misled": lambda: misled_players(world, "g"), "saw": lambda: player.saw("o", "a"),  # type: ignore[union-attr]
+        "misled": lambda: misled_players(world, "g"), "achieved": lambda: achieved_by(world, make_trajectory()),
+        "saw": lambda: player.saw("o", "a"),  # type: ignore[union-attr]
         **{name: partial(getattr, world, name) for name in VALUES},
     }  # fmt: skip
     return calls[member]()
@@ -281,8 +292,9 @@ def ask(world: Any, member: str) -> Any:
 
 def plain_all_through(value: Any) -> bool:
     """Whether a value consists of plain ones."""
-    if isinstance(value, Start | Outcome | Task):
-        return type(value) in (Start, Outcome, Task) and all(plain_all_through(getattr(value, n)) for n in value.__struct_fields__)
+    if isinstance(value, Start | Outcome | Task | Achieved):
+        fields = value.__struct_fields__
+        return type(value) in (Start, Outcome, Task, Achieved) and all(plain_all_through(getattr(value, n)) for n in fields)
     if type(value) in (list, tuple):
         return all(map(plain_all_through, value))
     if type(value) is dict:

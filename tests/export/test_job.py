@@ -17,6 +17,7 @@ from edgexp.engine.engine import Engine
 from edgexp.engine.model import Model
 from edgexp.engine.native import Tuning
 from edgexp.errors import EdgexpError
+from edgexp.export import steps
 from edgexp.export.adapter import Training
 from edgexp.export.job import Request, export
 from edgexp.export.provenance import Digested, entry_path
@@ -195,6 +196,19 @@ def test_a_child_that_dies_is_one_clear_line(monkeypatch, trained, base, tmp_pat
         export(request(trained, base, tmp_path / "out"))
     assert "\n" not in str(error.value)
     assert names(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("step", ["write", "compare"])
+def test_an_export_that_fails_late_leaves_no_folder(monkeypatch, trained, base, tmp_path, step):
+    def fail(*_):
+        raise EdgexpError("the process died")
+
+    monkeypatch.setattr(steps, step, fail)
+    with pytest.raises(EdgexpError, match="the process died"):
+        export(request(trained, base, tmp_path / "models" / "mugs"))
+    assert names(tmp_path) == []
+    with pytest.raises(EdgexpError, match=r"cannot be written to: .*; name another place with --out"):
+        export(request(trained, base, trained / "manifest.json" / "below"))
 
 
 def test_an_interrupted_export_leaves_nothing(trained, base, tmp_path):

@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
-from edgexp.environments.base import Expert, Start
+from edgexp.environments.base import Achieved, Expert, Start
 from edgexp.environments.household import scene as goals
 from edgexp.environments.household.generator import generate
 from edgexp.environments.household.scene import GOAL_KINDS, GROUPS, GoalKind, Scene
@@ -15,7 +15,7 @@ from edgexp.environments.household.simulator import Game
 from edgexp.environments.splits import Made, check_split
 from edgexp.environments.text_game import GameEnvironment
 from edgexp.errors import UsageError
-from edgexp.trajectory import Task
+from edgexp.trajectory import Task, Trajectory
 
 INSTRUCTIONS = """\
 You are in a home and do what is asked of you, one action a turn. Answer with the action only, in one of these forms:
@@ -34,6 +34,36 @@ look
 inventory
 Names end in a number, as in apple 1 or drawer 2. Your hands hold one object."""
 """What the system prompt says about acting in this world."""
+
+
+_DEMANDING: Sequence[GoalKind] = (
+    "pick_two_obj_and_place",
+    "pick_heat_then_place_in_recep",
+    "pick_cool_then_place_in_recep",
+    "pick_clean_then_place_in_recep",
+    "look_at_obj_in_light",
+    "pick_and_place_simple",
+)
+"""Goals, those first whose being met says most."""
+
+
+def achieved_in(scene: Scene, trajectory: Trajectory) -> Achieved | None:
+    """The goal, of the six shapes, that an episode in the scene reached and kept to its end: the one that asks for most.
+
+    None where it reached none, and for an episode that the scene does not give (any more).
+    """
+    game = Game(scene)
+    states = [game.met()]
+    for step in trajectory.steps:
+        if game.step(step.action) != step.observation:
+            return None
+        states.append(game.met())
+    found = min(states[-1] - states[0], key=lambda goal: (_DEMANDING.index(goal[0]), goal), default=None)
+    if found is None:
+        return None
+    steps = next(number for number, state in enumerate(states) if found in state)
+    request = goals.Request(found[0], found[1].lower(), found[2].lower())
+    return Achieved(goals.word(request, steps % 2), request.kind, GROUPS[request.kind], steps)
 
 
 class SceneEnvironment(GameEnvironment[Game], ABC):
@@ -105,6 +135,10 @@ class Household(SceneEnvironment):
             raise UsageError(f"{task.id}: this is not household's own task of that id; get it from task({task.id!r})")
         split, number = _parse(task.id)
         return generate(_kind(number), number * 8 + list(SIZES).index(split))
+
+    def achieved(self, trajectory: Trajectory) -> Achieved | None:
+        """Which of the six goals the episode reached. Raises as `scene` does."""
+        return achieved_in(self.scene(trajectory.task), trajectory)
 
 
 def _task(split: str, number: int) -> Task:

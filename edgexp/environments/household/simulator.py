@@ -4,12 +4,12 @@ The behaviour is that of the `alfworld` package 0.4.2 on the same game: every te
 an oversight here is one there and is marked "as the original"; `tools/record_alfworld.py` compares the two command by command.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
 from edgexp.environments.household import texts
-from edgexp.environments.household.scene import Scene, Thing
+from edgexp.environments.household.scene import GoalKind, Scene, Thing
 
 _KNIVES = frozenset({"Knife", "ButterKnife"})
 _STATES = ("clean", "hot", "cool", "sliced", "toggled")
@@ -34,7 +34,7 @@ _TREATMENTS = {
     "cool": _Treatment("coolable", frozenset({"Fridge"}), "cool", ends="hot"),
     "clean": _Treatment("cleanable", frozenset({"SinkBasin", "Sink"}), "clean"),
 }
-_TREATMENT_OF_GOAL = {
+_TREATMENT_OF_GOAL: Mapping[GoalKind, str] = {
     "pick_heat_then_place_in_recep": "heat",
     "pick_cool_then_place_in_recep": "cool",
     "pick_clean_then_place_in_recep": "clean",
@@ -110,6 +110,24 @@ class Game:
         ready = self._wanted & self._is[self._treatment.gives] if self._treatment else self._wanted
         needed = 2 if goal.kind == "pick_two_obj_and_place" else 1
         return any(len(ready & self._holds[r]) >= needed for r in self._targets)
+
+    def met(self) -> set[tuple[GoalKind, str, str]]:
+        """Every goal (kind, type of thing, type of place or lamp) that is met now, whichever is asked for."""
+        found: set[tuple[GoalKind, str, str]] = set()
+        for index, receptacle in enumerate(self._receptacles):
+            lying: dict[str, int] = {}
+            for thing in self._holds[index]:
+                type = self._things[thing].kind.type
+                lying[type] = lying.get(type, 0) + 1
+                found.add(("pick_two_obj_and_place" if lying[type] > 1 else "pick_and_place_simple", type, receptacle.type))
+                found |= {(kind, type, receptacle.type) for kind, verb in _TREATMENT_OF_GOAL.items() if self._is_treated(thing, verb)}
+        lamps = {t for r in self._here for t in self._holds[r] if t in self._is["toggled"] and self._things[t].kind.toggleable}
+        held = self._things[self._held].kind.type if self._held is not None else ""
+        return found | {("look_at_obj_in_light", held, self._things[lamp].kind.type) for lamp in lamps if held}
+
+    def _is_treated(self, thing: int, verb: str) -> bool:
+        treatment = _TREATMENTS[verb]
+        return treatment.suits(self._things[thing]) and thing in self._is[treatment.gives]
 
     def admissible(self) -> list[str]:
         """Every valid command, sorted, each once."""
