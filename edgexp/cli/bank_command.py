@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
+import msgspec
 
 from edgexp.cli.options import (
     MOST_EPISODES,
@@ -72,7 +73,8 @@ def ls(bank: Path | None, status: str, number: int, as_json: bool, **filters: An
     with reading(bank) as opened:
         entries = opened.entries(filters_of(filters), status_of(status), number or -1)
         if as_json:
-            print_lines(entries)
+            useful = opened.usefulness([entry.id for entry in entries])
+            print_lines({**msgspec.structs.asdict(entry), "usefulness": useful[entry.id]} for entry in entries)
         else:
             screens.entries(entries, opened.read([entry.id for entry in entries]), opened.count(filters_of(filters), status_of(status)))
 
@@ -116,7 +118,9 @@ def search(text: str, bank: Path | None, by: str, k: int, encoder: str | None, a
 def show(identity: str, bank: Path | None, as_json: bool) -> None:
     """Show one episode whole.
 
-    You see who played it, its goal, every action and every observation. ID is the start of an id that `edgexp bank ls` shows.
+    You see who played it, its goal, every action and every observation. You also see how many episodes had it in their prompt, and how
+    these ended. ID is the start of an id that `edgexp bank ls` shows. With --json the line is what `edgexp bank add` takes; what the
+    counters say is in `edgexp bank ls --json`.
 
     \b
     Examples:
@@ -128,7 +132,8 @@ def show(identity: str, bank: Path | None, as_json: bool) -> None:
 
     with reading(bank) as opened:
         trajectory = opened.get(opened.find(identity))
-    echo_json(encode(trajectory)) if as_json else screens.trajectory(trajectory)
+        useful = opened.usefulness([trajectory.id])[trajectory.id]
+    echo_json(encode(trajectory)) if as_json else screens.trajectory(trajectory, useful)
 
 
 @click.command()
@@ -139,7 +144,8 @@ def show(identity: str, bank: Path | None, as_json: bool) -> None:
 def why(episode: str | None, step: int | None, bank: Path | None, as_json: bool) -> None:
     """Show what an episode remembered, and why.
 
-    You see each past episode with its score, and what was left out for which reason. Without EPISODE the command lists the latest episodes.
+    You see each past episode with its score, and what was left out for which reason. Where they counted you also see how alike the frames
+    of the goals are, and how useful the past episode had proved by then. Without EPISODE the command lists the latest episodes.
     STEP is the number of actions taken before: 0 is the beginning.
 
     \b
