@@ -37,6 +37,7 @@ def examine(model: str | None = None, bank: Path | None = None, fresh: bool = Fa
         ("engine", lambda: _engine(model, fresh)),
         ("environments", _environments),
         ("bank", lambda: _bank(bank)),
+        ("vault", _vault),
     ]
     for what, check in checks:
         try:
@@ -90,10 +91,10 @@ def _models() -> Iterator[Finding]:
 def _engine(model: str | None, fresh: bool) -> Iterator[Finding]:
     from edgexp.engine import tuning
     from edgexp.models import DEFAULT_POLICY, resolve
-    from edgexp.models.playable import digest_to_play
+    from edgexp.models.model_files import digest_of
 
     ready = resolve(model or DEFAULT_POLICY, role="policy")
-    digest = digest_to_play(ready.path)
+    digest = digest_of(ready.path)
     if fresh:
         tuning.forget(ready.path, digest)
     found = tuning.for_model(ready.path, digest=digest)
@@ -125,3 +126,18 @@ def _bank(path: Path | None) -> Iterator[Finding]:
         yield Finding("bank", "good", f"{folder}: {held}, encoder {stats.encoder}")
         for problem in bank.verify()[:5]:
             yield Finding("bank", "bad", problem, f"edgexp bank rebuild --bank {folder}")
+
+
+def _vault() -> Iterator[Finding]:
+    from edgexp.engine.vault import VARIABLE, Vault, chosen_limit, default_folder
+
+    limit = chosen_limit()
+    vault = Vault(default_folder(), limit)
+    usage = vault.usage()
+    held = f"{vault.folder}: {usage.files:,} blocks, {usage.bytes / 1e9:.2f} of {limit / 1e9:.2f} GB"
+    problem = vault.problem() if limit else ""
+    if problem:
+        remedy = f"what is recalled is evaluated anew in every process; make room, or set {VARIABLE}=off"
+        yield Finding("vault", "note", problem, remedy)
+    else:
+        yield Finding("vault", "good", held if limit else f"off, by {VARIABLE}")

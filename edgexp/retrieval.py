@@ -1,20 +1,22 @@
 """What to remember, and when: from a task and an episode so far to the past trajectories worth showing, and what was left out and why.
 
 `Retrieval` are the settings: whatever remembers (a run, a condition, a recipe) inherits them. `Retriever` is the contract, and
-`VectorRetriever` its first implementation: it composes the query, searches a bank, keeps an episode from finding itself and spreads the
-choice (MMR). `fit` cuts a memory to a budget of tokens. Knows nothing of models, nor how a trajectory is rendered: its cost in tokens is
-somebody else's to say.
+`VectorRetriever` its first implementation: it composes the query, searches a bank, keeps an episode from finding itself, chooses among the
+likely ones by what they proved to be worth, and spreads the choice (MMR). `fit` cuts a memory to a budget of tokens. Knows nothing of
+models, nor how a trajectory is rendered: its cost in tokens is somebody else's to say.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Meta
 
 from edgexp.bank import Bank, Embedder, Filters, Hit, Kind, history_text, task_text
+from edgexp.bank.frames import POOL as NEAR
+from edgexp.bank.frames import combine
 from edgexp.errors import UsageError
 from edgexp.trajectory import Step, Task, Trajectory
 
@@ -29,9 +31,15 @@ Mode = Literal["static", "dynamic", "off"]
 
 Layout = Literal["auto", "chained", "apart"]
 """How memory stands in the prompt (`edgexp.prompt.messages.Layout`); auto is what the model was trained for, and chained in training."""
+Failures = Literal["alike", "warn", "none"]
+"""Past episodes that failed: recalled like any other; at most one, besides the k that succeeded; not at all."""
 
 _POOL = 8
-"""MMR chooses k of the `_POOL` × k nearest."""
+"""MMR and usefulness choose k of the `_POOL` × k most likely."""
+_WORTH = 4.0
+"""What a usefulness of 1 counts, in standard deviations of likeness among the nearest."""
+_LEAST_SPREAD = 0.02
+"""Of cosines: among many that are equally near, usefulness still decides."""
 _REMEMBERED_QUERIES = 1024
 
 
@@ -46,6 +54,11 @@ class Retrieval(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     diversity: Annotated[float, Meta(ge=0, le=1)] | None = None
     """MMR's lambda: 1 looks at relevance only, 0 at difference only; none leaves MMR out."""
     layout: Layout = "auto"
+    frame: bool = True
+    """Look at how alike the goals' frames are, in environments where the bank shows that this tells how things are done."""
+    usefulness: bool = True
+    """Among the likely ones, prefer those with which episodes were won more often than was to be expected."""
+    failures: Failures = "alike"
 
     @property
     def remembers(self) -> bool:
@@ -67,15 +80,21 @@ class Recalled(msgspec.Struct, frozen=True):
 
     trajectory: Trajectory
     score: float
+    frame: float | None = None
+    """How alike the frames of the two goals are, where that counted."""
+    usefulness: float | None = None
+    """How useful it has proved, where that counted."""
 
 
 class Dropped(msgspec.Struct, frozen=True):
-    """A trajectory that was found and left out: `budget` (it cost `tokens`, more than was left) or `diversity`."""
+    """A trajectory that was found and left out: `budget` (it cost `tokens`, more than was left), `usefulness` or `diversity`."""
 
     trajectory: Trajectory
     score: float
     reason: str
     tokens: int = 0
+    frame: float | None = None
+    usefulness: float | None = None
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -131,14 +150,19 @@ class VectorRetriever:
             return Memory()
         started = perf_counter()
         kind, query = self._query(goal, observation, steps)
+        vector = self._embed(kind, query) if known is None else known
         filters = self._filters
         if self._exclude_self:
             filters = msgspec.structs.replace(filters, exclude_task_ids=(*filters.exclude_task_ids, task.id))
-        vector = self._embed(kind, query) if known is None else known
-        k, diversity = self.settings.k, self.settings.diversity
-        hits = self._bank.search(kind, vector, k if diversity is None else k * _POOL, filters)
-        chosen, dropped = self._spread(kind, hits)
-        recalled = tuple(Recalled(trajectory, hit.score) for trajectory, hit in zip(self._bank.read(ids(chosen)), chosen, strict=True))
+        if self.settings.failures != "alike" and filters.success is None:
+            filters = msgspec.structs.replace(filters, success=True)
+        likely = self._likely(kind, vector, task.environment, goal, filters)
+        chosen, passed = self._choose(kind, likely)
+        if self.settings.failures == "warn" and self._filters.success is None:
+            failed = msgspec.structs.replace(filters, success=False)
+            chosen += self._likely(kind, vector, task.environment, goal, failed)[:1]  # last, so that it is the first to go
+        dropped = tuple(Dropped(t, one.score, reason, 0, one.frame, one.usefulness) for t, (one, reason) in self._read(passed))
+        recalled = tuple(Recalled(t, one.score, one.frame, one.usefulness) for t, (one, _) in self._read([(c, "") for c in chosen]))
         return Memory(query, recalled, dropped, perf_counter() - started)
 
     def _query(self, goal: str, observation: str, steps: Sequence[Step]) -> tuple[Kind, str]:
@@ -156,16 +180,63 @@ class VectorRetriever:
         self._vectors.move_to_end((kind, query))
         return vector
 
-    def _spread(self, kind: Kind, hits: Sequence[Hit]) -> tuple[list[Hit], tuple[Dropped, ...]]:
-        """The k to keep, and those that MMR passed over although they score higher than one it kept."""
+    def _likely(self, kind: Kind, vector: "NDArray[np.float32]", environment: str, goal: str, filters: Filters) -> "list[_Candidate]":
+        """What to choose among, the most promising first."""
+        s = self.settings
+        if not s.frame and not s.usefulness:
+            hits = self._bank.search(kind, vector, s.k if s.diversity is None else s.k * _POOL, filters)
+            return [_Candidate(hit.id, hit.score, hit.score, hit.score) for hit in hits]
+        near = self._bank.pool(kind, vector, max(NEAR, s.k * _POOL), filters)
+        return self._rated(near, environment, goal)
+
+    def _rated(self, near: Mapping[str, tuple[float, str]], environment: str, goal: str) -> "list[_Candidate]":
+        """The `_POOL` × k likeliest by vector and frame, in the order of what they promise with what they proved to be worth."""
+        import numpy as np
+
+        found = [_Candidate(identity, score, score, score) for identity, (score, _) in near.items()]
+        scores, frame = np.array([one.score for one in found]), self._bank.frame(environment) if self.settings.frame else None
+        if found and frame is not None and frame.counts:
+            likeness = frame.likeness(goal, {identity: other for identity, (_, other) in near.items()})
+            rated = combine(scores, np.array(likeness))
+            found = [one._replace(likely=r, worth=r, frame=f) for one, r, f in zip(found, rated.tolist(), likeness, strict=True)]
+        found = sorted(found, key=lambda one: (-one.likely, one.id))[: self.settings.k * _POOL]
+        if not self.settings.usefulness:
+            return found
+        spread = _WORTH * max(float(scores.std()), _LEAST_SPREAD) if found else 0.0
+        proved = self._bank.usefulness([one.id for one in found])
+        values = [proved[one.id].value if one.id in proved else 0.0 for one in found]
+        found = [one._replace(worth=round(one.likely + spread * u, 9), usefulness=u) for one, u in zip(found, values, strict=True)]
+        return sorted(found, key=lambda one: (-one.worth, -one.likely, one.id))
+
+    def _choose(self, kind: Kind, likely: "list[_Candidate]") -> "tuple[list[_Candidate], list[tuple[_Candidate, str]]]":
+        """The k to keep, and those passed over although they are more like the query than one that is kept, each with the reason."""
         k, diversity = self.settings.k, self.settings.diversity
-        if diversity is None or len(hits) <= k:
-            return list(hits[:k]), ()
-        chosen = mmr(hits, self._bank.vectors(kind, ids(hits)), k, diversity)
-        lowest = min(hit.score for hit in chosen)
-        passed = [hit for hit in hits if hit not in chosen and hit.score > lowest]
-        read = zip(self._bank.read(ids(passed)), passed, strict=True)
-        return chosen, tuple(Dropped(trajectory, hit.score, "diversity") for trajectory, hit in read)
+        chosen, reason = likely[:k], "usefulness"
+        if diversity is not None and len(likely) > k:
+            hits = [Hit(one.id, one.worth) for one in likely]
+            spread = ids(mmr(hits, self._bank.vectors(kind, ids(hits)), k, diversity))
+            by_id, reason = {one.id: one for one in likely}, "diversity"
+            chosen = [by_id[identity] for identity in spread]
+        lowest = min((one.likely for one in chosen), default=0.0)
+        passed = [one for one in likely if one not in chosen and one.likely > lowest]
+        return chosen, [(one, reason) for one in passed]
+
+    def _read(self, found: "Sequence[tuple[_Candidate, str]]") -> Iterable["tuple[Trajectory, tuple[_Candidate, str]]"]:
+        return zip(self._bank.read([one.id for one, _ in found]), found, strict=True)
+
+
+class _Candidate(NamedTuple):
+    """One that could be recalled."""
+
+    id: str
+    score: float
+    """Its cosine."""
+    likely: float
+    """With the frame, where that counts."""
+    worth: float
+    """With its usefulness, where that counts."""
+    frame: float | None = None
+    usefulness: float | None = None
 
 
 def _check(settings: Retrieval) -> None:
@@ -219,7 +290,7 @@ def fit(memory: Memory, cost: Callable[[Trajectory], int], budget: int) -> Memor
     while sum(costs[index] for index in kept) > budget:
         kept.pop()
     cut = [
-        Dropped(recalled.trajectory, recalled.score, "budget", costs[index])
+        Dropped(recalled.trajectory, recalled.score, "budget", costs[index], recalled.frame, recalled.usefulness)
         for index, recalled in enumerate(memory.recalled)
         if index not in kept
     ]

@@ -109,9 +109,13 @@ class Remembered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     task_type: str
     success: bool
     reason: str = ""
-    """Why it was left out of the prompt (`budget`, `diversity`); empty when it was used."""
+    """Why it was left out of the prompt (`budget`, `usefulness`, `diversity`); empty when it was used."""
     tokens: int = 0
     """What it would have cost, where that is why it was left out."""
+    frame: float | None = None
+    """How alike the frames of the two goals are, where that counted."""
+    usefulness: float | None = None
+    """How useful it had proved by then, where that counted."""
 
 
 class Recall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgexp.engine.blocks import stretches
 from edgexp.engine.engine import TokenSequence
+from edgexp.engine.maker import Stretch
 from edgexp.environments.base import Environment
 from edgexp.play.local import ACTION_TOKENS, Acting, LocalPolicy
+from edgexp.prompt.messages import Layout
 from edgexp.prompt.render import Renderer, make_renderer
 from edgexp.retrieval import Retriever
 
@@ -74,25 +77,42 @@ class MockEngine:
 
     def __init__(self, think: Callable[[Sequence[int]], Logits] = by_chance) -> None:
         self.think, self.evaluated, self.batches = think, 0, list[int]()
+        self._known = set[Stretch]()
+        """Shared stretches that were evaluated; a real engine has them from its `BlockSource`."""
 
     def evaluate(self, sequences: Sequence[TokenSequence]) -> None:
         pending = [sequence for sequence in sequences if sequence.logits is None]
         self.batches += [len(pending)] if pending else []
         for s in pending:
+            self._share(s)
             ran = len(s.ids) - min(s.evaluated, len(s.ids) - 1)  # the last token runs again where only its logits are gone
-            s.evaluated, s.ran, s.logits, self.evaluated = len(s.ids), s.ran + ran, self.think(s.ids), self.evaluated + ran
+            s.evaluated, s.ran, s.logits, self.evaluated = len(s.ids), s.ran + ran, self.think(whole(s)), self.evaluated + ran
+
+    def _share(self, s: TokenSequence) -> None:
+        for stretch in stretches(s.shared) if s.held != s.shared else ():
+            if stretch in self._known:
+                s.attached += stretch.cells
+            else:
+                s.ran, self.evaluated = s.ran + stretch.cells, self.evaluated + stretch.cells
+                self._known.add(stretch)
+        s.held = s.shared
 
     def evaluate_tree(self, sequence: TokenSequence, parents: Sequence[int], tokens: Sequence[int]) -> Logits:
         self.evaluate([sequence])
         paths: list[list[int]] = []
         for parent, token in zip(parents, tokens, strict=True):
             paths.append([*(paths[parent] if parent >= 0 else []), token])
-        return np.stack([self.think([*sequence.ids, *path]) for path in paths])
+        return np.stack([self.think([*whole(sequence), *path]) for path in paths])
 
 
-def renderer_of(environment: Environment) -> Renderer:
+def whole(sequence: TokenSequence) -> list[int]:
+    """All ids that a sequence sees: what it shares, the prefix first, and its own."""
+    return [*(i for stretch in stretches(sequence.shared) for i in stretch.ids), *sequence.ids]
+
+
+def renderer_of(environment: Environment, layout: Layout = "chained") -> Renderer:
     """A renderer of ChatML for one environment."""
-    return make_renderer(VOCABULARY, "chatml", environment.instructions())
+    return make_renderer(VOCABULARY, "chatml", environment.instructions(), layout)
 
 
 def make_policy(environment: Environment, retriever: Retriever | None = None, *, context: int = 16_384, reserve: int = 2048,
@@ -102,5 +122,6 @@ def make_policy(environment: Environment, retriever: Retriever | None = None, *,
     `acting`: fields of `Acting`.
     """
     how = Acting(**{"repeats": 0} | acting)
-    return LocalPolicy(TokenSequence(0), renderer_of(environment), retriever, how, context=context, reserve=reserve,
+    renderer = renderer_of(environment, "apart" if how.layout == "apart" else "chained")
+    return LocalPolicy(TokenSequence(0), renderer, retriever, how, context=context, reserve=reserve,
                        action_tokens=action_tokens, model="mock")  # fmt: skip

@@ -11,9 +11,10 @@ from edgexp import checkup
 from edgexp.bank import Bank
 from edgexp.bank.bank import FILE
 from edgexp.checkup import Finding, examine
+from edgexp.engine.vault import Vault, fingerprint
 from edgexp.errors import EdgexpError
 
-PARTS = ["machine", "home", "library", "models", "engine", "environments", "bank"]
+PARTS = ["machine", "home", "library", "models", "engine", "environments", "bank", "vault"]
 
 
 @pytest.fixture
@@ -108,3 +109,26 @@ def test_environments_are_listed_with_their_splits() -> None:
     findings = {one.text.split(":")[0]: one for one in checkup._environments()}
     assert findings["household"].state == "good" and "train 100,000" in findings["household"].text
     assert all(one.state in ("good", "note") for one in findings.values()), "one that is not installed is no fault"
+
+
+def test_the_vault_is_measured_and_said_to_be_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEXP_HOME", str(tmp_path))
+    monkeypatch.setenv("EDGEXP_VAULT", "2GB")
+    Vault(tmp_path / "vault", spare=0).store(fingerprint({"model": "a" * 64}, [], 0, [1]), "t1", bytes(10_000_000))
+    (finding,) = checkup._vault()
+    assert finding.state == "good" and finding.text == f"{tmp_path / 'vault'}: 1 blocks, 0.01 of 2.00 GB"
+    monkeypatch.setenv("EDGEXP_VAULT", "off")
+    (finding,) = checkup._vault()
+    assert finding.state == "good" and finding.text == "off, by EDGEXP_VAULT"
+    monkeypatch.setenv("EDGEXP_VAULT", "lots")
+    with pytest.raises(EdgexpError, match="EDGEXP_VAULT: 'lots' is no size"):
+        list(checkup._vault())
+
+
+def test_a_vault_that_cannot_be_written_is_a_note_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEXP_HOME", str(tmp_path))
+    (tmp_path / "vault").write_text("a file")
+    (finding,) = checkup._vault()
+    assert finding.state == "note" and "is not a folder" in finding.text and "EDGEXP_VAULT=off" in finding.remedy
+    monkeypatch.setenv("EDGEXP_VAULT", "off")
+    assert [one.state for one in checkup._vault()] == ["good"]

@@ -5,7 +5,9 @@
 
 from edgexp.bank.bank import Bank, default_path
 from edgexp.bank.records import KINDS, AddResult, Entry, Episode, Filters, Hit, Kind, Recall, Scored, Stats, Status, history_text, task_text
+from edgexp.bank.soundness import check_sound
 from edgexp.bank.upkeep import Embedder
+from edgexp.bank.usefulness import Usefulness
 
 __all__ = [
     "KINDS",
@@ -21,6 +23,8 @@ __all__ = [
     "Scored",
     "Stats",
     "Status",
+    "Usefulness",
+    "check_sound",
     "default_path",
     "history_text",
     "task_text",

@@ -12,12 +12,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from edgexp.bank import upkeep
+from edgexp.bank.episode_log import count_episodes, read_episode, recent_episodes, write_episode
+from edgexp.bank.frames import Frame, Frames
 from edgexp.bank.neighbours import Progress
 from edgexp.bank.records import AddResult, Entry, Episode, Filters, Hit, Kind, Stats, Status
-from edgexp.bank.schema import CannotWrite, connect
+from edgexp.bank.schema import FILE, CannotWrite, connect
 from edgexp.bank.soundness import check_sound
-from edgexp.bank.store import EncoderRow, Store, count_episodes, read_episode, recent_episodes, write_episode
+from edgexp.bank.store import EncoderRow, Store
 from edgexp.bank.upkeep import Embedder
+from edgexp.bank.usefulness import Counters, Usefulness
 from edgexp.bank.vector_index import EXACT_LIMIT, Indexes, search
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.files import shown
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FILE = "bank.sqlite3"
 _log = logging.getLogger("edgexp.bank")
 _WORTH_A_FILE = 256
 """Fewer new vectors than this are read from the database as fast as from a file: no snapshot on closing."""
@@ -45,6 +47,8 @@ class Bank:
         self._store = store
         self._embedder: Embedder | None = None
         self._indexes = Indexes(store, readonly, exact_limit)
+        self._counters = Counters(store.database)
+        self._frames = Frames(store)
 
     @classmethod
     def open(
@@ -238,6 +242,17 @@ class Bank:
             if len(readable) == len(hits) or len(self._store.aside) == aside:  # the same: another process has just forgotten some
                 return [hit for hit in hits if hit.id in readable]
 
+    def pool(self, kind: Kind, vector: "NDArray[np.float32]", k: int, filters: Filters) -> dict[str, tuple[float, str]]:
+        """As `search`, with a vector: id → score and goal, to choose among."""
+        index = self._indexes.fresh(kind)
+        hits = search(self._store, index, vector, k, filters) if index else []
+        goals = self._frames.goals([hit.id for hit in hits])
+        return {hit.id: (hit.score, goals[hit.id]) for hit in hits if hit.id in goals}
+
+    def frame(self, environment: str) -> Frame:
+        """What recurs among the goals of an environment, and whether that tells how things are done there."""
+        return self._frames.of(environment)
+
     def embed(self, query: str, kind: Kind = "task") -> "NDArray[np.float32]":
         """The unit vector [dimensions] of a query of one kind. Raises EdgexpError when the bank was opened without its encoder."""
         embedder = self.embedder
@@ -267,26 +282,8 @@ class Bank:
 
     def stats(self) -> Stats:
         """Figures for people."""
-        encoder = self._store.encoder()
-        sizes = _sizes(self.path)
-        database = sum(size for name, size in sizes.items() if name.startswith(FILE))
-        return Stats(
-            path=shown(self.path),
-            trajectories=self._store.count(Filters()),
-            accepted=self._store.count(Filters(), "accepted"),
-            quarantined=self._store.count(Filters(), "quarantined"),
-            successful=self._store.count(Filters(success=True)),
-            by_environment=self._store.by("environment"),
-            by_source=self._store.by("source"),
-            episodes=count_episodes(self._store.database),
-            encoder=encoder.name if encoder else "",
-            encoder_id=encoder.id if encoder else "",
-            dimensions=encoder.dimensions if encoder else 0,
-            indexed={index.kind: index.mapped for index in self._indexes.all()},
-            database_bytes=database,
-            index_bytes=sum(sizes.values()) - database,
-            fingerprint=self.fingerprint(),
-        )
+        indexed: dict[str, int] = {index.kind: index.mapped for index in self._indexes.all()}
+        return upkeep.count_up(self._store, shown(self.path), _sizes(self.path), indexed)
 
     # Episodes
 
@@ -304,6 +301,15 @@ class Bank:
     def episodes(self, limit: int = 20) -> list[Episode]:
         """The latest logged episodes, the newest first, without their retrievals."""
         return recent_episodes(self._store.database, limit)
+
+    def usefulness(self, ids: Sequence[str]) -> dict[str, Usefulness]:
+        """What the log says by now of those of `ids` that the bank holds: how often each was in a prompt, and what came of it."""
+        return self._counters.of(self._store.sources(ids))
+
+    @property
+    def logged(self) -> int:
+        """How many episodes the log holds."""
+        return count_episodes(self._store.database)
 
     # Upkeep
 

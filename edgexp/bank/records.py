@@ -71,6 +71,10 @@ class Scored(msgspec.Struct, frozen=True, omit_defaults=True):
     """Empty when it was used; else the reason, for example `budget`."""
     tokens: int = 0
     """What it would have cost, where that is why it was dropped."""
+    frame: float | None = None
+    """How alike the frames of the two goals are, where that counted."""
+    usefulness: float | None = None
+    """How useful it had proved by then, where that counted."""
 
 
 class Recall(msgspec.Struct, frozen=True):
@@ -97,6 +101,10 @@ class Episode(msgspec.Struct, frozen=True):
     """UTC, ISO 8601."""
     recalls: tuple[Recall, ...] = ()
     id: str = ""
+    task_type: str = ""
+    """Empty in what was logged before this was kept."""
+    ending: str = ""
+    """As a trajectory's `end`; empty in what was logged before this was kept."""
 
 
 class Stats(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from typing import Any
 from edgexp.errors import EdgexpError
 from edgexp.files import find_lock_trouble, shown
 
+FILE = "bank.sqlite3"
 APPLICATION_ID = 0x65647870
 """In the file's header: this SQLite file is an edgexp bank."""
 
@@ -49,8 +50,16 @@ _FIRST = (
         dropped TEXT NOT NULL, tokens INTEGER NOT NULL, PRIMARY KEY (episode, step, rank),
         FOREIGN KEY (episode, step) REFERENCES recall ON DELETE CASCADE) WITHOUT ROWID""",
 )
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST,)
+_SECOND = (
+    "ALTER TABLE episode ADD COLUMN task_type TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE episode ADD COLUMN ending TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE recalled ADD COLUMN frame REAL",
+    "ALTER TABLE recalled ADD COLUMN usefulness REAL",
+)
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _SECOND)
 """Statements that lead from version n to version n + 1; only ever appended to."""
+_READABLE = 1
+"""The oldest version that can be read as it is, without migrating it."""
 
 
 class CannotWrite(EdgexpError):
@@ -64,6 +73,8 @@ class Database:
         self.path = path
         self._connection = connection
         self.closed = False
+        self.version = len(MIGRATIONS)
+        """Of the bank's tables: an older one where such a bank is only read."""
 
     def execute(self, sql: str, arguments: Sequence[Any] = ()) -> int:
         """Run a statement; the number of rows it changed."""
@@ -117,6 +128,10 @@ class Database:
         finally:
             if self._connection.in_transaction:
                 self.execute("COMMIT")
+
+    def state(self) -> tuple[int, int]:
+        """Changes with everything that this process or another one writes."""
+        return self._connection.total_changes, int(self.rows("PRAGMA data_version")[0][0])
 
     def close(self) -> None:
         """Close the connection; closing twice is fine."""
@@ -269,7 +284,8 @@ def _check(database: Database, readonly: bool) -> None:
         raise EdgexpError(
             f"{database.path} was written by a newer edgexp (bank version {version}, this one knows {len(MIGRATIONS)}): upgrade edgexp"
         )
-    if readonly and version < len(MIGRATIONS):
+    database.version = version if readonly else len(MIGRATIONS)
+    if readonly and version < _READABLE:
         raise EdgexpError(f"{database.path} is of an older version: `edgexp bank rebuild` brings it up to date")
 
 

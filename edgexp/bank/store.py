@@ -1,19 +1,13 @@
-"""Trajectories, their vectors and the log of played episodes in SQLite: the truth of a bank. Knows nothing of index files or models.
+"""Trajectories and their vectors in SQLite: the truth of a bank. Knows nothing of index files, of models, or of the log of episodes."""
 
-The log says what was retrieved before which step, with which score, and what was left out and why. It is a record and nothing more: it
-outlives the trajectories it names.
-"""
-
-import contextlib
 import hashlib
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgexp.bank.records import KINDS, Entry, Episode, Filters, Kind, Recall, Scored, Status
+from edgexp.bank.records import KINDS, Entry, Filters, Kind, Status
 from edgexp.bank.schema import Database
 from edgexp.bank.soundness import is_plain, pack, unpack
 from edgexp.errors import EdgexpError, UsageError
@@ -25,7 +19,6 @@ if TYPE_CHECKING:
 
 
 _COLUMNS = "id, status, environment, task_id, task_type, task_group, split, success, score, source, steps, created"
-_EPISODE_COLUMNS = "run, environment, task_id, trajectory, success, score, model, created"
 _LIST = "(SELECT value FROM json_each(?))"
 """A list as one argument: no limit on its length, and the same statement for every length."""
 _READ_MANY = 1024
@@ -137,6 +130,17 @@ class Store:
         """The ids of all of a status in the order they were added, those that cannot be read among them."""
         rows = self.database.rows("SELECT id FROM trajectory WHERE status = ? ORDER BY row", (status,))
         return [identity for (identity,) in rows if isinstance(identity, str)]
+
+    def smallest(self, environment: str, count: int) -> tuple[str, ...]:
+        """The `count` smallest ids of what is accepted and was won in an environment."""
+        # The plus signs leave the index of ids as the way in, so that the walk ends with the last one wanted.
+        where = "+status = 'accepted' AND +environment = ? AND +success = 1"
+        rows = self.database.rows(f"SELECT id FROM trajectory WHERE {where} ORDER BY id LIMIT ?", (environment, count))
+        return tuple(identity for (identity,) in rows if isinstance(identity, str))
+
+    def sources(self, ids: Sequence[str]) -> dict[str, str]:
+        """Id → source of those of `ids` that the bank holds."""
+        return dict(self.database.rows(f"SELECT id, source FROM trajectory WHERE id IN {_LIST}", (_list(ids),)))
 
     def entries(self, filters: Filters, status: Status | None, limit: int, newest: bool = True) -> list[Entry]:
         """Entries in the order they were added, the newest first or last; a negative limit is none. What cannot be read is set aside."""
@@ -334,60 +338,3 @@ def _where(filters: Filters, status: Status | None) -> tuple[str, tuple[Any, ...
 def _named(row: tuple[Any, ...]) -> dict[str, Any]:
     names = _COLUMNS.replace("task_group", "group").split(", ")
     return dict(zip(names, row, strict=True))
-
-
-def write_episode(database: Database, episode: Episode) -> str:
-    """Log an episode in one transaction; its id, `e` and 8 hexadecimal digits."""
-    e, identity = episode, "e" + secrets.token_hex(4)
-    values = (identity, e.run, e.environment, e.task_id, e.trajectory, e.success, e.score, e.model, e.created)
-    with database.transaction():
-        number = database.insert(f"INSERT INTO episode (id, {_EPISODE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
-        for recall in e.recalls:
-            database.execute("INSERT INTO recall VALUES (?, ?, ?, ?)", (number, recall.step, recall.query, recall.seconds))
-            for rank, hit in enumerate(recall.hits, 1):
-                row = (number, recall.step, rank, hit.id, hit.score, hit.dropped, hit.tokens)
-                database.execute("INSERT INTO recalled VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-    return identity
-
-
-def read_episode(database: Database, prefix: str) -> Episode:
-    """The episode whose id begins with `prefix`, with its recalls. Raises UsageError when there is not exactly one."""
-    sql = f"SELECT number, id, {_EPISODE_COLUMNS} FROM episode WHERE id >= ? AND id < ? ORDER BY id LIMIT 2"
-    found = database.rows(sql, (prefix, prefix + "\U0010ffff"))
-    if len(found) != 1:
-        which = "more than one episode" if found else "no episode"
-        raise UsageError(f"{which} of the log in {database.path.parent} has an id that begins with {prefix!r}")
-    number, identity, *values = found[0]
-    recalls = [
-        Recall(step, query, seconds, _hits(database, number, step))
-        for step, query, seconds in database.rows("SELECT step, query, seconds FROM recall WHERE episode = ? ORDER BY step", (number,))
-    ]
-    return _to_episode(identity, values, tuple(recalls))
-
-
-def recent_episodes(database: Database, limit: int) -> list[Episode]:
-    """The latest episodes, the newest first, without their recalls."""
-    rows = database.rows(f"SELECT id, {_EPISODE_COLUMNS} FROM episode ORDER BY number DESC LIMIT ?", (limit,))
-    found = []
-    for identity, *values in rows:
-        with contextlib.suppress(EdgexpError):  # one that cannot be read does not hide the others
-            found.append(_to_episode(identity, values, ()))
-    return found
-
-
-def count_episodes(database: Database) -> int:
-    """How many episodes the log holds."""
-    return int(database.rows("SELECT count(*) FROM episode")[0][0])
-
-
-def _hits(database: Database, number: int, step: int) -> tuple[Scored, ...]:
-    sql = "SELECT trajectory, score, dropped, tokens FROM recalled WHERE episode = ? AND step = ? ORDER BY rank"
-    return tuple(Scored(*row) for row in database.rows(sql, (number, step)))
-
-
-def _to_episode(identity: str, values: list[object], recalls: tuple[Recall, ...]) -> Episode:
-    fields = dict(zip(_EPISODE_COLUMNS.split(", "), values, strict=True))
-    try:
-        return msgspec.convert({**fields, "id": identity, "recalls": recalls}, Episode, strict=False)
-    except msgspec.ValidationError as error:
-        raise EdgexpError(f"the episode {_shown(identity)} of the log cannot be read ({error})") from error

@@ -4,10 +4,12 @@ Makes the stored vectors of new trajectories, and those of a whole bank under an
 (ids, the columns trajectories are filtered by, lengths of vectors) and says where the bank says something else.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from edgexp.bank.records import KINDS, VERSION, Entry, Filters, Kind, key_text, split_key
+from edgexp.bank.episode_log import count_episodes
+from edgexp.bank.records import KINDS, VERSION, Entry, Filters, Kind, Stats, key_text, split_key
+from edgexp.bank.schema import FILE
 from edgexp.bank.store import EncoderRow, Store
 from edgexp.errors import EdgexpError
 from edgexp.trajectory import Trajectory, content_id
@@ -104,6 +106,29 @@ def _embed_rows(
         if progress:
             progress(min(begin + BATCH, len(rows)), len(rows))
     return done
+
+
+def count_up(store: Store, path: str, sizes: Mapping[str, int], indexed: dict[str, int]) -> Stats:
+    """Figures of a bank for people. `sizes` are the bytes of its files by name, `indexed` the vectors in index files by kind."""
+    encoder = store.encoder()
+    database = sum(size for name, size in sizes.items() if name.startswith(FILE))
+    return Stats(
+        path=path,
+        trajectories=store.count(Filters()),
+        accepted=store.count(Filters(), "accepted"),
+        quarantined=store.count(Filters(), "quarantined"),
+        successful=store.count(Filters(success=True)),
+        by_environment=store.by("environment"),
+        by_source=store.by("source"),
+        episodes=count_episodes(store.database),
+        encoder=encoder.name if encoder else "",
+        encoder_id=encoder.id if encoder else "",
+        dimensions=encoder.dimensions if encoder else 0,
+        indexed=indexed,
+        database_bytes=database,
+        index_bytes=sum(sizes.values()) - database,
+        fingerprint=store.fingerprint(),
+    )
 
 
 def find_problems(store: Store, progress: Callable[[int, int], None] | None = None) -> Iterator[str]:

@@ -98,8 +98,7 @@ def _run(arguments: list[str], debug: bool) -> tuple[int, bool]:
     except terminal.OutputLost as lost:
         return (0 if lost.reader_has_gone else _fail(str(lost))), True
     except click.ClickException as error:
-        error.show(sys.stderr)
-        return 2, True
+        return _tell_usage(error), True
     except BaseException as error:
         if not signals.received():
             return _tell(error, debug), True
@@ -136,6 +135,17 @@ def _tell(error: BaseException, debug: bool) -> int:
     if isinstance(error, OSError):
         return _fail(f"{error.filename or 'a file'}: {error.strerror or error}; see the whole error with: edgexp --debug …")
     return _fail(describe_bug(error))
+
+
+def _tell_usage(error: click.ClickException) -> int:
+    """One line about what was asked wrongly, or a group's help where nothing was asked; the exit code."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show(sys.stderr)
+        return error.exit_code
+    context = getattr(error, "ctx", None)
+    see = f"; see: {context.command_path} --help" if context else ""
+    said = " ".join(error.format_message().split()).rstrip(".")
+    return _fail((said if len(said) <= 500 else f"{said[:200]} … {said[-200:]}") + see, 2)  # a value may be of any length
 
 
 def describe_bug(error: BaseException) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from edgexp.cli.options import (
+    MOST_EPISODES,
     bank_option,
     encoder_for,
     encoder_option,
@@ -23,6 +24,7 @@ from edgexp.cli.options import (
     use_encoder,
     writing,
 )
+from edgexp.cli.vault_command import forget_everywhere, vault
 from edgexp.cli.warm_command import warm
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.terminal import echo, echo_json
@@ -53,7 +55,8 @@ def stats(bank: Path | None, as_json: bool) -> None:
 @bank_option
 @filter_options
 @status_option
-@click.option("-n", "--number", default=20, show_default=True, help="Show at most this many. 0: all.")
+@click.option("-n", "--number", type=click.IntRange(0, MOST_EPISODES), default=20, show_default=True,
+              help="Show at most this many. 0: all.")
 @json_option
 def ls(bank: Path | None, status: str, number: int, as_json: bool, **filters: Any) -> None:
     """List episodes, the newest first.
@@ -78,7 +81,7 @@ def ls(bank: Path | None, status: str, number: int, as_json: bool, **filters: An
 @bank_option
 @click.option("--by", type=click.Choice(["task", "course"]), default="task", show_default=True,
               help="Compare TEXT with goal and first observation, or with goal and actions.")
-@click.option("-k", default=5, show_default=True, type=click.IntRange(1), help="Episodes to find.")
+@click.option("-k", default=5, show_default=True, type=click.IntRange(1, MOST_EPISODES), help="Episodes to find.")
 @filter_options
 @encoder_option
 @json_option
@@ -260,7 +263,7 @@ def accept(ids: tuple[str, ...], bank: Path | None, everything: bool) -> None:
 def forget(ids: tuple[str, ...], bank: Path | None, quarantined: bool, yes: bool) -> None:
     """Remove episodes for good.
 
-    They leave the database and every index file. The log keeps the ids that other episodes remembered.
+    They leave the database, every index file, and the vault, whatever the model. The log keeps the ids that other episodes remembered.
 
     \b
     Examples:
@@ -272,7 +275,7 @@ def forget(ids: tuple[str, ...], bank: Path | None, quarantined: bool, yes: bool
         chosen = _chosen(opened, ids, quarantined)
         if not yes and chosen:
             click.confirm(f"forget {len(chosen):,} of {opened.count(status=None):,} trajectories for good?", abort=True, err=True)
-        echo(f"{opened.forget(chosen):,} forgotten")
+        echo(f"{forget_everywhere(opened, chosen):,} forgotten")
 
 
 @click.command()
@@ -372,5 +375,6 @@ for command in (
     verify,
     rebuild,
     warm,
+    vault,
 ):
     bank.add_command(command)

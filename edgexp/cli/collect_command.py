@@ -13,6 +13,7 @@ from edgexp.cli.options import (
     memory_options,
     say,
     settings_of,
+    steps_option,
     task_options,
     wanted,
 )
@@ -21,7 +22,7 @@ from edgexp.errors import UsageError
 from edgexp.terminal import echo, echo_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from edgexp.bank import Bank
     from edgexp.play.collecting import Again
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 @click.option("--again", type=click.Choice(["none", "lost", "all"]), default=None,
               help="Which tasks are played again: none that was played, those that were never won, or all. "
                    "[default: none with --policy expert, which would do the same again; otherwise lost]")
-@click.option("--steps", type=click.IntRange(1), default=None, help="Most actions in an episode.  [default: the environment's]")
+@steps_option
 @click.option("--mistakes", "--slips", "mistakes", type=Finite(0, 0.5), default=0.0, show_default=True, metavar="SHARE",
               help="With --policy expert: the share of turns at which it first makes a mistake. Episodes then show how to go on "
                    "after one; nothing is trained on the mistake itself.")
@@ -123,26 +124,20 @@ def collect(policy: str, number: int, steps: int | None, mistakes: float, hand_b
 
 def collect_with_progress(bank: "Bank", episodes: "Iterable[Finished]", total: int, batch: int = 1,
                           besides: "Callable[[Trajectory], Trajectory | None]" = lambda _: None) -> tuple[int, int]:
-    """Collect with a progress bar; how many episodes were won, and how many were not played to their end. Ctrl-C keeps what was stored."""
-    from edgexp.play.collecting import collect
+    """Collect with a progress bar; how many episodes were won, and how many were not played to their end or not kept. Ctrl-C keeps what
+    was stored."""
+    from edgexp.play.collecting import collect_telling
     from edgexp.progress import Bars
 
     with Bars() as bars:
-        done = failures = 0
+        done = 0
 
-        def over(finished: "Finished") -> None:
-            nonlocal done, failures
+        def over(problem: str) -> None:
+            nonlocal done
             done += 1
             bars.tell("collecting", done, total)
-            if finished.problem:
-                failures += 1
-                bars.say(finished.problem)
+            if problem:
+                bars.say(problem)
 
-        return collect(bank, _told(episodes, over), failed=lambda _: None, batch=batch, besides=besides), failures
-
-
-def _told(episodes: "Iterable[Finished]", over: "Callable[[Finished], None]") -> "Iterator[Finished]":
-    """The same episodes; each is told of once whoever takes them has done with it."""
-    for finished in episodes:
-        yield finished
-        over(finished)
+        won, problems = collect_telling(bank, episodes, over, batch, besides)
+    return won, len(problems)

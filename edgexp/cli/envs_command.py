@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, cast
 import click
 import msgspec
 
-from edgexp.cli.options import json_option, say, task_options, wanted
+from edgexp.cli.options import MOST_EPISODES, json_option, say, task_options, wanted
 from edgexp.terminal import clean, console, echo, echo_json
 
 if TYPE_CHECKING:
@@ -63,8 +63,9 @@ def ls(as_json: bool) -> None:
 
 @envs.command()
 @click.argument("environment")
-@click.option("-n", "--number", type=click.IntRange(1), default=None, help="Tasks to solve, of each type in turn.  [default: all]")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True,
+@click.option("-n", "--number", type=click.IntRange(1, MOST_EPISODES), default=None,
+              help="Tasks to solve, of each type in turn.  [default: all]")
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True,
               help="Java servers side by side. Each takes half a gigabyte.")
 @task_options("train")
 @json_option

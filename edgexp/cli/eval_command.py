@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgexp.cli.options import json_option, say
+from edgexp.cli.options import MOST_EPISODES, gpu_layers_option, json_option, say, vault_option
 from edgexp.terminal import echo
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the results.  [default: results/SUITE in edgexp's home]")
 @click.option("--parallel", type=click.IntRange(1, 64), default=1, show_default=True,
               help="Episodes at once. About as many as the machine has cores is a good number.")
-@click.option("-n", "--number", type=click.IntRange(1), default=None, help="Tasks of each split and group, in place of the suite's number.")
+@click.option("-n", "--number", type=click.IntRange(1, MOST_EPISODES), default=None,
+              help="Tasks of each split and group, in place of the suite's number.")
 @click.option("--only", multiple=True, metavar="CONDITION", help="Play only this condition. May be given more than once.")
 @click.option("--model", "models", multiple=True, metavar="NAME=FILE",
               help="For the model NAME of the suite, take this GGUF or this other name.")
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
               help="Delete a condition's earlier results and play it again. May be given more than once.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
               help="Change a setting, as in context=2048. May be given more than once.")
-@click.option("--gpu-layers", default=0, show_default=True,
-              help="Layers of the model to put on a GPU, if llama-cpp-python was built for one.")
+@gpu_layers_option
+@vault_option
 @click.option("--show", is_flag=True, help="Print every setting of the suite as TOML and stop.")
 @json_option
 def eval(suite: str, out: Path | None, parallel: int, number: int | None, only: tuple[str, ...], models: tuple[str, ...],
-         fresh: tuple[str, ...], changes: tuple[str, ...], gpu_layers: int, show: bool, as_json: bool) -> None:
+         fresh: tuple[str, ...], changes: tuple[str, ...], gpu_layers: int, vault: int, show: bool, as_json: bool) -> None:
     """Measure whether experience helps: play the same tasks in several ways.
 
     SUITE is a TOML file, or one of the names below. It says which tasks are played, and under which conditions: with which model, and with
@@ -64,12 +65,12 @@ def eval(suite: str, out: Path | None, parallel: int, number: int | None, only: 
         echo(suites.show(settings).rstrip("\n"), longest=None)
         return
     folder = (out or home() / "results" / name).expanduser().absolute()
-    _eval(name, settings, folder, Wishes(parallel, _named(models), only, fresh, gpu_layers), as_json)
+    _eval(name, settings, folder, Wishes(parallel, _named(models), only, fresh, gpu_layers, vault), as_json)
 
 
 def _eval(name: str, suite: "Suite", folder: Path, wishes: "Wishes", as_json: bool) -> None:
     from edgexp.cli.displays import show_results, watch_evaluation
-    from edgexp.evaluation.evaluate import evaluate
+    from edgexp.evaluation.evaluate import MOST_TOLD, evaluate
 
     try:
         with watch_evaluation(as_json) as watch:
@@ -78,10 +79,13 @@ def _eval(name: str, suite: "Suite", folder: Path, wishes: "Wishes", as_json: bo
         say(f"interrupted; the episodes that had ended are kept in {folder}, and the same command goes on")
         raise click.exceptions.Exit(130) from None
     show_results(folder, as_json)
-    for failure in done.failures[:5]:
+    for failure in done.failures[:MOST_TOLD]:
         say(f"{failure.job.condition.name}, {failure.job.task.id} could not be played: {failure.reason}")
     if done.failures:
         say(f"{len(done.failures)} episodes are missing; the same command tries them again")
+    if done.lacking:
+        say(f"the evaluation's bank lacks {len(done.lacking)} expert episodes that could not be played; the same command tries them again")
+    if done.failures or done.lacking:
         raise click.exceptions.Exit(1)
     say(f"results: {folder}\nnext: edgexp report {folder}")
 

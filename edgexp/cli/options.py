@@ -1,5 +1,6 @@
 """What several commands share: options, opening a bank and its encoder, progress, JSON. Knows no command."""
 
+import errno
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -49,7 +50,34 @@ class Finite(click.FloatRange):
         return number
 
 
+class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Bytes, as `8GB`; `off` is 0."""
+
+    name = "off|SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number; fails with one line where it is no size."""
+        from edgexp.engine.vault import parse_limit
+
+        try:
+            return value if isinstance(value, int) else parse_limit(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+vault_option = click.option(
+    "--vault", type=Size(), default="4GiB", envvar="EDGEXP_VAULT", show_default=True, show_envvar=True, metavar="off|SIZE",
+    help="How much disk may hold past episodes as the model has evaluated them, for the layout `apart`; off: none."
+)
+
 MOST_EPISODES = 1_000_000_000
+"""Of episodes, and of anything else that is counted: more is a slip."""
+
+steps_option = click.option("--steps", type=click.IntRange(1, MOST_EPISODES), default=None,
+                            help="Most actions in an episode.  [default: the environment's]")
+
+gpu_layers_option = click.option("--gpu-layers", type=click.IntRange(-1, 10_000), default=0, show_default=True,
+                                 help="Layers of the model to put on a GPU, if llama-cpp-python was built for one.")
 
 
 def task_options(split: str) -> Callable[[F], F]:
@@ -80,13 +108,20 @@ def memory_options(command: F) -> F:
                      help="Past episodes to put into the prompt; 0 for none."),
         click.option("--memory", type=click.Choice(["static", "dynamic", "off"]), default="static", show_default=True,
                      help="static: recall once, for the task. dynamic: recall again as the episode goes on. off: no memory."),
-        click.option("--every", type=click.IntRange(1), default=1, show_default=True,
+        click.option("--every", type=click.IntRange(1, MOST_EPISODES), default=1, show_default=True,
                      help="With dynamic memory: recall again after this many actions."),
         click.option("--diversity", type=Finite(0, 1), default=None,
                      help="Prefer past episodes that differ (MMR). 1 looks at relevance only, 0 at difference only."),
         click.option("--layout", type=click.Choice(["auto", "chained", "apart"]), default="auto", show_default=True,
                      help="chained: past episodes one after the other. apart: each by itself, so that it is evaluated once and then "
                           "attached. auto: what the model was trained for."),
+        click.option("--frame/--no-frame", default=True, show_default=True,
+                     help="Look at the words that recur among goals, where the bank shows that they tell how things are done."),
+        click.option("--usefulness/--no-usefulness", default=True, show_default=True,
+                     help="Prefer past episodes that helped. The bank's log counts how episodes ended that had them in the prompt."),
+        click.option("--failures", type=click.Choice(["alike", "warn", "none"]), default="alike", show_default=True,
+                     help="Past episodes that failed. alike: recall them like others. warn: at most one, besides those that succeeded. "
+                          "none: never."),
     ]):
         command = option(command)
     return command
@@ -100,7 +135,7 @@ def acting_options(command: F) -> F:
                      help="admissible: choose among the valid actions. scored: also compute every one's exact probability. "
                           "free: the model writes what it likes.  "
                           "[default: admissible, or free where the environment lists no valid actions]"),
-        click.option("--repeats", type=click.IntRange(0), default=1, show_default=True,
+        click.option("--repeats", type=click.IntRange(0, MOST_EPISODES), default=1, show_default=True,
                      help="How often the model may choose the same action where it sees the same thing; in all, twice as often. "
                           "This keeps it from walking in circles. 0: no limit."),
         click.option("--context", type=click.IntRange(256, 2**20), default=None,
@@ -110,8 +145,8 @@ def acting_options(command: F) -> F:
         click.option("--template", default=None, callback=_template,
                      help="Chat template in place of the model's own: a name such as chatml (see docs/templates.md), another one in "
                           "the model's file, or a file of Jinja."),
-        click.option("--gpu-layers", type=click.IntRange(-1, 10_000), default=0, show_default=True,
-                     help="Layers of the model to put on a GPU, if llama-cpp-python was built for one."),
+        gpu_layers_option,
+        vault_option,
         click.option("--parallel", type=click.IntRange(1, 64), default=1, show_default=True, help="Episodes at once."),
     ]):
         command = option(command)
@@ -130,7 +165,12 @@ def _template(context: click.Context, parameter: click.Parameter, value: str | N
     """The text of a template's file; a name stays what it is."""
     from edgexp.files import decode_text, shown
 
-    return decode_text(Path(value).read_bytes(), shown(value)) if value and Path(value).is_file() else value
+    try:
+        return decode_text(Path(value).read_bytes(), shown(value)) if value and Path(value).is_file() else value
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return value  # a template itself, not where it is
+        raise
 
 
 def wanted(types: tuple[str, ...], group: str | None) -> Callable[[Task], bool]:

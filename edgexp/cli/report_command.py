@@ -30,7 +30,8 @@ def _reserve(context: click.Context, parameter: click.Parameter, form: str | Non
               help="Show the course of this training: an adapter's folder, or a run's. May be given again.")
 @click.option("--retrieval", "banks", multiple=True, type=folder, metavar="BANK",
               help="Measure how much of what this bank gives is like the tasks of RESULTS. May be given again.")
-@click.option("-k", default=2, show_default=True, type=click.IntRange(1), help="With --retrieval: past episodes to retrieve for a task.")
+@click.option("-k", default=2, show_default=True, type=click.IntRange(1, 10_000),
+              help="With --retrieval: past episodes to retrieve for a task.")
 @click.option("--no-plots", is_flag=True, help="Leave the plots out. They need the extra `report`.")
 @click.option("--plot", "drawing", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.svg",
               help="Write no page, but the plot of success by condition, of the first of RESULTS.")

@@ -14,6 +14,7 @@ from edgexp.cli.options import (
     memory_options,
     say,
     settings_of,
+    steps_option,
     task_options,
     wanted,
 )
@@ -45,7 +46,7 @@ EPISODES = 3
 @bank_option
 @memory_options
 @task_options("dev")
-@click.option("--steps", type=click.IntRange(1), default=None, help="Most actions in an episode.  [default: the environment's]")
+@steps_option
 @click.option("--learn", is_flag=True, help="Put episodes that succeed into the bank.")
 @click.option("--record", type=click.Path(path_type=Path, dir_okay=False), default=None,
               help="Write the episodes to FILE too: as JSON lines, or as a picture of the screen if FILE ends in .svg.")
@@ -141,13 +142,11 @@ def _play(session: "OpenSession", tasks: "Iterable[Task]", total: int, screen: "
         screen.print(_headline(session), style="dim")
         try:
             for finished in session.play(tasks, steps=steps, watch=_shown(live, session.places)):
-                if finished.problem:
+                line = recorder.keep(finished.played) if finished.played else b""
+                if problem := finished.problem or recorder.refused:
                     failures += 1
-                    say(finished.problem)
-                if finished.played is None:
-                    continue
-                line = recorder.keep(finished.played)
-                if as_json:
+                    say(problem)
+                if as_json and line:
                     echo_json(line)
         except KeyboardInterrupt:
             interrupted = True

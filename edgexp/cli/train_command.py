@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--show", is_flag=True, help="Print every setting of the recipe as TOML and stop.")
 @click.option("--dry-run", is_flag=True, help="Build the dataset, print its figures and two samples, and stop.")
 @click.option("--fresh", is_flag=True, help="Delete what an earlier run of this recipe left in the folder.")
-@click.option("--gpu-layers", default=0, show_default=True,
+@click.option("--gpu-layers", type=click.IntRange(-1, 10_000), default=0, show_default=True,
               help="Layers to put on a GPU while checkpoints play, if llama-cpp-python was built for one.")
 @click.option("--json", "as_json", is_flag=True, callback=reserve, help="Print JSON lines to standard output, for scripts.")
 def train(recipe: str, out: Path | None, bank: Path | None, changes: tuple[str, ...], show: bool, dry_run: bool, fresh: bool,

@@ -23,12 +23,14 @@ import stat
 import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from io import FileIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgexp.errors import UsageError
 from edgexp.files import owned_name, remove_stale, shown, whole_file
 from edgexp.home import home
 
@@ -41,6 +43,9 @@ SPARE = 10**9
 HEADER = 64
 """Bytes of a file beside its payload."""
 SUFFIX = ".block"
+VARIABLE = "EDGEXP_VAULT"
+"""The environment variable that says how much a vault may hold, as `parse_limit` reads it."""
+_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([kmgt]?)(i?)b?", re.ASCII | re.IGNORECASE)
 _MAGIC = b"edgexp block 1\n\0"
 _NAME = re.compile(r"([0-9a-f]{12})\.([A-Za-z0-9_-]{1,64})\.([0-9a-f]{64})\.block", re.ASCII)
 _PARTIAL = re.compile(rf"\.(?:{_NAME.pattern})\..+", re.ASCII)
@@ -53,6 +58,30 @@ _BAD = frozenset({errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.ELOO
 def default_folder() -> Path:
     """The vault of the home folder; need not exist."""
     return home() / "vault"
+
+
+def parse_limit(text: str) -> int:
+    """Bytes from what people write: `8GB`, `500 MB`, `1.5GiB`, or `off`, which is 0. Raises UsageError, in one line, for anything else."""
+    found = _SIZE.fullmatch(text.strip())
+    if text.strip().lower() in ("off", "0"):
+        return 0
+    if found is None or not found[2]:
+        raise UsageError(f"{text!r} is no size: write it as 8GB or 500MB, or off")
+    return int(Fraction(found[1]) * (1024 if found[3] else 1000) ** ("kmgt".index(found[2].lower()) + 1))
+
+
+def chosen_limit() -> int:
+    """The limit where no option says one: that of the environment variable, or the default. Raises UsageError as `parse_limit`."""
+    chosen = os.environ.get(VARIABLE)
+    try:
+        return parse_limit(chosen) if chosen else DEFAULT_LIMIT
+    except UsageError as error:
+        raise UsageError(f"{VARIABLE}: {error}") from error
+
+
+def open_vault(limit: int) -> "Vault | None":
+    """The vault of the home folder, of at most `limit` bytes; None where the limit is 0."""
+    return Vault(default_folder(), limit) if limit else None
 
 
 def fingerprint(about: Mapping[str, str | int], prefix: Sequence[int], position: int, ids: Sequence[int]) -> str:

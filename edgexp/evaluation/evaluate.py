@@ -16,6 +16,9 @@ from edgexp.evaluation.suite import KINDS, Condition, Suite
 from edgexp.files import hold_folder
 from edgexp.play.fleet import Say
 
+MOST_TOLD = 5
+"""Lines about things that failed in the same way, before their number says enough."""
+
 
 @dataclass(frozen=True)
 class Wishes:
@@ -30,6 +33,8 @@ class Wishes:
     fresh: Sequence[str] = ()
     """Conditions whose earlier results are thrown away."""
     gpu_layers: int = 0
+    vault: int = 0
+    """Bytes of disk for what models have evaluated of past episodes, where memory stands apart; 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Done:
     failures: tuple[Failure, ...]
     skipped: tuple[str, ...]
     """Conditions left out, because their models are not here."""
+    lacking: tuple[str, ...] = ()
+    """A line for each expert episode that the suite's own bank lacks, because it could not be played or kept."""
 
 
 def evaluate(name: str, suite: Suite, folder: Path, wishes: Wishes | None = None, watch: Watch | None = None) -> Done:
@@ -68,18 +75,21 @@ def evaluate(name: str, suite: Suite, folder: Path, wishes: Wishes | None = None
         header = header_for(folder, name, suite)
         conditions, skipped = _available(things, wishes.only, watch.say)
         jobs = things.jobs(conditions)
-        things.fill(conditions, watch.filling)
+        lacking = tuple(things.fill(conditions, watch.filling))
+        for line in lacking[:MOST_TOLD]:
+            watch.say(f"an episode for the evaluation's bank: {line}")
         things.check_memory(jobs)
         fresh = [condition for condition in wishes.fresh if condition not in skipped]
 
         def players(todo: Sequence[Job]) -> FieldPlayers:
             conditions = list({job.condition.name: job.condition for job in todo}.values())
-            return FieldPlayers(things, conditions, min(wishes.parallel, len(todo)), gpu_layers=wishes.gpu_layers, say=watch.say)
+            places = min(wishes.parallel, len(todo))
+            return FieldPlayers(things, conditions, places, gpu_layers=wishes.gpu_layers, vault=wishes.vault, say=watch.say)
 
         played, failures = play_missing(folder, header, jobs, things.setup, players, fresh, watch)
         for environment, count in things.environments.restarts().items():
             watch.say(f"{environment}: its server died or hung and was started anew, times: {count}")
-    return Done(played, tuple(failures), skipped)
+    return Done(played, tuple(failures), skipped, lacking)
 
 
 def play_missing(

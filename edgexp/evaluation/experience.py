@@ -13,9 +13,9 @@ from edgexp.environments.base import Environment, family_of, has_expert
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.evaluation.suite import KINDS, Condition, Tasks
 from edgexp.home import home
-from edgexp.play.collecting import collect, expert_episodes, left_to_play, spread
+from edgexp.play.collecting import collect_telling, expert_episodes, left_to_play, spread
 from edgexp.play.fleet import Environments
-from edgexp.trajectory import Played, Task
+from edgexp.trajectory import Task
 
 BATCH = 20
 """Expert episodes stored in one transaction."""
@@ -55,24 +55,26 @@ def folder(suite: str, tasks: Tasks) -> Path:
     return home() / "banks" / f"eval-{suite}-{digest[:8]}"
 
 
-def fill(bank: Bank, environments: Environments, tasks: Tasks, played: Sequence[Task], progress: Progress = lambda *_: None) -> int:
-    """Let the expert play what the suite's own bank lacks; how many episodes that took. Interrupted, it goes on when called again."""
+def fill(bank: Bank, environments: Environments, tasks: Tasks, played: Sequence[Task], progress: Progress = lambda *_: None) -> list[str]:
+    """Let the expert play what the suite's own bank lacks. Interrupted, it goes on when called again.
+
+    A line for each episode that could not be played or kept; the others are there. Called again, it tries those again.
+    """
     environment = environments.at(tasks.environment)
     wanted = left_to_play(bank, _wanted(environment, tasks, played), "expert")
     if not wanted:
-        return 0
+        return []
     if not has_expert(environment):
         raise UsageError(f"{environment.name} has no expert to fill a bank with: name a bank of your own in tasks.experience.bank")
     done = 0
 
-    def one(_: Played) -> None:
+    def over(_: str) -> None:
         nonlocal done
         done += 1
         progress(done, len(wanted))
 
     progress(0, len(wanted))
-    collect(bank, expert_episodes(environments, tasks.environment, wanted), one, batch=BATCH)
-    return len(wanted)
+    return collect_telling(bank, expert_episodes(environments, tasks.environment, wanted), over, batch=BATCH)[1]
 
 
 def filters(condition: Condition, tasks: Tasks, task: Task) -> Filters | None:

@@ -66,15 +66,17 @@ class Field:
             self._drawn = {entry: experience.draw(self.environments.at(entry.environment), entry) for entry in self.suite.tasks}
         return self._drawn
 
-    def fill(self, conditions: Sequence[Condition], progress: Filling = lambda *_: None) -> None:
-        """Fill the suite's own bank where conditions with memory need it and something is lacking."""
+    def fill(self, conditions: Sequence[Condition], progress: Filling = lambda *_: None) -> list[str]:
+        """Fill the suite's own bank where conditions with memory need it and it lacks something; a line for each episode that failed."""
+        lacking = list[str]()
         for entry, tasks in self.drawn().items():
             own = experience.folder(self.name, entry)
             if entry.experience.bank or not any(experience.banks(self.name, c, entry) == own for c in conditions):
                 continue
             with open_bank(own, DEFAULT_EMBEDDER, self._say) as bank:
                 told = _naming(progress, self.environments.at(entry.environment).name)
-                experience.fill(bank, self.environments, entry, tasks, told)
+                lacking += experience.fill(bank, self.environments, entry, tasks, told)
+        return lacking
 
     def missing(self, condition: Condition) -> str | None:
         """Why a condition's model is not here; None where it is. A model that was named for it has to be here."""
@@ -168,6 +170,10 @@ class Field:
             memory=condition.memory if condition.k else "off",
             every=condition.every,
             diversity=condition.diversity,
+            frame=condition.remembers and condition.frame,
+            usefulness=condition.remembers and condition.usefulness,
+            failures=condition.failures if condition.remembers else "alike",
+            logged=self._bank(path)[0].logged if path and condition.usefulness else 0,
             temperature=condition.temperature,
             seed=condition.seed,
             layout=self._layout(ready) if condition.layout == "auto" else condition.layout,
@@ -195,13 +201,15 @@ def _naming(progress: Filling, name: str) -> Callable[[int, int], None]:
 class FieldPlayers:
     """One model of an evaluation at a number of places. Close it, or use it as a context manager."""
 
-    def __init__(self, field: Field, conditions: Sequence[Condition], places: int, *, gpu_layers: int = 0, say: Say = lambda _: None):
-        """The conditions are of one model."""
+    def __init__(self, field: Field, conditions: Sequence[Condition], places: int, *, gpu_layers: int = 0, vault: int = 0,
+                 say: Say = lambda _: None):
+        """The conditions are of one model; `vault` is what the vault may hold, in bytes."""
         self.places, self._field = places, field
         ready = field.ready(conditions[0])
         self._fleet = Fleet(
             ready.path, places, context=field.room(ready), trees=any(c.actions == "scored" for c in conditions), gpu_layers=gpu_layers,
-            layout=_layout_wanted(conditions), memories=max(c.k for c in conditions), say=say,
+            layout=_layout_wanted(conditions), memories=max(c.k for c in conditions), vault=vault,
+            say=say,
         )  # fmt: skip
         check_prompt(self._fleet, ready, say)
         self._session = Session(field.environments, places, self._fleet, ready)

@@ -89,7 +89,8 @@ def in_turns(jobs: Sequence[Job]) -> list[list[Job]]:
     turns: dict[tuple[str, Hashable], list[Job]] = {}
     for job in jobs:
         c = job.condition
-        turns.setdefault((job.task.id, (c.k, c.bank, c.diversity) if c.remembers else None), []).append(job)
+        memory = (c.k, c.bank, c.diversity, c.frame, c.usefulness, c.failures) if c.remembers else None
+        turns.setdefault((job.task.id, memory), []).append(job)
     tasks = {job.task.id: number for number, job in reversed([*enumerate(jobs)])}
     together = sorted(turns.items(), key=lambda item: tasks[item[0][0]])
     return [sorted(held, key=lambda job: job.condition.memory == "dynamic") for _, held in together]

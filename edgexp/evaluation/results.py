@@ -135,6 +135,11 @@ class Setup(Acting, frozen=True, kw_only=True):
     repeats: int = 0
     prompt: int = 1
     """The version of the prompt's words; see `edgexp.prompt.messages`."""
+    frame: bool = False
+    usefulness: bool = False
+    """Older results say neither of these two: their episodes were played without."""
+    logged: int = 0
+    """Episodes in the bank's log, by which usefulness was counted; 0 where it was not."""
 
     @property
     def key(self) -> str:

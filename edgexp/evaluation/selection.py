@@ -46,10 +46,12 @@ class DevEpisodes:
 
     def _play(self, data: Data, model: Path, count: int) -> Iterator[bool]:
         recipe = self._recipe
+        # As it was trained, whatever the base's own file says.
+        memory = msgspec.structs.replace(recipe.memory.retrieval, layout=recipe.memory.stands)
         settings = Settings(
             environment=data.environment, model=str(model), encoder=recipe.memory.encoder,
             bank=Path(data.bank).expanduser() if data.bank else None,
-            gpu_layers=self._gpu_layers, seed=recipe.seed, **msgspec.structs.asdict(recipe.memory.retrieval),
+            gpu_layers=self._gpu_layers, vault=0, seed=recipe.seed, **msgspec.structs.asdict(memory),
         )  # fmt: skip
         with open_session(settings, self._say) as session:
             for finished in session.play(spread(session.environment.tasks(recipe.check.split), count, recipe.seed)):

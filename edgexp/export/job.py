@@ -97,8 +97,12 @@ def _check_reference(adapter: Path) -> None:
     if not (adapter / REFERENCE).is_file():
         raise EdgexpError(f"{adapter} has no {REFERENCE}, so the export cannot be compared with the trained model; training writes it, "
                           "and --no-gate exports without")
-    meant = read_reference(adapter / REFERENCE).origin.adapter_sha256
-    if meant != model_files.sha256(adapter / WEIGHTS):
+    origin, training = read_reference(adapter / REFERENCE).origin, read_training(adapter)
+    layout = training.layout if training else "chained"
+    if origin.layout != layout:
+        raise EdgexpError(f"{adapter / REFERENCE} has memory {origin.layout}, but by {RECORD} the training had it {layout}; train again, "
+                          "or export with --no-gate")
+    if origin.adapter_sha256 != model_files.sha256(adapter / WEIGHTS):
         raise EdgexpError(f"{adapter / REFERENCE} was made with another adapter than the {WEIGHTS} beside it; train again, or export with "
                           "--no-gate")
 

@@ -106,11 +106,13 @@ def compare(reference: Reference, model: Model, bounds: Bounds, progress: Callab
     gaps: list[Numbers] = []
     done = 0
     total = sum(len(ids) for ids in reference.ids)
-    with engines.Engine(model, context=max(256, max(len(ids) for ids in reference.ids) + 8), slots=4) as engine:
+    spans = [[(first, last) for first, last in blocks.tolist()] for blocks in reference.blocks] or [[]] * len(reference.ids)
+    shared = 1 + max(map(len, spans))  # the blocks of a sample, and what stands before them
+    with engines.Engine(model, context=max(256, max(len(ids) for ids in reference.ids) + 8), slots=4, blocks=shared) as engine:
         if prepare:
             prepare(engine)
-        for ids, positions, greedy in zip(reference.ids, reference.positions, reference.greedy, strict=True):
-            scores, below = _answers(engine, ids.tolist(), positions.tolist(), greedy.tolist())
+        for ids, blocks, positions, greedy in zip(reference.ids, spans, reference.positions, reference.greedy, strict=True):
+            scores, below = _answers(engine, ids.tolist(), blocks, positions.tolist(), greedy.tolist())
             logprobs.append(scores)
             gaps.append(below)
             done += len(ids)
@@ -139,10 +141,13 @@ def check_ids(reference: Reference, model: Model) -> tuple[int, str]:
     except EdgexpError as error:
         return 0, str(error)
     for number, (sample, ids) in enumerate(zip(origin.samples, reference.ids, strict=True)):
-        rendered = Renderer(vocabulary, template, sample.instructions).trajectory(sample.trajectory, sample.memory).ids
+        made = Renderer(vocabulary, template, sample.instructions, origin.layout).trajectory(sample.trajectory, sample.memory)
+        rendered, name = made.ids, f"sample {number + 1} ({sample.trajectory.task.id})"
         if rendered != ids.tolist():
             place = next((i for i, (a, b) in enumerate(zip(rendered, ids, strict=False)) if a != b), min(len(rendered), len(ids)))
-            return number, f"sample {number + 1} ({sample.trajectory.task.id}): token {place} is not what the model was trained on"
+            return number, f"{name}: token {place} is not what the model was trained on"
+        if made.blocks != [tuple(block) for block in reference.blocks[number].tolist()] if reference.blocks else made.blocks:
+            return number, f"{name}: the blocks of its memory are not those that the model was trained on"
     return len(origin.samples), ""
 
 
@@ -153,14 +158,18 @@ def _check_vocabulary(reference: Reference, size: int) -> None:
                               "the adapter was trained on a model with another vocabulary")
 
 
-def _answers(engine: engines.Engine, ids: list[int], positions: list[int], greedy: list[int]) -> tuple[Numbers, Numbers]:
+def _answers(engine: engines.Engine, ids: list[int], blocks: list[tuple[int, int]], positions: list[int],
+             greedy: list[int]) -> tuple[Numbers, Numbers]:
     """Log-probability of each label token, and how far the model puts the trained model's choice below its own, in nats."""
     scores: list[float] = []
     gaps: list[float] = []
     sequence = engine.new()
     try:
+        if blocks:
+            sequence.share(ids[: blocks[0][0]], [ids[first:last] for first, last in blocks])
+        own = blocks[-1][1] if blocks else 0
         for first, last in _spans(positions):
-            sequence.append(ids[len(sequence.ids) : first])
+            sequence.append(ids[own + len(sequence.ids) : first])
             engine.evaluate([sequence])
             assert sequence.logits is not None
             inner = ids[first : last - 1]

@@ -3,10 +3,16 @@
 The result is the folder `home()/models/<name>/ready/`. Its `made.json` says from which bytes, by which recipe and with which tools, and
 holds the digest of every file. A folder that does not fit the manifest any more, or is damaged, is made again; losing it costs time.
 
+Where the home cannot be written it lies in a folder of this user's among the temporary files, and serves until the system clears those.
+
 It is made in a child process (`make_files` runs there, and imports what is heavy), under a working name, and takes its place whole. Knows
 nothing of where sources come from, nor of the file formats.
 """
 
+import errno
+import os
+import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +30,10 @@ Say = Callable[[str], None]
 
 RECIPES = {Requantise: 1, Bert: 1, Pool: 1, Adapt: 2}
 """Raised by one whenever the same source would give another result: everything made by the older code is then made again."""
+
+
+NOT_WRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+"""What systems say where nothing may be written."""
 
 
 class Made(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,15 +69,20 @@ class Job(msgspec.Struct, frozen=True):
 
 def ensure(manifest: Manifest, say: Say) -> tuple[Path, str]:
     """The path to load and its digest, made now where it is not there yet. Raises EdgexpError."""
-    made = peek_made(manifest)
-    if made is not None and _current(manifest, made):
-        if _intact(manifest, made):
-            return _result(manifest, made)
+    damaged = False
+    for place in _places(manifest):
+        made = read_cache(place / "made.json", _decode_made)
+        if made is not None and _current(manifest, made):
+            if _intact(place, made):
+                return _result(manifest, made, place)
+            damaged = True
+    if damaged:
         say(f"{manifest.name}: the file made from the weights is damaged; making it again")
     here = locate(manifest)
     if here is None:
         raise not_here(manifest)
-    return _result(manifest, _make(manifest, here, model_files.check(manifest, here), say))
+    place, made = _make(manifest, here, model_files.check(manifest, here), say)
+    return _result(manifest, made, place)
 
 
 def peek(manifest: Manifest) -> Path | None:
@@ -75,7 +90,7 @@ def peek(manifest: Manifest) -> Path | None:
     made = peek_made(manifest) if manifest.derive is not None else None
     if made is None or not _current(manifest, made) or not all((_ready(manifest) / name).is_file() for name in made.files):
         return None
-    return _result(manifest, made)[0]
+    return _result(manifest, made, _ready(manifest))[0]
 
 
 def peek_made(manifest: Manifest) -> Made | None:
@@ -105,14 +120,40 @@ def fingerprint(recipe: Derive, sources: dict[str, str]) -> str:
 
 
 def _ready(manifest: Manifest) -> Path:
+    """The folder that holds what was made, or that is to hold it."""
+    held = {place: made for place in _places(manifest) if (made := read_cache(place / "made.json", _decode_made))}
+    fitting = [place for place, made in held.items() if _current(manifest, made)]
+    return [*fitting, *held, _own(manifest)][0]
+
+
+def _places(manifest: Manifest) -> list[Path]:
+    """Where it may lie: in the home, or because that cannot be written, in this user's folder among the temporary files."""
+    return [_own(manifest), *([_spare_home() / manifest.name / "ready"] if _is_ours(_spare_home()) else [])]
+
+
+def _own(manifest: Manifest) -> Path:
     return folder(manifest.name) / "ready"
 
 
-def _result(manifest: Manifest, made: Made) -> tuple[Path, str]:
+def _spare_home() -> Path:
+    """One for each user: nobody else may say what this user's models are."""
+    return Path(tempfile.gettempdir()) / f"edgexp-{os.geteuid() if hasattr(os, 'geteuid') else 'user'}"
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is there, and is one that nobody else can have written into."""
+    try:
+        seen = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(seen.st_mode) and (not hasattr(os, "geteuid") or (seen.st_uid == os.geteuid() and not seen.st_mode & 0o022))
+
+
+def _result(manifest: Manifest, made: Made, place: Path) -> tuple[Path, str]:
     if isinstance(manifest.derive, Requantise | Adapt):
         name, sha = next(iter(made.files.items()))
-        return _ready(manifest) / name, sha
-    return _ready(manifest), made.fingerprint
+        return place / name, sha
+    return place, made.fingerprint
 
 
 def _current(manifest: Manifest, made: Made) -> bool:
@@ -128,29 +169,47 @@ def _current(manifest: Manifest, made: Made) -> bool:
     return here is None or all(made.sources.get(n) == (sha or model_files.sha256(here.paths[n])) for n, sha in here.sha256.items())
 
 
-def _intact(manifest: Manifest, made: Made) -> bool:
+def _intact(place: Path, made: Made) -> bool:
     try:
-        return all(model_files.sha256(_ready(manifest) / name) == sha for name, sha in made.files.items())
+        return all(model_files.sha256(place / name) == sha for name, sha in made.files.items())
     except OSError:
         return False
 
 
-def _make(manifest: Manifest, here: Here, sources: dict[str, str], say: Say) -> Made:
+def _make(manifest: Manifest, here: Here, sources: dict[str, str], say: Say) -> tuple[Path, Made]:
+    """Make it; where it lies, and the record of it."""
     assert manifest.derive is not None
     say(f"{manifest.name}: {_verb(manifest.derive)}, once")
-    paths = {name: str(path) for name, path in here.paths.items()}
+    place = _own(manifest)
     try:
-        with build_folder(_ready(manifest)) as work:
-            _run(Job(manifest.name, manifest.derive, paths, sources, fingerprint(manifest.derive, sources), str(work)))
+        try:
+            _build(place, manifest, here, sources)
+        except OSError as error:
+            if error.errno not in NOT_WRITABLE:
+                raise
+            _spare_home().mkdir(mode=0o700, exist_ok=True)
+            if not _is_ours(_spare_home()):
+                raise
+            place = _places(manifest)[-1]
+            say(f"{folder(manifest.name)} cannot be written, so {manifest.name} is made in {place.parent}")
+            _build(place, manifest, here, sources)
     except OSError as error:
-        raise EdgexpError(f"{_ready(manifest)}: cannot be written: {error.strerror or error}; close what uses this model and try again; "
+        raise EdgexpError(f"{place}: cannot be written: {error.strerror or error}; close what uses this model and try again; "
                           "EDGEXP_HOME names another place") from error
-    made = peek_made(manifest)
+    made = read_cache(place / "made.json", _decode_made)
     if made is None:
-        raise EdgexpError(f"{manifest.name}: what was made has vanished from {_ready(manifest)}; run the command again")
+        raise EdgexpError(f"{manifest.name}: what was made has vanished from {place}; run the command again")
     for name, sha in made.files.items():
-        model_files.remember_sha256(_ready(manifest) / name, sha)
-    return made
+        model_files.remember_sha256(place / name, sha)
+    return place, made
+
+
+def _build(place: Path, manifest: Manifest, here: Here, sources: dict[str, str]) -> None:
+    """Make it in a folder. Raises OSError where that cannot be written, EdgexpError where it cannot be made."""
+    assert manifest.derive is not None
+    paths = {name: str(path) for name, path in here.paths.items()}
+    with build_folder(place) as work:
+        _run(Job(manifest.name, manifest.derive, paths, sources, fingerprint(manifest.derive, sources), str(work)))
 
 
 def _verb(recipe: Derive) -> str:
@@ -191,6 +250,10 @@ def make_files(job: Job, _: Progress) -> None:
 def _made_by(job: Job) -> tuple[list[str], list[str]]:
     """Names of the files, the one to load first, and of the packages that took part."""
     out, paths = Path(job.out), {name: Path(path) for name, path in job.paths.items()}
+    if isinstance(job.derive, Requantise | Adapt):
+        from edgexp.models.playable import read_playable
+
+        read_playable(next(iter(paths.values())))
     match job.derive:
         case Requantise():
             from edgexp.gguf.quantise import requantise

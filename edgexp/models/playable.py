@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgexp.errors import EdgexpError
-from edgexp.models.model_files import digest_of, open_header, parts_of
+from edgexp.models.model_files import open_header, parts_of
 
 if TYPE_CHECKING:
     from edgexp.gguf.reader import GgufFile
@@ -29,10 +29,11 @@ def check_playable(header: "GgufFile") -> None:
         raise EdgexpError(f"{header.path} {problem}")
 
 
-def digest_to_play(path: Path) -> str:
-    """The digest of a model's content, once its header was looked at. Raises EdgexpError as `check_playable`, or for what is no GGUF."""
-    check_playable(open_header(path))
-    return digest_of(path)
+def read_playable(path: Path) -> "GgufFile":
+    """The header of a file that may be played. Raises EdgexpError as `check_playable`, or for what is no GGUF."""
+    header = open_header(path)
+    check_playable(header)
+    return header
 
 
 def layout_of(path: Path) -> Literal["chained", "apart"]:

@@ -13,7 +13,7 @@ from edgexp.errors import UsageError
 from edgexp.models import derive, encoder, model_files
 from edgexp.models.derive import Say
 from edgexp.models.manifest import Manifest, Role, find, require
-from edgexp.models.playable import check_playable
+from edgexp.models.playable import read_playable
 
 BASE_POLICY = "smollm2-135m-instruct"
 DEFAULT_POLICY = "smollm2-135m-exprag"
@@ -42,7 +42,7 @@ def resolve(name_or_path: str | Path, *, role: Role | None = None, say: Say = la
     """Checked, loadable files of a model; what is derived is made here, once (`say` hears about it).
 
     Takes a manifest's name, the path of a GGUF, or the path of an encoder folder. Raises UsageError for an unknown name or a model of
-    another role, EdgexpError where weights are missing, damaged or not the ones the manifest names.
+    another role, EdgexpError where weights are missing, damaged, not the ones the manifest names, or of no model that acts.
     """
     text = str(name_or_path)
     manifest = find(text) if isinstance(name_or_path, str) else None
@@ -73,12 +73,20 @@ def _by_name(manifest: Manifest, say: Say) -> Ready:
     if here is None:
         raise model_files.not_here(manifest)
     shas = model_files.check(manifest, here)
-    sha = next(iter(shas.values())) if len(shas) == 1 else model_files.sha256_of_mapping(shas)
-    return _ready(manifest, next(iter(here.paths.values())), sha)
+    sha, first = next(iter(shas.values())) if len(shas) == 1 else model_files.sha256_of_mapping(shas), next(iter(here.paths.values()))
+    if manifest.role == "policy" and _is_gguf(first):  # what is made of a source was looked at when it was made
+        read_playable(first)
+    return _ready(manifest, first, sha)
 
 
 def _ready(manifest: Manifest, path: Path, sha: str) -> Ready:
     return Ready(manifest.name, manifest.role, path, sha, manifest.context, manifest.licence, manifest)
+
+
+def _is_gguf(path: Path) -> bool:
+    """Whether a file is one by its name or by its beginning; anything else llama.cpp refuses in a process of its own."""
+    with path.open("rb") as file:
+        return path.suffix == ".gguf" or file.read(4) == b"GGUF"
 
 
 def _by_path(path: Path, text: str) -> Ready:
@@ -86,8 +94,7 @@ def _by_path(path: Path, text: str) -> Ready:
     if path.is_dir():
         return Ready(path.name, "embedder", path, encoder.fingerprint_of(path), encoder.read(path).max_tokens, "")
     if path.is_file():
-        header = model_files.open_header(path)
-        check_playable(header)
+        header = read_playable(path)
         context = header.number(f"{header.text('general.architecture')}.context_length")
         return Ready(path.stem, "policy", path, model_files.digest_of(path), context, header.text("general.license"))
     if "/" in text or "\\" in text or text.endswith(".gguf"):

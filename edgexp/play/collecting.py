@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice, repeat
 from typing import Literal
 
-from edgexp.bank import Bank, Filters
+from edgexp.bank import Bank, Filters, check_sound
 from edgexp.environments.base import Environment
 from edgexp.errors import EdgexpError
 from edgexp.play.episode import Episode, play
@@ -66,33 +66,57 @@ def collect(bank: Bank, episodes: Iterable[Finished], done: Callable[[Played], N
             besides: Callable[[Trajectory], Trajectory | None] = lambda _: None) -> int:
     """Keep every episode, won or lost, and what `besides` makes of each. Returns how many were won.
 
-    `failed` is told of each that could not be played, and the others go on; without it the error is raised. Episodes are stored in batches
-    of `batch`, each batch in one transaction. Stopping at any moment loses the episodes being played and at most `batch` - 1 finished
-    ones; with the default of 1, none.
+    `failed` is told of each that could not be played or that the bank cannot store, and the others go on; without it the error is raised.
+    Episodes are stored in batches of `batch`, each batch in one transaction. Stopping at any moment loses the episodes being played and at
+    most `batch` - 1 finished ones; with the default of 1, none.
     """
-    won, held = 0, []
+    won, held = 0, list[Trajectory]()
     try:
         for finished in episodes:
-            if finished.played is None:
-                _tell(finished, failed)
+            try:
+                played = _to_keep(finished)
+            except EdgexpError as error:
+                if failed is None:
+                    raise
+                failed(error)
                 continue
-            held += [t for t in (finished.played.trajectory, besides(finished.played.trajectory)) if t is not None]
-            won += finished.played.trajectory.success
+            held += [t for t in (played.trajectory, besides(played.trajectory)) if t is not None]
+            won += played.trajectory.success
             if len(held) >= batch:
                 bank.add(held)
                 held = []
-            done(finished.played)
+            done(played)
     finally:
         if held:
             bank.add(held)
     return won
 
 
-def _tell(finished: Finished, failed: Callable[[EdgexpError], None] | None) -> None:
-    error = finished.error or EdgexpError("the episode was over without an end")
-    if failed is None:
-        raise error
-    failed(error)
+def _to_keep(finished: Finished) -> Played:
+    """An episode that the bank will take: one that it refused would take its whole batch with it. Raises EdgexpError."""
+    if finished.played is None:
+        raise finished.error or EdgexpError("the episode was over without an end")
+    check_sound(finished.played.trajectory)
+    return finished.played
+
+
+def collect_telling(bank: Bank, episodes: Iterable[Finished], over: Callable[[str], None], batch: int = 1,
+                    besides: Callable[[Trajectory], Trajectory | None] = lambda _: None) -> tuple[int, list[str]]:
+    """Keep every episode that can be kept: how many were won, and a line for each that was not played to its end or not kept.
+
+    `over` is told when an episode is done with: the line, or nothing where all was well.
+    """
+    problems, refused = list[str](), list[EdgexpError]()
+
+    def told() -> Iterator[Finished]:
+        for finished in episodes:
+            refused.clear()
+            yield finished
+            line = finished.problem or "".join(f"not kept: {error}" for error in refused)
+            problems.extend([line] if line else [])
+            over(line)
+
+    return collect(bank, told(), failed=refused.append, batch=batch, besides=besides), problems
 
 
 def split_to_play(environment: Environment, named: str | None, preferred: str) -> str:

@@ -18,7 +18,8 @@ from edgexp.environments import plain
 from edgexp.environments.base import Environment, Outcome, Start, is_remote
 from edgexp.environments.boundary import LONGEST_ACTION
 from edgexp.errors import EdgexpError
-from edgexp.retrieval import Memory
+from edgexp.retrieval import Dropped, Memory
+from edgexp.retrieval import Recalled as Found
 from edgexp.trajectory import Decision, Played, Provenance, Recall, Remembered, Seconds, Step, Task, Tokens, Trajectory, check_readable
 
 Answer = TypeVar("Answer")
@@ -289,13 +290,14 @@ def _act(episode: Playing, decision: Decision) -> Asking[None]:
 
 def recall_of(step: int, memory: Memory) -> Recall:
     """What was recalled before action number `step` + 1, as it is kept."""
-    used = tuple(_remembered(r.trajectory, r.score) for r in memory.recalled)
-    dropped = tuple(_remembered(d.trajectory, d.score, d.reason, d.tokens) for d in memory.dropped)
+    used = tuple(_remembered(r) for r in memory.recalled)
+    dropped = tuple(_remembered(d, d.reason, d.tokens) for d in memory.dropped)
     return Recall(step, memory.query, memory.seconds, used, dropped)
 
 
-def _remembered(t: Trajectory, score: float, reason: str = "", tokens: int = 0) -> Remembered:
-    return Remembered(t.id, score, t.task.id, t.task.type, t.success, reason, tokens)
+def _remembered(found: Found | Dropped, reason: str = "", tokens: int = 0) -> Remembered:
+    t = found.trajectory
+    return Remembered(t.id, found.score, t.task.id, t.task.type, t.success, reason, tokens, found.frame, found.usefulness)
 
 
 def _reason(error: BaseException, limit: float | None = None) -> str:

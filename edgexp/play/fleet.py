@@ -15,12 +15,12 @@ from edgexp.engine import tuning
 from edgexp.engine.engine import Engine, TokenSequence
 from edgexp.engine.maker import BlockSource
 from edgexp.engine.model import Model
-from edgexp.engine.vault import Vault
+from edgexp.engine.vault import open_vault
 from edgexp.environments.base import Environment, restarts_of
 from edgexp.environments.registry import make
 from edgexp.errors import UsageError
 from edgexp.machine import cores
-from edgexp.models.playable import digest_to_play
+from edgexp.models.model_files import digest_of
 from edgexp.retrieval import Layout
 
 Say = Callable[[str], None]
@@ -45,24 +45,25 @@ class Fleet:
     """
 
     def __init__(self, path: Path, places: int = 1, *, context: int = 0, trees: bool = False, gpu_layers: int = 0,
-                 layout: Layout = "auto", memories: int = 0, vault: Vault | None = None, say: Say = lambda _: None):
+                 layout: Layout = "auto", memories: int = 0, vault: int = 0, say: Say = lambda _: None):
         """An engine gets as many cells as all its places can need at once, so that none is ever short of room because of another.
 
-        `context` is the room of an episode in tokens; 0 takes what the model was made for, at most `LONGEST`. `trees` says that trees of
-        continuations will be evaluated: that takes forks, for which all cells have to be in one pool, as they have to where memory stands
-        apart; otherwise each of several places has its own. `layout` says how memory will stand in prompts, and `memories` how many past
-        episodes there may be in one; what is evaluated of them is kept in the `vault`. Where one token is generated fastest on some cores
-        only, there are engines enough for all cores, over one copy of the weights.
+        `context` is the room of an episode in tokens; 0 takes what the model was made for, at most `LONGEST`. `trees` says that
+        trees of continuations will be evaluated: that takes forks, for which all cells have to be in one pool, as they have to
+        where memory stands apart; otherwise each of several places has its own. `layout` says how memory will stand in prompts, and
+        `memories` how many past episodes there may be in one; what is evaluated of them is kept in a vault of at most `vault`
+        bytes. Where one token is generated fastest on some cores only, there are engines enough for all cores, over one copy of the
+        weights.
         """
         self.places = places
         self._stack = ExitStack()
         try:
-            digest = digest_to_play(path)
+            digest = digest_of(path)
             tuned = tuning.for_model(path, say, digest)
             self.model = self._stack.enter_context(Model(path, tuned, gpu_layers))
             self.room = context or min(self.model.trained_context, LONGEST)
             self._trees, self._memories = trees, memories if self.layout(layout) == "apart" else None
-            self.source = BlockSource(self.model, vault, digest)
+            self.source = BlockSource(self.model, open_vault(vault), digest)
             self._stack.callback(self.source.close)
             side_by_side = engines_for(places, cores(), tuned.threads) if gpu_layers == 0 else 1
             self.engines = [self._stack.enter_context(self._make_engine(number, side_by_side)) for number in range(side_by_side)]

@@ -6,8 +6,9 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from edgexp.bank import Bank
+from edgexp.bank import Bank, check_sound
 from edgexp.bank.records import Episode, Recall, Scored
+from edgexp.errors import EdgexpError
 from edgexp.trajectory import Played
 
 ALTERNATIVES = 5
@@ -16,6 +17,9 @@ ALTERNATIVES = 5
 
 class Recorder:
     """Keeps finished episodes. `learn` puts successful ones into the bank; `file` gets a JSON line an episode."""
+
+    refused = ""
+    """Why the bank could not take the last episode; empty where it did."""
 
     def __init__(self, bank: Bank | None, run: str, *, learn: bool = False, file: BinaryIO | None = None):
         self._bank, self._run, self._learn, self._file = bank, run, learn, file
@@ -26,13 +30,22 @@ class Recorder:
         """Keep an episode; its line of JSON."""
         if self._bank is not None:
             self.last_id = self._bank.log_episode(log_entry(played, self._run))
-            if self._learn and played.trajectory.success:
-                self._bank.add([played.trajectory])
+            self.refused = self._learned(played) if self._learn and played.trajectory.success else ""
         line = msgspec.json.encode(json_line(played, self._run, self.last_id)) + b"\n"
         if self._file is not None:
             self._file.write(line)
             self._file.flush()
         return line
+
+    def _learned(self, played: Played) -> str:
+        """Put an episode into the bank, or say why it cannot be stored. Raises EdgexpError where nothing can be."""
+        assert self._bank is not None
+        try:
+            check_sound(played.trajectory)
+        except EdgexpError as error:
+            return f"not kept: {error}"
+        self._bank.add([played.trajectory])
+        return ""
 
 
 def json_line(played: Played, run: str, episode: str) -> dict[str, Any]:
@@ -55,13 +68,14 @@ def json_line(played: Played, run: str, episode: str) -> dict[str, Any]:
 
 
 def log_entry(played: Played, run: str) -> Episode:
-    """The episode as the bank's log keeps it; each recall with all that it found, the best first."""
+    """The episode as the bank's log keeps it; each recall with all that it found, what was used first, the best of it first."""
     t, who = played.trajectory, played.trajectory.provenance
     recalls = tuple(
-        Recall(recall.step, recall.query, recall.seconds, tuple(sorted(
-            (Scored(found.id, found.score, found.reason, found.tokens) for found in (*recall.used, *recall.dropped)),
-            key=lambda found: -found.score,
-        )))
+        Recall(recall.step, recall.query, recall.seconds, tuple(
+            Scored(found.id, found.score, found.reason, found.tokens, found.frame, found.usefulness)
+            for found in (*recall.used, *sorted(recall.dropped, key=lambda dropped: -dropped.score))
+        ))
         for recall in played.recalls
     )  # fmt: skip
-    return Episode(run, t.task.environment, t.task.id, t.id, t.success, t.score, who.model, who.created, recalls)
+    return Episode(run, t.task.environment, t.task.id, t.id, t.success, t.score, who.model, who.created, recalls,
+                   task_type=t.task.type, ending=t.end)  # fmt: skip

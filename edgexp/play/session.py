@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from edgexp.bank import Bank, Filters, default_path
 from edgexp.embedding import open_encoder
+from edgexp.engine.vault import DEFAULT_LIMIT
 from edgexp.environments import plain, registry
 from edgexp.environments.base import Environment, valid_actions_of
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
@@ -26,6 +27,7 @@ from edgexp.play.local import LocalPolicy
 from edgexp.play.rollout import Evaluator, Finished, run_many
 from edgexp.play.takeover import Patience, TakeoverPolicy
 from edgexp.prompt import messages
+from edgexp.prompt.bounded import Bounded
 from edgexp.prompt.render import Renderer, make_renderer
 from edgexp.prompt.template import choose_template
 from edgexp.retrieval import Layout, Retriever, retriever_for
@@ -50,6 +52,8 @@ class Settings(Acting, frozen=True, kw_only=True):
     template: str | None = None
     """A chat template instead of the model's own: the name of a built-in one or of another in the model's file, or Jinja text."""
     gpu_layers: int = 0
+    vault: Annotated[int, Meta(ge=0)] = DEFAULT_LIMIT
+    """Bytes of disk for what a model has evaluated of past episodes, where memory stands apart; 0 for none."""
     parallel: Annotated[int, Meta(ge=1)] = 1
     """Episodes at once."""
     takeover: Patience | None = None
@@ -86,7 +90,7 @@ class Session:
         if (environment, layout) not in self._renderers:
             model, instructions = self.fleet.model, self.environments.at(environment).instructions()
             template = choose_template(self._template, model.template, model.templates)
-            self._renderers[environment, layout] = make_renderer(model.vocabulary, template, instructions, layout)
+            self._renderers[environment, layout] = make_renderer(Bounded(model.vocabulary, self.fleet.room), template, instructions, layout)
         return self._renderers[environment, layout]
 
     def _make_policy(self, place: int, name: str, retriever: Retriever | None, acting: Acting, steps: int | None) -> Policy:
@@ -196,7 +200,8 @@ def with_actions(settings: Settings, environment: Environment) -> Settings:
 def open_fleet(ready: Ready, settings: Settings, say: Say) -> Fleet:
     """The places that settings ask for."""
     return Fleet(ready.path, settings.parallel, context=settings.context, trees=settings.actions == "scored",
-                 gpu_layers=settings.gpu_layers, layout=settings.layout, memories=settings.k if settings.remembers else 0, say=say)
+                 gpu_layers=settings.gpu_layers, layout=settings.layout, memories=settings.k if settings.remembers else 0,
+                 vault=settings.vault, say=say)  # fmt: skip
 
 
 def check_prompt(fleet: Fleet, ready: Ready, say: Say) -> None:

@@ -49,7 +49,8 @@ def remembering(memory: Sequence[Trajectory], layout: Layout = "chained") -> lis
     Apart, each has its own heading, since a block cannot know what stands beside it, and they go by their ids, since no order is read.
     """
     if layout == "apart":
-        return [Message("system", block_text(t), f"memory {t.id}", block=True) for t in sorted(memory, key=lambda t: t.id)]
+        blocks = {block_text(t): t for t in sorted(memory, key=lambda t: t.id, reverse=True)}  # to read one twice would be to heed it more
+        return [Message("system", text, f"memory {t.id}", block=True) for text, t in reversed(blocks.items())]
     messages = []
     for header, succeeded in ((FAILED, False), (SUCCEEDED, True)):
         group = [Message("system", memory_text(t), f"memory {t.id}") for t in reversed(memory) if t.success is succeeded]

@@ -60,6 +60,9 @@ class Mix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
 class Memory(Retrieval, frozen=True):
     """What is recalled into the prompt, at the beginning of an episode: one sample is one prompt."""
 
+    frame: bool = False
+    usefulness: bool = False
+    """A recipe that says nothing of these two recalls by vectors alone, as it always has: its samples stay what they were."""
     encoder: Text = "all-minilm-l6-v2"
     """The embedding model that the banks were made with."""
     budget: Whole = 0

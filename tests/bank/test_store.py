@@ -11,17 +11,14 @@ from bank_samples import WordEncoder, trajectories, trajectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgexp.bank.episode_log import count_episodes, read_episode, recent_episodes, write_episode
 from edgexp.bank.records import KINDS, Entry, Episode, Filters, Recall, Scored
 from edgexp.bank.schema import connect
 from edgexp.bank.store import (
     EncoderRow,
     Store,
-    count_episodes,
     pack,
-    read_episode,
-    recent_episodes,
     unpack,
-    write_episode,
 )
 from edgexp.bank.upkeep import vectors_of
 from edgexp.errors import EdgexpError, UsageError

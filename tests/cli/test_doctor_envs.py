@@ -11,7 +11,7 @@ def test_doctor_finds_nothing_wrong_here(policy_path, edgexp):
     done = edgexp("doctor", "--json")
     findings = json.loads(done.stdout)
     assert done.returncode == 0, findings
-    assert {"machine", "home", "library", "models", "engine", "environment", "bank"} == {f["what"] for f in findings}
+    assert {"machine", "home", "library", "models", "engine", "environment", "bank", "vault"} == {f["what"] for f in findings}
     assert "tokens/s" in next(f["text"] for f in findings if f["what"] == "engine")
 
 

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from conftest import Edgexp
 
+from edgexp.export.reference import read_reference
+from edgexp.gguf.reader import open_gguf
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="training needs its extra: uv sync --extra train"),
@@ -27,12 +30,21 @@ def of_kind(lines: list[str], kind: str) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def trained(edgexp: Edgexp, policy_path: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], list[str]]:
+def bank(edgexp: Edgexp, policy_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("learning") / "bank"
+    assert edgexp("collect", "-n", 24, "--group", "easy", "--bank", path).returncode == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(bank: Path) -> tuple[Path, list[str], list[str]]:
     """A run that was interrupted after its second step, and what was told before and after."""
-    folder = tmp_path_factory.mktemp("learning")
-    bank, run = folder / "bank", folder / "run"
-    assert edgexp("collect", "-n", 24, "--group", "easy", "--bank", bank).returncode == 0
-    command = [sys.executable, "-m", "edgexp", *RECIPE, "--bank", str(bank), "--out", str(run)]
+    return interrupted(bank.parent / "run", bank)
+
+
+def interrupted(run: Path, bank: Path, *changes: str) -> tuple[Path, list[str], list[str]]:
+    """The run's folder, what was told up to Ctrl-C after the second step, and what was told to the end."""
+    command = [sys.executable, "-m", "edgexp", *RECIPE, *changes, "--bank", str(bank), "--out", str(run)]
     before = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stderr
@@ -69,3 +81,17 @@ def test_its_export_passes_the_gate_and_plays(trained: tuple[Path, list[str], li
     assert played.returncode == 0, played.stderr
     episode = json.loads(played.stdout.splitlines()[0])
     assert episode["trajectory"]["provenance"]["model"] == "learned-q8-0" and len(episode["trajectory"]["steps"]) == 3
+
+
+def test_with_memory_apart_it_learns_goes_on_passes_the_gate_and_says_so(bank: Path, edgexp: Edgexp, tmp_path: Path) -> None:
+    changes = [argument for change in ('memory.layout="apart"', "memory.k=2", "base.four_bit=false") for argument in ("--set", change)]
+    run, before, after = interrupted(tmp_path / "run", bank, *changes)
+    steps = [*of_kind(before, "step"), *of_kind(after, "step")]
+    assert [step["step"] for step in steps] == [1, 2, 3, 4, 5, 6] and steps[-1]["loss"] < 0.7 * steps[0]["loss"]
+    assert json.loads((run / "adapter" / "manifest.json").read_bytes())["layout"] == "apart"
+    reference = read_reference(run / "adapter" / "reference.safetensors")
+    assert reference.origin.layout == "apart" and {len(blocks) for blocks in reference.blocks} == {2}
+    done = edgexp("export", run / "adapter", "--name", "learned-apart", "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["gate"] == "passed" and open_gguf(Path(record["file"]["path"])).get("edgexp.layout") == "apart"

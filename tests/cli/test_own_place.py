@@ -195,7 +195,8 @@ def test_a_policy_of_ones_own_is_checked_too(command: Call) -> None:
 def test_a_bad_value_is_one_line(command: Call, wrong: tuple[str, object]) -> None:
     for name in ("run", "collect"):
         code, out, err = command(name, "place:Silent", *AGENT, *wrong)
-        assert code == 2 and out == "" and err.splitlines()[-1].startswith("Error: Invalid value for ") and wrong[0] in err
+        assert code == 2 and out == "" and err.startswith("edgexp: Invalid value for ") and wrong[0] in err
+        assert err.endswith(f"; see: edgexp {name} --help\n") and err.count("\n") == 1
 
 
 def test_a_share_of_mistakes_is_a_number(command: Call) -> None:

@@ -1,5 +1,6 @@
 """Blocks on disk: what is loaded is what was stored, or nothing, whatever befalls the folder. Real files and real processes."""
 
+import contextlib
 import hashlib
 import os
 import random
@@ -17,7 +18,19 @@ from hypothesis import strategies as st
 from read_only import unwritable
 
 from edgexp.engine import vault as module
-from edgexp.engine.vault import HEADER, SUFFIX, Usage, Vault, default_folder, fingerprint, model_tag
+from edgexp.engine.vault import (
+    DEFAULT_LIMIT,
+    HEADER,
+    SUFFIX,
+    Usage,
+    Vault,
+    chosen_limit,
+    default_folder,
+    fingerprint,
+    model_tag,
+    parse_limit,
+)
+from edgexp.errors import UsageError
 from edgexp.files import owned_name
 
 ABOUT: dict[str, str | int] = {"model": "a" * 64, "library": "b1", "cells": 1, "flash": 0}
@@ -160,6 +173,45 @@ def test_ids_that_are_none_have_no_key(wrong):
 def test_a_model_of_any_name_has_a_tag_that_is_safe_in_a_file_name(vault, model):
     assert len(model_tag(model)) == 12 and set(model_tag(model)) <= set("0123456789abcdef")
     assert vault.store(key(0, {"model": model}), "t1", b"data") and same(vault.load(key(0, {"model": model}), "t1"), b"data")
+
+
+# How much
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("off", 0), ("OFF", 0), ("0", 0), ("8GB", 8 * 10**9), ("8g", 8 * 10**9), (" 500 MB ", 5 * 10**8), ("1.5GiB", 3 << 29),
+     ("4Gi", 4 << 30), ("0.1tb", 10**11), ("1kib", 1024), ("0.0001KB", 0)],
+)  # fmt: skip
+def test_sizes_as_people_write_them(text, size, monkeypatch):
+    assert parse_limit(text) == size
+    monkeypatch.setenv("EDGEXP_VAULT", text)
+    assert chosen_limit() == size
+
+
+NO_SIZES = ["", "8", "GB", "-1GB", "+1GB", "nan", "inf", "1e3GB", "1,5GB", "٣GB", "8 GB 9", "8EB", "8GBB", "1.GB", "9" * 400 + "GB"]
+
+
+@pytest.mark.parametrize("text", NO_SIZES)
+def test_what_is_no_size_is_said_in_one_line(text, monkeypatch):
+    with pytest.raises(UsageError, match="is no size: write it as") as error:
+        parse_limit(text)
+    assert "\n" not in str(error.value)
+    monkeypatch.setenv("EDGEXP_VAULT", text or " ")
+    with pytest.raises(UsageError, match=r"^EDGEXP_VAULT: "):
+        chosen_limit()
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_a_size_or_wrong_usage(text):
+    with contextlib.suppress(UsageError):
+        assert parse_limit(text) >= 0
+
+
+@pytest.mark.parametrize("chosen", [None, ""])
+def test_without_a_choice_there_is_a_default(chosen, monkeypatch):
+    monkeypatch.delenv("EDGEXP_VAULT", raising=False) if chosen is None else monkeypatch.setenv("EDGEXP_VAULT", chosen)
+    assert chosen_limit() == DEFAULT_LIMIT
 
 
 # Damage
@@ -394,6 +446,19 @@ def test_the_limit_is_kept_and_the_newest_is_there(tmp_path, stores, limit):
         assert vault.usage().bytes <= limit
         if fits:
             assert same(vault.load(key(number), f"t{number}"), bytes([number]) * size)
+
+
+def test_what_others_store_meanwhile_counts(tmp_path, monkeypatch):
+    vault, other, sync = opened(tmp_path, 1500), opened(tmp_path, 1500), os.fsync
+
+    def store_first(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", sync)
+        assert other.store(key(1), "t1", bytes(1000))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", store_first)
+    assert vault.store(key(2), "t2", bytes(1000))
+    assert vault.usage().bytes <= 1500
 
 
 def test_a_smaller_limit_holds_from_the_next_block_on(tmp_path):

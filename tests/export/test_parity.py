@@ -118,6 +118,47 @@ def test_what_is_written_is_read(reference, tmp_path):
             assert (a == b).all() and a.dtype == b.dtype
 
 
+def with_blocks(reference):
+    """As if the memory of the second sample stood apart, in two blocks; the first has none."""
+    first = int(reference.positions[1][0])
+    blocks = [np.zeros((0, 2), np.int64), np.array([[first - 20, first - 12], [first - 12, first - 4]])]
+    return changed(reference, blocks=blocks, origin=msgspec.structs.replace(reference.origin, layout="apart"))
+
+
+def test_blocks_that_are_written_are_read(reference, tmp_path):
+    asked = with_blocks(reference)
+    back = read_reference(write_reference(tmp_path, asked))
+    assert back.origin.layout == "apart"
+    assert [b.tolist() for b in back.blocks] == [b.tolist() for b in asked.blocks] and all(b.shape[1] == 2 for b in back.blocks)
+    plain = read_reference(write_reference(tmp_path, reference))
+    assert plain.blocks == [] and plain.origin.layout == "chained"
+
+
+@pytest.mark.parametrize(("spoil", "words"), [
+    (lambda t: t.pop("block_counts"), "its blocks of memory are not whole"),
+    (lambda t: t.pop("blocks"), "its blocks of memory are not whole"),
+    (lambda t: t.update(blocks=t["blocks"].reshape(-1)[:3]), "its blocks of memory are not whole"),
+    (lambda t: t.update(block_counts=np.array([1, 2])), "counts do not fit blocks"),
+    (lambda t: t.update(block_counts=np.array([2])), "counts do not fit blocks"),
+    (lambda t: t.update(block_counts=np.array([-1, 3])), "counts do not fit blocks"),
+    (lambda t: t.update(blocks=t["blocks"] + 5), "blocks of memory where there can be none"),
+    (lambda t: t.update(blocks=t["blocks"][::-1].copy()), "blocks of memory where there can be none"),
+    (lambda t: t.update(blocks=t["blocks"] - 10_000), "blocks of memory where there can be none"),
+])
+def test_damaged_blocks_are_refused(reference, tmp_path, spoil, words):
+    asked = with_blocks(reference)
+    path = write_reference(tmp_path, asked)
+    for spoilt in (False, True):
+        tensors = safetensors.numpy.load_file(path)
+        if spoilt:
+            spoil(tensors)
+        path.write_bytes(safetensors.numpy.save(tensors, {"edgexp": msgspec.json.encode(asked.origin).decode()}))
+        if not spoilt:
+            read_reference(path)
+    with pytest.raises(EdgexpError, match=words):
+        read_reference(path)
+
+
 def damage(name, change):
     return lambda t: t.update({name: change(t[name])})
 

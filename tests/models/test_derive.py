@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from read_only import NOBODY, unwritable
 from safetensors.numpy import save_file
 from test_bert import CONFIG, checkpoint
 
@@ -45,6 +46,7 @@ def weights(tmp_path):
 
     def write(seed):
         save_file(checkpoint(np.random.default_rng(seed)), tmp_path / "model.safetensors")
+        (tmp_path / "model.safetensors").chmod(0o644)
 
     write(1)
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
@@ -210,3 +212,40 @@ def test_an_interrupted_conversion_leaves_nothing_half_made(policy, how):
     if how == signal.SIGINT:
         assert list(place.glob(".work-*")) == []
     assert resolve(BASE_POLICY).path.is_file()
+
+
+def imported():
+    """Make it once: who may not write here may not read Python's own files either, where the tests run as root."""
+    resolve("toy")
+    shutil.rmtree(folder("toy"))
+
+
+def test_where_the_home_cannot_be_written_it_is_made_elsewhere_once(toy, said, tmp_path, monkeypatch, in_process):
+    imported()
+    monkeypatch.setattr(derive.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir(mode=0o777)
+    (tmp_path / "temporary").chmod(0o777)
+    home = folder("toy").parents[1]
+    with unwritable(home):
+        first = resolve("toy", say=said.append)
+        spare = tmp_path / "temporary" / f"edgexp-{os.geteuid()}"
+        assert first.path == spare / "toy" / "ready" and state(toy)[0] == "ready"
+        assert said == ["toy: converting to ONNX, once", f"{folder('toy')} cannot be written, so toy is made in {spare / 'toy'}"]
+        assert resolve("toy", say=said.append) == first and len(said) == 2
+        (first.path / "model.onnx").write_bytes(b"damaged")
+        assert resolve("toy", say=said.append) == first and "damaged" in said[2]
+        spare.chmod(0o777)
+        with pytest.raises(EdgexpError, match="cannot be written: .*EDGEXP_HOME names another place") as refused:
+            resolve("toy")
+        assert "\n" not in str(refused.value), "anybody may have written there"
+    assert resolve("toy").path == folder("toy") / "ready"
+
+
+def test_a_link_in_place_of_ones_own_temporary_folder_is_not_followed(toy, tmp_path, monkeypatch, in_process):
+    imported()
+    monkeypatch.setattr(derive.tempfile, "gettempdir", lambda: str(tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"edgexp-{NOBODY if os.geteuid() == 0 else os.geteuid()}").symlink_to(tmp_path / "elsewhere")
+    with unwritable(folder("toy").parents[1]), pytest.raises(EdgexpError, match="cannot be written"):
+        resolve("toy")
+    assert not list((tmp_path / "elsewhere").iterdir())

@@ -16,8 +16,7 @@ from edgexp.gguf.reader import Tensor, open_gguf, read_header
 from edgexp.gguf.writer import write_gguf
 from edgexp.models import resolve
 from edgexp.models.model_files import digest_of
-from edgexp.models.playable import EMBEDDERS, check_playable, digest_to_play
-from edgexp.play.fleet import Fleet
+from edgexp.models.playable import EMBEDDERS, check_playable
 
 TUNING = Tuning(1, 2, {"OMP_WAIT_POLICY": "PASSIVE"}, extra_buffers=False)
 
@@ -70,7 +69,7 @@ def split(path, into):
 def test_the_first_part_of_a_split_model_is_played(vocabulary, tmp_path):
     first, second = split(write_model(tmp_path / "whole.gguf", *vocabulary), tmp_path)
     ready = resolve(first)
-    assert ready.sha256 == digest_of(first) == digest_to_play(first) and plays(first)
+    assert ready.sha256 == digest_of(first) and plays(first)
     second.write_bytes(second.read_bytes()[:-1] + b"x")
     assert resolve(first).sha256 != ready.sha256
     with pytest.raises(EdgexpError, match=r"is part 2 of a model in 2 files; name the first \(whole-00001-of-00002\.gguf\)$"):
@@ -128,13 +127,14 @@ NO_MODELS = {
 
 
 @pytest.mark.parametrize("what", NO_MODELS)
-def test_what_is_no_model_that_acts_is_one_line_before_anything_is_loaded(vocabulary, tmp_path, what, monkeypatch):
+def test_what_is_no_model_that_acts_is_one_line_before_anything_is_loaded(vocabulary, tmp_path, what, declare):
     about, left_out, words = NO_MODELS[what]
     path = write_model(tmp_path / "other.gguf", {}, 64, about=about, leave_out=left_out)
-    monkeypatch.setattr(tuning, "measure", lambda *_: pytest.fail("probed"))
-    for use in (resolve, Fleet):
+    source = f'[[source]]\nkind = "local"\npath = {str(tmp_path)!r}\n[[source.file]]\npath = "other.gguf"\n'
+    derived = declare(source + '[derive]\nkind = "requantise"\ntype = "q4_0"\n', "derived").name
+    for named in (path, declare(source).name, derived):
         with pytest.raises(EdgexpError, match=rf"other\.gguf .*{words}") as error:
-            use(path)
+            resolve(named)
         assert "\n" not in str(error.value) and "Traceback" not in str(error.value)
 
 

@@ -97,10 +97,10 @@ def test_the_role_is_checked(declare, tiny_gguf):
         resolve("toy", role="embedder")
 
 
-def test_a_split_model_is_known_by_all_its_parts(declare, tmp_path):
+def test_a_split_model_is_known_by_all_its_parts(declare, tmp_path, tiny_gguf):
     names = [f"big-{part:05}-of-00002.gguf" for part in (1, 2)]
     for name in names:
-        (tmp_path / name).write_bytes(b"GGUF" + name.encode())
+        (tmp_path / name).write_bytes(tiny_gguf.read_bytes())
     body = f'[[source]]\nkind = "local"\npath = {str(tmp_path)!r}\n' + "".join(f'[[source.file]]\npath = "{n}"\n' for n in names)
     declare(body)
     before = resolve("toy")
@@ -109,14 +109,15 @@ def test_a_split_model_is_known_by_all_its_parts(declare, tmp_path):
     assert resolve("toy").sha256 != before.sha256
 
 
-def test_an_installed_package_is_a_source(declare, tmp_path, monkeypatch):
-    files = {"carrier/w.gguf": b"GGUF weights", "carrier-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: carrier\nVersion: 1.0\n"}
+def test_an_installed_package_is_a_source(declare, tmp_path, monkeypatch, tiny_gguf):
+    weights = tiny_gguf.read_bytes()
+    files = {"carrier/w.gguf": weights, "carrier-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: carrier\nVersion: 1.0\n"}
     for name, data in files.items():
         (tmp_path / "site" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "site" / name).write_bytes(data)
     monkeypatch.syspath_prepend(tmp_path / "site")
     body = '[[source]]\nkind = "package"\ndistribution = "carrier"\nversion = "{}"\n[[source.file]]\npath = "carrier/w.gguf"\n{}'
-    pin = f'sha256 = "{sha(b"GGUF weights")}"'
+    pin = f'sha256 = "{sha(weights)}"'
     manifest = declare(body.format("1.0", pin))
     assert resolve("toy").path == tmp_path / "site" / "carrier" / "w.gguf"
     assert state(manifest) == ("ready", "package carrier 1.0, installed")

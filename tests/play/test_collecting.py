@@ -1,5 +1,6 @@
 """Filling a bank: every episode is kept, what cannot begin is told and the others go on, and no task is played twice."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import Counting, make_trajectory
 
-from edgexp.bank import Bank
+from edgexp.bank import Bank, check_sound
 from edgexp.environments.base import Start
 from edgexp.errors import EdgexpError
-from edgexp.play.collecting import Again, collect, expert_episodes, in_turn, left_to_play, split_to_play, spread
+from edgexp.play.collecting import Again, collect, collect_telling, expert_episodes, in_turn, left_to_play, split_to_play, spread
 from edgexp.play.fleet import Environments
 from edgexp.play.rollout import Finished
 from edgexp.play.session import OpenSession, Settings
@@ -58,12 +59,16 @@ def bank(tmp_path: Path) -> Iterator[Bank]:
         yield opened
 
 
-def finished(*won: bool | None) -> list[Finished]:
-    """Episodes that were won, lost, or could not begin."""
-    def one(number: int, success: bool | None) -> Finished:
+Result = bool | None | float
+
+
+def finished(*won: Result) -> list[Finished]:
+    """Episodes that were won, lost, could not begin (None), or cannot be stored because of their score."""
+    def one(number: int, success: Result) -> Finished:
         if success is None:
             return Finished(number, None, EdgexpError(f"number {number} cannot begin"))
-        return Finished(number, Played(make_trajectory(goal=f"goal {number}.", success=success)))
+        made = make_trajectory(goal=f"goal {number}.", success=success is not False)
+        return Finished(number, Played(made if isinstance(success, bool) else msgspec.structs.replace(made, score=success)))
 
     return [one(number, success) for number, success in enumerate(won)]
 
@@ -79,19 +84,19 @@ def test_what_cannot_begin_is_told_and_the_others_are_kept(bank: Bank, parallel:
     assert {entry.task_id for entry in bank.entries()} == {TASKS[n].id for n in (0, 2, 3)} == {p.trajectory.task.id for p in done}
 
 
-@given(st.lists(st.sampled_from([True, False, None]), max_size=9), st.integers(1, 5))
-def test_every_episode_is_kept_won_or_lost_in_batches(results: list[bool | None], batch: int) -> None:
+@given(st.lists(st.sampled_from([True, False, None, math.nan]), max_size=9), st.integers(1, 5))
+def test_every_episode_is_kept_won_or_lost_in_batches(results: list[Result], batch: int) -> None:
     class Shelf:
         def __init__(self) -> None:
             self.batches = list[list[str]]()
 
-        def add(self, held: list[object]) -> None:
-            self.batches.append([t.goal for t in held])  # type: ignore[attr-defined]
+        def add(self, held: list[Trajectory]) -> None:
+            self.batches.append([check_sound(t).goal for t in held])
 
     shelf, failed = Shelf(), list[EdgexpError]()
     won = collect(shelf, finished(*results), failed=failed.append, batch=batch)  # type: ignore[arg-type]
-    assert won == results.count(True) and len(failed) == results.count(None)
-    goals = [f"goal {number}." for number, result in enumerate(results) if result is not None]
+    assert won == results.count(True) and len(failed) == len(results) - won - results.count(False)
+    goals = [f"goal {number}." for number, result in enumerate(results) if isinstance(result, bool)]
     assert [goal for held in shelf.batches for goal in held] == goals
     assert all(len(held) == batch for held in shelf.batches[:-1]) and all(shelf.batches)
 
@@ -102,14 +107,30 @@ def test_without_somebody_to_tell_what_cannot_begin_is_raised_and_what_was_playe
     assert bank.count() == 2
 
 
-def test_an_interruption_loses_no_finished_episode(bank: Bank) -> None:
+@pytest.mark.parametrize("batch", [1, 2, 20])
+def test_an_interruption_loses_no_finished_episode(bank: Bank, batch: int) -> None:
     def interrupted() -> Iterator[Finished]:
-        yield from finished(True, True, False)
+        yield from finished(True, math.nan, True, False)
         raise KeyboardInterrupt
 
+    refused = list[EdgexpError]()
     with pytest.raises(KeyboardInterrupt):
-        collect(bank, interrupted(), batch=20)
-    assert bank.count() == 3
+        collect(bank, interrupted(), failed=refused.append, batch=batch)
+    assert bank.count() == 3 and "cannot be stored" in str(refused[0]) and len(refused) == 1
+
+
+@pytest.mark.parametrize("batch", [1, 3, 20])
+def test_what_is_wrong_is_told_once_an_episode_in_its_turn(bank: Bank, batch: int) -> None:
+    long = make_trajectory(goal="long.", success=True, task_id="counting/train/9")
+    long = msgspec.structs.replace(long, observation="я" * 1_100_000)
+    broken = msgspec.structs.replace(make_trajectory(goal="broken."), end="error: the server has died", score=math.inf)
+    episodes = [*finished(True, None), Finished(2, Played(long)), Finished(3, Played(broken)), *finished(False)]
+    told = list[str]()
+    won, problems = collect_telling(bank, episodes, told.append, batch)
+    assert won == 1 and bank.count() == 2 and [line for line in told if line] == problems and [told[0], told[4]] == ["", ""]
+    assert problems[0] == "not played: number 1 cannot begin"
+    assert problems[1].startswith("not kept: an episode of counting/train/9 cannot be stored: ") and len(problems[1]) < 200
+    assert problems[2].startswith("broken off after ") and len(problems) == 3
 
 
 def test_an_end_without_an_end_is_an_error(bank: Bank) -> None:

@@ -88,7 +88,8 @@ def name_acting(setup: Setup) -> str:
 def name_memory(setup: Setup) -> str:
     """When and how a condition remembers: `static`, `dynamic every 5`, `static, diversity 0.5`."""
     every = f" every {setup.every}" if setup.memory == "dynamic" else ""
-    return f"{setup.memory}{every}" + ("" if setup.diversity is None else f", diversity {setup.diversity:g}")
+    apart = ", apart" if setup.layout == "apart" else ""
+    return f"{setup.memory}{every}" + ("" if setup.diversity is None else f", diversity {setup.diversity:g}") + apart
 
 
 def describe(line: Line) -> str:
