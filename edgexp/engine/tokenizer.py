@@ -6,7 +6,7 @@ markers that edgexp itself writes.
 
 import ctypes
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +15,12 @@ from edgexp.errors import EdgexpError
 
 _LARGEST = 1 << 31
 """llama.cpp answers with this number, negated, where a text has more tokens than it can count."""
+LONGEST_RUN = 4096
+"""Characters without a space before a word that a vocabulary is given at once. llama.cpp's regular expressions use about 400 bytes of the
+stack for each, and threads may have 2 MB of it."""
+
+_WORD = re.compile(r"[ \n](?=\S)|\Z")
+"""Where every vocabulary begins a new word."""
 
 
 class Tokenizer(Protocol):
@@ -36,6 +42,17 @@ class Tokenizer(Protocol):
         """Whether the token is a control token."""
 
 
+def cut_runs(text: str) -> Iterator[str]:
+    """The text in one piece, or in several where it goes on for more than `LONGEST_RUN` without a new word."""
+    begin = last = 0
+    for word in _WORD.finditer(text):
+        for cut in range(last + LONGEST_RUN, word.start(), LONGEST_RUN):
+            yield text[begin:cut]
+            begin = cut
+        last = word.start()
+    yield text[begin:]
+
+
 class Vocabulary:
     """The tokenizer of a loaded llama.cpp model. Keeps the model alive only as long as the caller does."""
 
@@ -50,8 +67,14 @@ class Vocabulary:
         return int(self._size)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of content, special tokens off. Costs about 1 µs a character."""
-        return self._tokenize(text, special=False)
+        """Ids of content, special tokens off. Costs about 1 µs a character.
+
+        Some of llama.cpp's vocabularies crash where a text goes on for tens of thousands of characters without a new word: such a text is
+        read in pieces.
+        """
+        if len(text) <= LONGEST_RUN:
+            return self._tokenize(text, special=False)
+        return [token for piece in cut_runs(text) for token in self._tokenize(piece, special=False)]
 
     def control(self, text: str) -> list[int]:
         """Ids of markers, special tokens on."""

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mock_engine import MockVocabulary as Words
 
-from edgexp.prompt.bounded import LONGEST_RUN, Bounded, cut_runs
+from edgexp.engine.tokenizer import LONGEST_RUN, cut_runs
+from edgexp.prompt.bounded import Bounded
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,6 +70,7 @@ tokenizer = GGUFTokenizer(Path(sys.argv[1]))
 for unit in ("a", "7", "中", " ", "=-", "\n", "😀", "a b ", "=\x1f", " \t"):
     for room in (1_000, 1_000_000):
         assert Bounded(tokenizer, room).encode(unit * (35_000 // len(unit)))
+    assert tokenizer.encode(unit * (35_000 // len(unit))), "training has no room to look at"
     text = unit * (4096 // len(unit))
     assert Bounded(tokenizer, 100_000).encode(text) == tokenizer.encode(text)
 """
