@@ -233,7 +233,7 @@ def _reads_apart(learner: Learner, ids: NDArray[np.int32], blocks: NDArray[np.in
                for found, wanted, heedless in pairs)
 
 
-_NEAR = {"f32": 0.02, "bf16": 0.15}
+_NEAR = {"f32": 0.005, "bf16": 0.15}
 """How far off rounding may be, as a share of what it makes to heed nothing."""
 
 
