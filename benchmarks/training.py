@@ -6,6 +6,8 @@ tokens over the time of its steps, the first step left out. CPU time is given as
 
 TRL 1.15 itself cannot train on a processor: its loss is a Triton kernel. `trl` is its trainer with the loss of transformers' Trainer,
 `unsloth` is its trainer as Unsloth repairs it, with a loss in chunks over the labels alone.
+
+With `--memory` above 0 edgexp also trains on the same samples with their memory apart: `--memory 2 --rival none` compares the two layouts.
 """
 
 import json
@@ -16,16 +18,20 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+if TYPE_CHECKING:
+    from edgexp.prompt.messages import Layout
+
 SIDES = {
     "trl": "TRL's SFTTrainer",
     "unsloth": "the same by Unsloth",
     "edgexp": "edgexp",
+    "apart": "edgexp, memory apart",
 }
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -36,7 +42,8 @@ TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 @click.option("--turns", default=2, show_default=True, help="Turns of each.")
 @click.option("--memory", default=0, show_default=True, help="Trajectories in every prompt.")
 @click.option("--dtype", type=click.Choice(["bf16", "f32"]), default="bf16", show_default=True)
-@click.option("--rival", "rivals", type=click.Choice(["trl", "unsloth"]), multiple=True, default=["trl", "unsloth"], show_default=True)
+@click.option("--rival", "rivals", type=click.Choice(["trl", "unsloth", "none"]), multiple=True,
+              default=["trl", "unsloth"], show_default=True)
 @click.option("--side", hidden=True)
 @click.option("--folder", hidden=True, type=click.Path(path_type=Path))
 def main(steps: int, trajectories: int, turns: int, memory: int, dtype: str, rivals: tuple[str, ...], side: str | None,
@@ -46,25 +53,31 @@ def main(steps: int, trajectories: int, turns: int, memory: int, dtype: str, riv
         return
     console = Console()
     with tempfile.TemporaryDirectory() as place:
-        tokens, labels = prepare(Path(place), steps * trajectories, memory)
+        sides = [*(rival for rival in rivals if rival != "none"), "edgexp", *(["apart"] if memory else [])]
+        tokens, labels = prepare(Path(place), steps * trajectories, memory, "chained")
+        if memory:
+            prepare(Path(place) / "apart", steps * trajectories, memory, "apart")
         console.print(f"{steps * trajectories} samples, {tokens:,} tokens, {labels:,} labels; {steps} steps of {trajectories}; {dtype}")
         best: dict[str, dict[str, float]] = {}
         for turn in range(turns):
-            for name in (*rivals, "edgexp"):
+            for name in sides:
                 found = measure(name, Path(place), sys.argv[1:])
                 console.print(f"turn {turn + 1}, {SIDES[name]}: {found['wall']:.0f} tokens/s, {found['cpu']:.0f} a CPU second", style="dim")
                 before = best.setdefault(name, found)
                 best[name] = {key: max(before[key], found[key]) for key in found}
     table = Table("", "tokens/s", "ratio", "tokens a CPU second", "ratio", "GB", box=None)
-    first = best[rivals[0]]
-    for name in (*rivals, "edgexp"):
+    first = best[sides[0]]
+    for name in sides:
         row = best[name]
         table.add_row(SIDES[name], f"{row['wall']:.0f}", f"{row['wall'] / first['wall']:.2f}x", f"{row['cpu']:.0f}",
                       f"{row['cpu'] / first['cpu']:.2f}x", f"{row['memory']:.1f}")
     console.print(table)
+    if memory:
+        wall, cpu = (best["apart"][key] / best["edgexp"][key] for key in ("wall", "cpu"))
+        console.print(f"memory apart against chained, the same samples: {wall:.2f}x the tokens/s, {cpu:.2f}x the tokens a CPU second")
 
 
-def prepare(folder: Path, count: int, memory: int) -> tuple[int, int]:
+def prepare(folder: Path, count: int, memory: int, layout: "Layout") -> tuple[int, int]:
     """Samples from the household's expert, and the weights expanded; how many tokens and labels."""
     from edgexp.engine.tokenizer import GGUFTokenizer
     from edgexp.environments.registry import make
@@ -82,14 +95,14 @@ def prepare(folder: Path, count: int, memory: int) -> tuple[int, int]:
     asked = recipe.parse("", "benchmark", [f"lora.targets={TARGETS}", "lora.r=16", "lora.alpha=32", "lora.dropout=0.0"])
     base = train.find_base(asked)
     tokenizer = GGUFTokenizer(Path(base.gguf))
-    renderer = Renderer(tokenizer, learn(tokenizer.template() or "chatml", tokenizer), environment.instructions())
+    renderer = Renderer(tokenizer, learn(tokenizer.template() or "chatml", tokenizer), environment.instructions(), layout)
     samples = prepared.Samples()
     for number in range(count):
         rendered = renderer.trajectory(played[number], played[number + 1 : number + 1 + memory])
-        samples.add(rendered.ids, rendered.labels)
+        samples.add(rendered.ids, rendered.labels, rendered.blocks)
     made = Run(folder)
-    made.data.mkdir()
-    prepared.write(made.data, {"train": samples}, vocabulary=len(tokenizer))
+    made.data.mkdir(parents=True)
+    prepared.write(made.data, {"train": samples}, vocabulary=len(tokenizer), layout=layout)
     made.write_job(Job("benchmark", asked, base, str(home() / "cache" / "bases")))
     environment.close()
     return sum(samples.lengths), sum(len(samples.labels(i)) for i in range(len(samples)))
@@ -110,7 +123,8 @@ def measure(side: str, folder: Path, arguments: list[str]) -> dict[str, float]:
 def run_side(side: str, folder: Path, steps: int, trajectories: int, dtype: str) -> None:
     """Train with one of them and print its rates as JSON."""
     clock = Clock()
-    (run_edgexp if side == "edgexp" else run_trl)(folder, steps, trajectories, dtype, clock, side)
+    folder = folder / "apart" if side == "apart" else folder
+    (run_edgexp if side in ("edgexp", "apart") else run_trl)(folder, steps, trajectories, dtype, clock, side)
     from edgexp.training import prepared
 
     lengths = prepared.read_set(folder / "data", prepared.read(folder / "data"), "train").lengths

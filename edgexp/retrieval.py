@@ -38,8 +38,9 @@ _POOL = 8
 """MMR and usefulness choose k of the `_POOL` × k most likely."""
 _WORTH = 4.0
 """What a usefulness of 1 counts, in standard deviations of likeness among the nearest."""
-_LEAST_SPREAD = 0.02
-"""Of cosines: among many that are equally near, usefulness still decides."""
+_SPREAD = (0.02, 0.1)
+"""The least and the most of such a deviation, in cosines: among many that are equally near usefulness still decides, and in a small bank of
+all sorts likeness does."""
 _REMEMBERED_QUERIES = 1024
 
 
@@ -202,7 +203,8 @@ class VectorRetriever:
         found = sorted(found, key=lambda one: (-one.likely, one.id))[: self.settings.k * _POOL]
         if not self.settings.usefulness:
             return found
-        spread = _WORTH * max(float(scores.std()), _LEAST_SPREAD) if found else 0.0
+        least, most = _SPREAD
+        spread = _WORTH * min(max(float(scores.std()), least), most) if found else 0.0
         proved = self._bank.usefulness([one.id for one in found])
         values = [proved[one.id].value if one.id in proved else 0.0 for one in found]
         found = [one._replace(worth=round(one.likely + spread * u, 9), usefulness=u) for one, u in zip(found, values, strict=True)]

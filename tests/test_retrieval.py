@@ -1,5 +1,6 @@
 """What is recalled, and why; what is left out, and why."""
 
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -9,11 +10,12 @@ from bank_samples import WordEncoder, trajectories, trajectory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgexp.bank import Bank, Hit, history_text, task_text
+from edgexp.bank import Bank, Episode, Hit, Recall, Scored, history_text, task_text
+from edgexp.bank.usefulness import HOPE
 from edgexp.embedding import Encoder
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.retrieval import Dropped, Filters, Memory, Recalled, Retrieval, Retriever, VectorRetriever, fit, mmr, recent_history
-from edgexp.trajectory import Step, Trajectory
+from edgexp.trajectory import Step, Trajectory, as_import
 
 
 @pytest.fixture
@@ -187,3 +189,119 @@ def test_the_real_encoder_recalls_what_is_alike(tmp_path: Path, encoder: Encoder
             good += sum(thing in r.trajectory.goal or place in r.trajectory.goal for r in recall(VectorRetriever(bank), stranger).recalled)
         assert good >= 24
         assert bank.verify() == []
+
+
+# By frame and by usefulness.
+
+HOW = {"put a hot {} in {}": ("take", "go", "heat", "put"), "put two {} in {}": ("take", "put", "take", "put"),
+       "look at {} under {}": ("go", "use")}  # fmt: skip
+
+
+def errand(number: int, goal: str, commands: tuple[str, ...], won: bool = True) -> Trajectory:
+    task = msgspec.structs.replace(trajectory(1).task, id=f"household/train/errand-{number}")
+    steps = tuple(Step(f"{command} it", "so it is.") for command in commands)
+    return msgspec.structs.replace(trajectory(1), task=task, goal=goal, steps=steps, success=won, observation="You are in a room.")
+
+
+def errands() -> list[Trajectory]:
+    things, kinds = [f"thing{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"], list(HOW)
+    return [errand(n, kinds[n % 3].format(things[n * 7 % 26], things[n * 11 % 26]), HOW[kinds[n % 3]]) for n in range(90)]
+
+
+def log(bank: Bank, shown: Trajectory, won: bool, times: int) -> None:
+    for number in range(times):
+        recalls = (Recall(0, "q", 0.0, (Scored(shown.id, 0.9),)),)
+        task = f"{shown.id}/{won}/{number}"
+        bank.log_episode(Episode("r", "household", task, f"t{number}", won, 0.0, "m", "2026", recalls, task_type="heat"))
+
+
+def test_the_frame_finds_episodes_that_went_the_same_way(tmp_path: Path, words: WordEncoder) -> None:
+    """A goal that differs from those of the right kind in both its names, and from one of a wrong kind in little."""
+    with Bank.open(tmp_path / "frame", words) as bank:
+        bank.add(errands())
+        right = {True: 0, False: 0}
+        for number, letter in enumerate("abcdefghijklmnop"):
+            other = errand(100 + number, f"put two thing{letter} in thing{letter}", HOW["put two {} in {}"])
+            bank.add([other])
+            asked = errand(500, f"put a hot thing{letter} in thing{letter}", ())
+            for frame in (True, False):
+                [found] = recall(VectorRetriever(bank, Retrieval(k=1, frame=frame, usefulness=False)), asked).recalled
+                right[frame] += found.trajectory.goal.startswith("put a hot")
+                assert (found.frame is not None) == frame and found.score <= 1.001, "the score stays the cosine"
+            bank.forget([other.id])
+        assert right[True] == 16 > right[False]
+
+
+def test_without_a_frame_and_without_experience_it_is_the_vectors_that_decide(bank: Bank) -> None:
+    """The words of these goals do not say how; nothing was ever in a prompt."""
+    plain, weighed = VectorRetriever(bank, Retrieval(k=5, frame=False, usefulness=False)), VectorRetriever(bank, Retrieval(k=5))
+    for number in range(900, 910):
+        one, other = recall(plain, trajectory(number)), recall(weighed, trajectory(number))
+        assert of(one) == of(other) and [r.score for r in one.recalled] == [r.score for r in other.recalled]
+        assert {r.usefulness for r in one.recalled} == {None} and {r.usefulness for r in other.recalled} == {HOPE}
+
+
+def test_what_proved_misleading_gives_way_and_what_proved_useful_comes_first(bank: Bank) -> None:
+    asked, retriever = trajectory(900), VectorRetriever(bank, Retrieval(k=2))
+    first, second = recall(retriever, asked).recalled
+    log(bank, second.trajectory, True, 6)
+    log(bank, first.trajectory, False, 6)
+    memory = recall(retriever, asked)
+    assert memory.recalled[0].trajectory == second.trajectory and first.trajectory.id not in of(memory)
+    [left] = [dropped for dropped in memory.dropped if dropped.trajectory == first.trajectory]
+    assert left.reason == "usefulness" and left.usefulness is not None and left.usefulness < 0 and left.score == first.score
+    indifferent = recall(VectorRetriever(bank, Retrieval(k=2, usefulness=False)), asked)
+    assert of(indifferent) == [first.trajectory.id, second.trajectory.id] and indifferent.dropped == ()
+    with Bank.open(bank.path, WordEncoder(), readonly=True) as reader:
+        assert recall(VectorRetriever(reader, Retrieval(k=2)), asked).recalled == memory.recalled, "whoever reads the log"
+
+
+def test_usefulness_chooses_among_the_likely_ones_only(bank: Bank) -> None:
+    asked, k = trajectory(900), 2
+    order = of(recall(VectorRetriever(bank, Retrieval(k=64, usefulness=False)), asked))
+    log(bank, bank.get(order[-1]), True, 30)
+    assert set(of(recall(VectorRetriever(bank, Retrieval(k=k)), asked))) <= set(order[: 8 * k])
+
+
+def test_what_was_imported_stands_behind_what_happened_here(tmp_path: Path, words: WordEncoder) -> None:
+    own = trajectory(1)
+    brought = [as_import(msgspec.structs.replace(own, score=number / 10)) for number in range(3)]
+    asked = msgspec.structs.replace(own, task=trajectory(900).task)
+    with Bank.open(tmp_path / "imports", words) as bank:
+        bank.add(brought)
+        assert set(of(recall(VectorRetriever(bank, Retrieval(k=3)), asked))) == {t.id for t in brought}, "where there is nothing else"
+        mine = msgspec.structs.replace(own, score=0.77)
+        bank.add([mine, trajectory(2)])
+        assert of(recall(VectorRetriever(bank, Retrieval(k=1)), asked)) == [mine.id]
+        log(bank, mine, False, 8)
+        log(bank, brought[2], True, 8)
+        assert of(recall(VectorRetriever(bank, Retrieval(k=1)), asked)) == [brought[2].id], "experience outweighs that"
+
+
+@given(st.integers(1, 5), st.sampled_from([None, 0.3, 0.9]), st.booleans(), st.booleans(), st.sampled_from(["alike", "warn", "none"]))
+def test_however_it_is_weighed_a_recall_is_of_distinct_ones_and_says_what_was_passed_over(
+    k: int, diversity: float | None, frame: bool, usefulness: bool, failures: str
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, Bank.open(Path(folder), WordEncoder()) as bank:
+        bank.add([*errands()[:40], *trajectories(20)])
+        for number in range(0, 12, 3):
+            log(bank, trajectory(number), number % 2 == 0, 3)
+        settings = Retrieval(k=k, diversity=diversity, frame=frame, usefulness=usefulness, failures=failures)  # type: ignore[arg-type]
+        one, again = (recall(VectorRetriever(bank, settings), trajectory(900)) for _ in range(2))
+        assert (one.recalled, one.dropped) == (again.recalled, again.dropped)
+        found = [*of(one), *(dropped.trajectory.id for dropped in one.dropped)]
+        failed = [r for r in one.recalled if not r.trajectory.success]
+        assert len(found) == len(set(found)) and len(one.recalled) - (failures == "warn") <= k <= len(one.recalled)
+        assert failures == "alike" or len(failed) == (failures == "warn")
+        assert {dropped.reason for dropped in one.dropped} <= {"usefulness", "diversity"}
+
+
+def test_a_failure_is_shown_as_a_warning_where_that_is_asked_for(bank: Bank) -> None:
+    asked = trajectory(900)
+    memory = recall(VectorRetriever(bank, Retrieval(k=2, failures="warn")), asked)
+    assert [r.trajectory.success for r in memory.recalled] == [True, True, False]
+    alone = recall(VectorRetriever(bank, Retrieval(k=1), Filters(success=False)), asked)
+    assert memory.recalled[-1] == alone.recalled[0], "the one most alike"
+    assert of(recall(VectorRetriever(bank, Retrieval(k=2, failures="none")), asked)) == of(memory)[:2]
+    filtered = recall(VectorRetriever(bank, Retrieval(k=2, failures="none"), Filters(success=False)), asked)
+    assert {r.trajectory.success for r in filtered.recalled} == {False}, "a filter of the caller's own says more"

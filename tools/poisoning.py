@@ -25,7 +25,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from edgexp.bank import Bank
+from edgexp.bank import Bank, Episode, Recall, Scored
 from edgexp.cli.options import say
 from edgexp.embedding import open_encoder
 from edgexp.evaluation.statistics import mcnemar, paired_interval, wilson
@@ -38,6 +38,8 @@ from edgexp.retrieval import Filters, VectorRetriever
 from edgexp.trajectory import Provenance, Task, Trajectory
 
 ENVIRONMENT = "household"
+ROUND = 32
+"""Episodes of a warm-up that are begun together."""
 
 
 @dataclass(frozen=True)
@@ -81,18 +83,18 @@ class Result(msgspec.Struct, frozen=True):
 
 
 def mislead(episodes: Sequence[Trajectory], share: float, source: str, seed: int) -> tuple[list[Trajectory], set[str]]:
-    """The episodes, a share of them with the goal of an episode of another type; and the ids of these."""
-    chance = random.Random(f"{seed}/{share}")
-    chosen, found, wrong = set(chance.sample(range(len(episodes)), round(share * len(episodes)))), [], set()
-    for number, episode in enumerate(episodes):
-        if number in chosen:
-            other = chance.choice([t for t in episodes if t.task.type != episode.task.type])
-            task = msgspec.structs.replace(other.task, id=f"{other.task.id}-{number}")
-            episode = msgspec.structs.replace(episode, task=task, goal=other.goal)
-            if source == "import":
-                episode = msgspec.structs.replace(episode, provenance=Provenance("import", claimed="expert"))
-            wrong.add(episode.id)
-        found.append(episode)
+    """The episodes, a share of them with the goal of an episode of another type; and the ids of these.
+
+    A smaller share is part of a larger one.
+    """
+    order, found, wrong = random.Random(seed).sample(range(len(episodes)), len(episodes)), list(episodes), set()
+    for number in order[: round(share * len(episodes))]:
+        episode = episodes[number]
+        other = random.Random(f"{seed}/{number}").choice([t for t in episodes if t.task.type != episode.task.type])
+        task = msgspec.structs.replace(other.task, id=f"{other.task.id}-{number}")
+        who = Provenance("import", claimed="expert") if source == "import" else episode.provenance
+        found[number] = msgspec.structs.replace(episode, task=task, goal=other.goal, provenance=who)
+        wrong.add(found[number].id)
     return found, wrong
 
 
@@ -106,51 +108,57 @@ def fill(out: Path, way: Way, episodes: Sequence[Trajectory], seed: int) -> set[
 
 def settings(out: Path, way: Way, model: str, k: int, parallel: int) -> Settings:
     """How a way plays."""
-    return Settings(environment=ENVIRONMENT, model=model, bank=out / way.bank, k=k, parallel=parallel, context=8192,
+    return Settings(environment=ENVIRONMENT, model=model, bank=out / way.bank, k=k, parallel=parallel, context=4096,
                     frame=way.protect != "vectors", usefulness=way.protect not in ("likeness", "vectors"))  # fmt: skip
 
 
-def play(how: Settings, way: str, tasks: Sequence[Task], wrong: set[str], steps: int, log: bool) -> Iterator[Result]:
-    """Play tasks; with `log` the bank's log learns how they ended."""
+def play(how: Settings, way: str, tasks: Sequence[Task], wrong: set[str], steps: int, before: Path, log: bool) -> Iterator[Result]:
+    """Play tasks, those that another way has shown the very same past episodes without playing them; with `log` the bank's log learns how
+    they ended."""
+    known = {(r.task, r.memory, r.model): r.won for r in read(before) if r.played}
+    rest: list[Task] = []
+    with Environments() as environments, Bank.open(how.bank or before, open_encoder(DEFAULT_EMBEDDER, say)) as bank:
+        retriever, environment = VectorRetriever(bank, how, Filters(environment=ENVIRONMENT)), environments.at(ENVIRONMENT)
+        for task in tasks:
+            start = environment.reset(task)
+            memory = retriever.recall(task, start.goal, start.observation)
+            used = tuple(r.trajectory.id for r in memory.recalled)
+            won = known.get((task.id, used, how.model))
+            if won is None:
+                rest.append(task)
+                continue
+            if log:
+                hits = tuple(Scored(identity, 0.0) for identity in used)
+                bank.log_episode(Episode("warm-up", ENVIRONMENT, task.id, "", won, float(won), how.model, "", (Recall(0, "", 0.0, hits),),
+                                         task_type=task.type))  # fmt: skip
+            yield Result(way, task.id, won, len(used), sum(identity in wrong for identity in used), used, how.model, played=False)
+    yield from _really_play(how, way, rest, wrong, steps, log)
+
+
+def _really_play(how: Settings, way: str, tasks: Sequence[Task], wrong: set[str], steps: int, log: bool) -> Iterator[Result]:
+    if not tasks:
+        return
     with open_session(how, say) as session:
         recorder = Recorder(session.bank if log else None, "warm-up")
         for number, finished in enumerate(session.play(tasks, steps=steps), 1):
             if finished.played is None:
                 say(finished.problem or "an episode was lost")
                 continue
-            played = finished.played
-            recorder.keep(played)
-            used = tuple(found.id for recall in played.recalls[:1] for found in recall.used)
+            recorder.keep(finished.played)
+            t, used = finished.played.trajectory, tuple(one.id for recall in finished.played.recalls[:1] for one in recall.used)
             if number % 20 == 0:
                 say(f"{way}: {number} of {len(tasks)}")
-            yield result_of(way, played.trajectory.task.id, played.trajectory.success, used, wrong, how.model)
+            yield Result(way, t.task.id, t.success, len(used), sum(identity in wrong for identity in used), used, how.model)
 
 
-def result_of(way: str, task: str, won: bool, used: tuple[str, ...], wrong: set[str], model: str, played: bool = True) -> Result:
-    """A result, with what was shown."""
-    return Result(way, task, won, len(used), sum(identity in wrong for identity in used), used, model, played)
-
-
-def known_already(how: Settings, way: str, tasks: Sequence[Task], wrong: set[str], before: Sequence[Result]) -> list[Result]:
-    """Results of the tasks that another way has shown the very same past episodes."""
-    known = {(r.task, r.memory, r.model): r.won for r in before if r.played}
-    with Environments() as environments, Bank.open(how.bank or Path(), open_encoder(DEFAULT_EMBEDDER, say), readonly=True) as bank:
-        retriever, environment, found = VectorRetriever(bank, how, Filters(environment=ENVIRONMENT)), environments.at(ENVIRONMENT), []
-        for task in tasks:
-            start = environment.reset(task)
-            used = tuple(r.trajectory.id for r in retriever.recall(task, start.goal, start.observation).recalled)
-            won = known.get((task.id, used, how.model))
-            if won is not None:
-                found.append(result_of(way, task.id, won, used, wrong, how.model, played=False))
-    return found
-
-
-def warm_up(how: Settings, way: Way, tasks: Sequence[Task], wrong: set[str], steps: int, file: Path) -> None:
-    """Play what is left of the warm-up."""
-    with Bank.open(how.bank or file, readonly=True) as bank:
-        done = bank.logged
-    for result in play(how, f"warm-up of {way.name}", tasks[done:], wrong, steps, log=True):
-        append(file, result)
+def play_missing(how: Settings, way: str, tasks: Sequence[Task], wrong: set[str], steps: int, file: Path, log: bool = False) -> None:
+    """Play what is left of some tasks, a few at a time: what is learned on the way counts for the next."""
+    done = {result.task for result in read(file) if result.way == way}
+    left = [task for task in tasks if task.id not in done]
+    at_once = ROUND if log else max(1, len(left))
+    for begin in range(0, len(left), at_once):
+        for result in play(how, way, left[begin : begin + at_once], wrong, steps, file, log):
+            append(file, result)
 
 
 def append(file: Path, result: Result) -> None:
@@ -225,13 +233,8 @@ def main(out: Path, model: str, shares: tuple[float, ...], sources: tuple[str, .
     for way in [Way(0.0), *([Way(0.0, protect="vectors")] if vectors else []), *poisoned]:
         wrong, how = fill(out, way, episodes, seed), settings(out, way, model, k, parallel)
         if way.protect == "usefulness":
-            warm_up(how, way, practice, wrong, steps, out / "warm-up.jsonl")
-        done = {result.task for result in read(file) if result.way == way.name}
-        for result in known_already(how, way.name, [t for t in tasks if t.id not in done], wrong, read(file)):
-            append(file, result)
-            done.add(result.task)
-        for result in play(how, way.name, [t for t in tasks if t.id not in done], wrong, steps, log=False):
-            append(file, result)
+            play_missing(how, f"{way.name} (warm-up)", practice, wrong, steps, file, log=True)
+        play_missing(how, way.name, tasks, wrong, steps, file)
         Console(width=170).print(report(read(file)))
 
 

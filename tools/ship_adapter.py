@@ -39,6 +39,9 @@ def ship(run: Path, target: Path) -> str:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] in (["-h"], ["--help"]):
+        print(__doc__)
+        sys.exit()
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     print(ship(Path(sys.argv[1]), Path(sys.argv[2])))

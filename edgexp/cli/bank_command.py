@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
+import msgspec
 
 from edgexp.cli.options import (
     MOST_EPISODES,
+    Place,
     bank_option,
     encoder_for,
     encoder_option,
@@ -71,7 +73,8 @@ def ls(bank: Path | None, status: str, number: int, as_json: bool, **filters: An
     with reading(bank) as opened:
         entries = opened.entries(filters_of(filters), status_of(status), number or -1)
         if as_json:
-            print_lines(entries)
+            useful = opened.usefulness([entry.id for entry in entries])
+            print_lines({**msgspec.structs.asdict(entry), "usefulness": useful[entry.id]} for entry in entries)
         else:
             screens.entries(entries, opened.read([entry.id for entry in entries]), opened.count(filters_of(filters), status_of(status)))
 
@@ -115,7 +118,9 @@ def search(text: str, bank: Path | None, by: str, k: int, encoder: str | None, a
 def show(identity: str, bank: Path | None, as_json: bool) -> None:
     """Show one episode whole.
 
-    You see who played it, its goal, every action and every observation. ID is the start of an id that `edgexp bank ls` shows.
+    You see who played it, its goal, every action and every observation. You also see how many episodes had it in their prompt, and how
+    these ended. ID is the start of an id that `edgexp bank ls` shows. With --json the line is what `edgexp bank add` takes; what the
+    counters say is in `edgexp bank ls --json`.
 
     \b
     Examples:
@@ -127,7 +132,8 @@ def show(identity: str, bank: Path | None, as_json: bool) -> None:
 
     with reading(bank) as opened:
         trajectory = opened.get(opened.find(identity))
-    echo_json(encode(trajectory)) if as_json else screens.trajectory(trajectory)
+        useful = opened.usefulness([trajectory.id])[trajectory.id]
+    echo_json(encode(trajectory)) if as_json else screens.trajectory(trajectory, useful)
 
 
 @click.command()
@@ -138,7 +144,8 @@ def show(identity: str, bank: Path | None, as_json: bool) -> None:
 def why(episode: str | None, step: int | None, bank: Path | None, as_json: bool) -> None:
     """Show what an episode remembered, and why.
 
-    You see each past episode with its score, and what was left out for which reason. Without EPISODE the command lists the latest episodes.
+    You see each past episode with its score, and what was left out for which reason. Where they counted you also see how alike the frames
+    of the goals are, and how useful the past episode had proved by then. Without EPISODE the command lists the latest episodes.
     STEP is the number of actions taken before: 0 is the beginning.
 
     \b
@@ -166,7 +173,7 @@ def why(episode: str | None, step: int | None, bank: Path | None, as_json: bool)
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@click.argument("file", type=Place(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
 @bank_option
 @click.option("--accept", is_flag=True, help="Trust them: skip quarantine.")
 @encoder_option
@@ -191,8 +198,9 @@ def add(file: Path, bank: Path | None, accept: bool, encoder: str | None, as_jso
     from edgexp.files import shown, text_lines
     from edgexp.trajectory import as_import, read_lines
 
-    data = sys.stdin.buffer.read() if str(file) == "-" else None
-    where = "standard input" if data is not None else shown(file)
+    where = "standard input" if str(file) == "-" else shown(file)
+    # What comes through a pipe, as from `<(zcat …)`, can be read once only, and every line is looked at before the first is added.
+    data = sys.stdin.buffer.read() if str(file) == "-" else None if file.is_file() else file.read_bytes()
 
     def trajectories() -> Iterator[Any]:
         with file.open("rb") if data is None else io.BytesIO(data) as source:
@@ -212,7 +220,7 @@ def add(file: Path, bank: Path | None, accept: bool, encoder: str | None, as_jso
 
 
 @click.command()
-@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path), default="-")
+@click.argument("file", type=Place(dir_okay=False, allow_dash=True, path_type=Path), default="-")
 @bank_option
 @filter_options
 @status_option

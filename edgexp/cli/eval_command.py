@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgexp.cli.options import MOST_EPISODES, gpu_layers_option, json_option, say, vault_option
+from edgexp.cli.options import MOST_EPISODES, Place, gpu_layers_option, json_option, say, vault_option
 from edgexp.terminal import echo
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command("eval")
 @click.argument("suite")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results.  [default: results/SUITE in edgexp's home]")
+@click.option("--out", type=Place(path_type=Path), help="Folder for the results.  [default: results/SUITE in edgexp's home]")
 @click.option("--parallel", type=click.IntRange(1, 64), default=1, show_default=True,
               help="Episodes at once. About as many as the machine has cores is a good number.")
 @click.option("-n", "--number", type=click.IntRange(1, MOST_EPISODES), default=None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgexp.cli.options import reserve
+from edgexp.cli.options import Place, reserve
 from edgexp.errors import UsageError
 from edgexp.terminal import echo, echo_json, style
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("adapter", type=click.Path(path_type=Path))
+@click.argument("adapter", type=Place(path_type=Path))
 @click.option("--base", metavar="MODEL",
               help="A name from `edgexp models ls`, or the path of a GGUF.  [default: what the adapter was trained on]")
 @click.option("--quant", default="q8_0", show_default=True, metavar="TYPE", help="How to store the weights: f16, q8_0, q4_k_m or q4_0.")
 @click.option("--adapter-only", is_flag=True, help="Write the adapter alone, as a GGUF that llama.cpp loads beside the base.")
 @click.option("--name", help="The name by which --model finds the result.  [default: the adapter's]")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.  [default: models/NAME in edgexp's home]")
+@click.option("--out", type=Place(path_type=Path), help="Folder to write to.  [default: models/NAME in edgexp's home]")
 @click.option("--no-gate", is_flag=True, help="Leave out the comparison with the trained model. The manifest says so.")
 @click.option("--json", "as_json", is_flag=True, callback=reserve, help="Print the manifest as JSON to standard output.")
 def export(adapter: Path, base: str | None, quant: str, adapter_only: bool, name: str | None, out: Path | None, no_gate: bool,

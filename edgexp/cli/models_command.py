@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgexp.cli.options import reserve
+from edgexp.cli.options import Place, reserve
 from edgexp.errors import EdgexpError
 from edgexp.terminal import Styled, clean, echo, echo_json, style
 
@@ -49,7 +49,7 @@ def ls(as_json: bool) -> None:
 
 @models.command("pull")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--from", "given", type=click.Path(path_type=Path), help="Take the files from this folder or file, without a network.")
+@click.option("--from", "given", type=Place(path_type=Path), help="Take the files from this folder or file, without a network.")
 @click.option("--json", "as_json", is_flag=True, callback=reserve, help="At the end, print as JSON what is ready.")
 def pull(names: tuple[str, ...], given: Path | None, as_json: bool) -> None:
     """Fetch models and make them ready.

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-bank_option = click.option("--bank", type=click.Path(path_type=Path), help="The bank's folder.  [default: the one in edgexp's home]")
+class Place(click.Path):
+    """A file or a folder. An empty text, such as a variable that is not set, names none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; fails with one line where the text is empty."""
+        if not str(value):
+            self.fail("it is empty; name a file or a folder, or leave the option out", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+bank_option = click.option("--bank", type=Place(path_type=Path), help="The bank's folder.  [default: the one in edgexp's home]")
 
 
 def reserve(context: click.Context, _: click.Parameter, value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgexp.cli.options import reserve, say
+from edgexp.cli.options import Place, reserve, say
 from edgexp.errors import EdgexpError
 from edgexp.terminal import echo, echo_json
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgexp.evaluation.results import Results
     from edgexp.evaluation.retrieval_quality import Quality
 
-folder = click.Path(path_type=Path)
+folder = Place(path_type=Path)
 
 
 def _reserve(context: click.Context, parameter: click.Parameter, form: str | None) -> str | None:
@@ -25,7 +25,7 @@ def _reserve(context: click.Context, parameter: click.Parameter, form: str | Non
 
 @click.command()
 @click.argument("results", nargs=-1, required=True, type=folder)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The page to write.  [default: report.html in RESULTS]")
+@click.option("--out", type=Place(path_type=Path, dir_okay=False), help="The page to write.  [default: report.html in RESULTS]")
 @click.option("--training", "trainings", multiple=True, type=folder, metavar="FOLDER",
               help="Show the course of this training: an adapter's folder, or a run's. May be given again.")
 @click.option("--retrieval", "banks", multiple=True, type=folder, metavar="BANK",
@@ -33,7 +33,7 @@ def _reserve(context: click.Context, parameter: click.Parameter, form: str | Non
 @click.option("-k", default=2, show_default=True, type=click.IntRange(1, 10_000),
               help="With --retrieval: past episodes to retrieve for a task.")
 @click.option("--no-plots", is_flag=True, help="Leave the plots out. They need the extra `report`.")
-@click.option("--plot", "drawing", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.svg",
+@click.option("--plot", "drawing", type=Place(path_type=Path, dir_okay=False), metavar="FILE.svg",
               help="Write no page, but the plot of success by condition, of the first of RESULTS.")
 @click.option("--markdown", "form", flag_value="markdown", help="Write no page, but tables for a README on standard output.")
 @click.option("--json", "form", flag_value="json", callback=_reserve,

@@ -8,6 +8,7 @@ import click
 
 from edgexp.cli.options import (
     MOST_EPISODES,
+    Place,
     acting_options,
     bank_option,
     json_option,
@@ -48,7 +49,7 @@ EPISODES = 3
 @task_options("dev")
 @steps_option
 @click.option("--learn", is_flag=True, help="Put episodes that succeed into the bank.")
-@click.option("--record", type=click.Path(path_type=Path, dir_okay=False), default=None,
+@click.option("--record", type=Place(path_type=Path, dir_okay=False), default=None,
               help="Write the episodes to FILE too: as JSON lines, or as a picture of the screen if FILE ends in .svg.")
 @json_option
 def run(number: int | None, task_ids: tuple[str, ...], types: tuple[str, ...], group: str | None, split: str | None, learn: bool,

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgexp.bank.records import Entry, Episode, Hit, Recall, Stats
+from edgexp.bank.usefulness import Usefulness
 from edgexp.play.episode import Acted, Began, Ended, Event, Recalled
 from edgexp.terminal import clean, console
 from edgexp.trajectory import Played, Trajectory
@@ -54,11 +55,16 @@ class Live:
         for recalled in memory.recalled:
             t = recalled.trajectory
             line = Text.assemble(("recalled  ", "cyan"), f"{recalled.score:.2f} ", ("✓", "green") if t.success else ("✗", "red"))
+            if (why := _why(recalled.frame, recalled.usefulness)):
+                line.append(f" {why}", "dim")
             line.append_text(plain(f" {t.goal}  ")).append_text(plain(f"{len(t.steps)} actions, {t.provenance.source}, {t.id[:9]}", "dim"))
             self.console.print(line, no_wrap=True, overflow="ellipsis")
         for dropped in memory.dropped:
             if dropped.reason == "budget":
                 self.console.print(Text(f"recalled  {dropped.score:.2f} left out: {dropped.tokens} tokens do not fit", "yellow"))
+            elif dropped.reason == "usefulness" and dropped.usefulness is not None:
+                line = Text(f"recalled  {dropped.score:.2f} left out: usefulness {dropped.usefulness:+.2f}", "yellow")
+                self.console.print(line.append_text(plain(f"  {dropped.trajectory.goal}")), no_wrap=True, overflow="ellipsis")
 
     def _acted(self, event: Acted) -> None:
         probability = event.decision.probability
@@ -188,12 +194,14 @@ def hits(shown: Sequence[Hit], found: Sequence[Trajectory]) -> None:
     console().print(table)
 
 
-def trajectory(shown: Trajectory) -> None:
+def trajectory(shown: Trajectory, useful: Usefulness) -> None:
     """`bank show`."""
     out, t, who = console(), shown, shown.provenance
     by = " ".join(part for part in (who.source, who.model, who.created) if part)
     out.print(plain(f"{t.id}  {t.task.id}  {t.task.type} {t.task.group}  by {by}", "dim"))
     out.print(Text.assemble(plain(t.goal, "bold"), "  ", _outcome(t.success, t.score), plain(f" ({t.end})", "dim")))
+    often = f"in the prompts of {useful.uses:,} episodes, of which {useful.wins:,} were won and {useful.expected:.1f} were to be expected"
+    out.print(Text(f"{often if useful.uses else 'in no prompt yet'}: usefulness {useful.value:+.2f}", "dim"))
     out.print(plain(t.observation))
     for number, step in enumerate(t.steps, 1):
         note = "  (a mistake, on purpose)" if step.mistake else ""
@@ -223,19 +231,31 @@ def why(episode: Episode, recalls: Sequence[Recall], goals: Mapping[str, str]) -
     for recall in recalls:
         out.print(Text(f"\nstep {recall.step}, in {1000 * recall.seconds:.1f} ms, for the query", "dim"))
         out.print(plain(recall.query))
-        table = _table("score", "id", "", "goal")
+        weighed = [name for name in ("frame", "usefulness") if any(getattr(hit, name) is not None for hit in recall.hits)]
+        table = _table("score", *weighed, "id", "", "goal")
         for hit in recall.hits:
             tokens = f", {hit.tokens:,} tokens" if hit.tokens else ""
             state = Text(f"left out: {hit.dropped}{tokens}", "yellow") if hit.dropped else Text("shown", "green")
             goal = _line(goals[hit.id]) if hit.id in goals else Text("no longer in the bank", "dim")
-            table.add_row(f"{hit.score:.3f}", hit.id[:_SHORT], state, goal)
+            figures = [_figure(name, getattr(hit, name)) for name in weighed]
+            table.add_row(f"{hit.score:.3f}", *figures, hit.id[:_SHORT], state, goal)
         out.print(table if recall.hits else "nothing in the bank passed the filters")
+
+
+def _why(frame: float | None, usefulness: float | None) -> str:
+    """What else than likeness counted, in a few words; what was never in a prompt is not told apart by its usefulness."""
+    named = (("frame", frame), ("usefulness", usefulness))
+    return ", ".join(f"{name} {_figure(name, value)}" for name, value in named if value is not None)
+
+
+def _figure(name: str, value: float | None) -> str:
+    return "" if value is None else f"{value:+.2f}" if name == "usefulness" else f"{value:.2f}"
 
 
 def _table(*columns: str, header: bool = True) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=header)
     for column in columns:
-        justify: Literal["left", "right"] = "right" if column in ("score", "steps") else "left"
+        justify: Literal["left", "right"] = "right" if column in ("score", "steps", "frame", "usefulness") else "left"
         table.add_column(column, justify=justify, no_wrap=column in ("id", "episode", "outcome"))
     return table
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgexp.cli.options import reserve, say
+from edgexp.cli.options import Place, reserve, say
 from edgexp.terminal import console, echo, echo_json, style
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("recipe")
-@click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/RECIPE in edgexp's home]")
-@click.option("--bank", type=click.Path(path_type=Path), help="The bank's folder, in place of those that the recipe names.")
+@click.option("--out", type=Place(path_type=Path), help="The run's folder.  [default: runs/RECIPE in edgexp's home]")
+@click.option("--bank", type=Place(path_type=Path), help="The bank's folder, in place of those that the recipe names.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
               help="Change a setting, as in train.lr=1e-4. May be given more than once.")
 @click.option("--show", is_flag=True, help="Print every setting of the recipe as TOML and stop.")

@@ -48,8 +48,8 @@ VARIABLE = "EDGEXP_VAULT"
 _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([kmgt]?)(i?)b?", re.ASCII | re.IGNORECASE)
 _MAGIC = b"edgexp block 1\n\0"
 _NAME = re.compile(r"([0-9a-f]{12})\.([A-Za-z0-9_-]{1,64})\.([0-9a-f]{64})\.block", re.ASCII)
-_PARTIAL = re.compile(rf"\.(?:{_NAME.pattern})\..+", re.ASCII)
-"""The name that a file has while it is written (`whole_file`)."""
+_PARTIAL = re.compile(rf"\.(?:{_NAME.pattern})\.[0-9a-f]{{8}}-[0-9]+-[0-9a-f]{{8}}", re.ASCII)
+"""The name that a file has while it is written (`files.owned_name`)."""
 _KEY = re.compile(r"([0-9a-f]{12})-([0-9a-f]{64})", re.ASCII)
 _BAD = frozenset({errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.ELOOP, errno.EMLINK, errno.ENXIO})
 """What a file says that cannot be read and that should make room for a good one. Other errors are this process's own."""
@@ -143,7 +143,7 @@ class Vault:
         path = self.folder / name
         try:
             with open(path, "rb", buffering=0, opener=_open_plain) as file:  # Path.open takes no opener
-                payload = _read_payload(file, name)
+                payload = _read_payload(file, name, self.limit)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -207,7 +207,7 @@ class Vault:
     def problem(self) -> str:
         """What keeps blocks from being kept, as a line; empty where nothing does. Makes no folder."""
         try:
-            there = next(folder for folder in (self.folder, *self.folder.absolute().parents) if folder.exists())
+            there = next(folder for folder in (self.folder, *self.folder.absolute().parents) if folder.is_symlink() or folder.exists())
             if not there.is_dir():
                 return f"{shown(there)} is not a folder"
             probe = there / owned_name(".probe")
@@ -224,7 +224,8 @@ class Vault:
         Raises OSError where the folder is not there and cannot be made.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        remove_stale(self.folder, f".*{SUFFIX}.*")
+        for partial, _ in self._list(_PARTIAL):
+            remove_stale(self.folder, partial.name)
         entries = sorted((e for e in self._entries() if e.path.name != name), key=lambda e: (e.used, e.path.name))
         held = sum(entry.size for entry in entries)
         room = min(self.limit, held + shutil.disk_usage(self.folder).free - self._spare) - size
@@ -270,12 +271,15 @@ def _open_plain(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
 
 
-def _read_payload(file: FileIO, name: str) -> Payload | None:
-    """The payload of an open file, if everything in it is as `_header` says. Raises OSError, MemoryError."""
+def _read_payload(file: FileIO, name: str, limit: int) -> Payload | None:
+    """The payload of an open file, if everything in it is as `_header` says. Raises OSError; MemoryError also beyond the limit, which is
+    all the memory that a file can make this process take."""
     about = os.fstat(file.fileno())
     length = about.st_size - HEADER
     if not stat.S_ISREG(about.st_mode) or length <= 0:
         return None
+    if about.st_size > limit:
+        raise MemoryError
     header = file.read(HEADER)
     if header[: len(_MAGIC) + 8] != _MAGIC + struct.pack("<Q", length):
         return None

@@ -6,6 +6,7 @@ the same file, so nothing is lost twice.
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from edgexp.gguf.lora import CONFIG, WEIGHTS, read_base_name
 from edgexp.gguf.reader import shown
 from edgexp.home import home
 from edgexp.models import model_files
-from edgexp.models.manifest import find
+from edgexp.models.manifest import Adapt, find
 from edgexp.models.model_files import Base, known_base
 
 RECORD = "manifest.json"
@@ -28,6 +29,9 @@ class TrainedOn(msgspec.Struct, frozen=True):
     name: str = ""
     sha256: str = ""
     """Of the GGUF; empty where it was none."""
+    adapter: str = ""
+    """The adapter that the training went on from; empty where it began anew."""
+    adapter_sha256: str = ""
 
 
 class Training(msgspec.Struct, frozen=True):
@@ -50,12 +54,20 @@ class Training(msgspec.Struct, frozen=True):
 
 
 def find_adapter(named: Path) -> Path:
-    """The folder of an adapter, by its own path, by that of its run, or by the name of a run in edgexp's home. Raises UsageError."""
+    """The folder of an adapter, by its own path, by that of its run, by the name of a run in edgexp's home, or by that of a model that is
+    made of one. Raises UsageError."""
     named = named.expanduser()
-    for folder in (named, named / "adapter", home() / "runs" / named / "adapter"):
+    for folder in (named, named / "adapter", home() / "runs" / named / "adapter", *_of_model(str(named))):
         if (folder / CONFIG).is_file():
             return folder.absolute()
     raise UsageError(f"{named} is no adapter and no run: there is no {CONFIG} in it; name a folder that edgexp train wrote")
+
+
+def _of_model(name: str) -> Iterator[Path]:
+    """Where the adapter of a model lies that is a base with an adapter."""
+    manifest = find(name)
+    if manifest is not None and isinstance(manifest.derive, Adapt):
+        yield Path(manifest.derive.adapter)
 
 
 def read_training(adapter: Path) -> Training | None:

@@ -87,10 +87,6 @@ def _check(request: Request) -> None:
     if not request.adapter_only:
         check_name(request.name)
     check_fit(read_adapter(request.adapter), open_gguf(request.base.path))
-    try:
-        request.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EdgexpError(f"{request.folder} cannot be made: {error.strerror or error}; name another place with --out") from error
 
 
 def _check_reference(adapter: Path) -> None:
@@ -169,7 +165,8 @@ def _digested(path: Path) -> Digested:
 
 @contextmanager
 def _workplace(folder: Path) -> Iterator[Path]:
-    """A folder on the same disk that is gone afterwards, whatever happens; what killed exports left goes first."""
+    """A folder on the same disk that is gone afterwards, whatever happens, and with it a `folder` that was made for it and got nothing;
+    what killed exports left goes first."""
     with ExitStack() as made:
         try:
             work = made.enter_context(working_folder(folder, "export"))

@@ -9,7 +9,8 @@ import msgspec
 from edgexp.bank import Bank, check_sound
 from edgexp.bank.records import Episode, Recall, Scored
 from edgexp.errors import EdgexpError
-from edgexp.trajectory import Played
+from edgexp.trajectory import Played, Remembered
+from edgexp.trajectory import Recall as Remembering
 
 ALTERNATIVES = 5
 """Other actions kept of each decision."""
@@ -68,14 +69,20 @@ def json_line(played: Played, run: str, episode: str) -> dict[str, Any]:
 
 
 def log_entry(played: Played, run: str) -> Episode:
-    """The episode as the bank's log keeps it; each recall with all that it found, what was used first, the best of it first."""
+    """The episode as the bank's log keeps it; each recall with all that it found, the best first."""
     t, who = played.trajectory, played.trajectory.provenance
     recalls = tuple(
         Recall(recall.step, recall.query, recall.seconds, tuple(
-            Scored(found.id, found.score, found.reason, found.tokens, found.frame, found.usefulness)
-            for found in (*recall.used, *sorted(recall.dropped, key=lambda dropped: -dropped.score))
+            Scored(found.id, found.score, found.reason, found.tokens, found.frame, found.usefulness) for found in _ranked(recall)
         ))
         for recall in played.recalls
     )  # fmt: skip
     return Episode(run, t.task.environment, t.task.id, t.id, t.success, t.score, who.model, who.created, recalls,
                    task_type=t.task.type, ending=t.end)  # fmt: skip
+
+
+def _ranked(recall: Remembering) -> list[Remembered]:
+    """What a recall found: by score; where more than that counted, what was used before what was left out, in the retriever's order."""
+    found = [*recall.used, *recall.dropped]
+    weighed = any(one.frame is not None or one.usefulness is not None for one in found)
+    return found if weighed else sorted(found, key=lambda one: -one.score)

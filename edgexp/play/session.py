@@ -84,13 +84,18 @@ class Session:
         return play(self.environments.at(name, place), task, policy, max_steps=steps, watch=watch)
 
     def renderer(self, environment: str, wanted: Layout = "auto") -> Renderer:
-        """The renderer for an environment and a layout. Raises EdgexpError for a template that cannot be used."""
+        """The renderer for an environment and a layout. Raises EdgexpError for a template that cannot be used, or instructions that do not
+        fit."""
         assert self.fleet is not None
         layout = self.fleet.layout(wanted)
         if (environment, layout) not in self._renderers:
             model, instructions = self.fleet.model, self.environments.at(environment).instructions()
             template = choose_template(self._template, model.template, model.templates)
-            self._renderers[environment, layout] = make_renderer(Bounded(model.vocabulary, self.fleet.room), template, instructions, layout)
+            made = make_renderer(Bounded(model.vocabulary, self.fleet.room), template, instructions, layout)
+            if len(made.prefix()) >= self.fleet.room:  # at several places they would be evaluated before any prompt is looked at
+                raise EdgexpError(f"the instructions of {environment} ({len(instructions):,} characters) do not fit a context of "
+                                  f"{self.fleet.room} tokens; ask for more with: --context")
+            self._renderers[environment, layout] = made
         return self._renderers[environment, layout]
 
     def _make_policy(self, place: int, name: str, retriever: Retriever | None, acting: Acting, steps: int | None) -> Policy:

@@ -23,6 +23,9 @@ PROCESSOR_SECONDS, MEMORY_BYTES = 4, 1 << 30
 THINKING_OFF: dict[str, Any] = {"enable_thinking": False, "thinking": False, "thinking_budget": 0, "thinking_mode": "disabled"}
 """The names under which templates let thinking be switched off. A template that has none of them does not see them."""
 
+THINK_UNASKED = {"<beginning_of_sentence>ai name=assistant\n": "<think>\n\n</think>\n\n"}
+"""How answers begin → an empty thought, of models that think and whose templates say nothing of it: MiniMax-M1."""
+
 LEFT_ON = "thinking not switched off"
 
 VARIABLES: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -34,6 +37,7 @@ VARIABLES: tuple[tuple[str, dict[str, Any]], ...] = (
 """What is set besides the conversation, in the order in which it is tried."""
 
 _PLACES: tuple[str, ...] = ("PLACEHOLDERA", "PLACEHOLDERB", "PLACEHOLDERC", "PLACEHOLDERD", "PLACEHOLDERE", "PLACEHOLDERF")
+_THOUGHT = "PLACEHOLDERT"
 _ROLES: tuple[str, ...] = ("system", "user", "assistant", "user", "assistant", "user")
 
 _TAG = r"(?:\w+:)?(?:think|thinking|thought|reasoning)(?::\w+)?"
@@ -109,7 +113,31 @@ def _found(compiled: Any, way: Way, bos: str, eos: str, complaints: list[str]) -
                 found.append(texts)
     if len(found) > 1 and LEFT_ON not in found[0].done and any(LEFT_ON in other.done for other in found[1:]):
         found[0] = replace(found[0], done=("thinking switched off", *found[0].done))
+    elif found:
+        found[0] = _without_thinking(compiled, found[0], {"bos_token": bos, "eos_token": eos, **VARIABLES[1][1]})
     return found
+
+
+def _without_thinking(compiled: Any, texts: Texts, variables: Mapping[str, Any]) -> Texts:
+    """The same with an empty thought where an answer begins, if the model thinks and the template says nothing of it there."""
+    if _CLOSED.search(texts.after_user):
+        return texts
+    unsaid = (empty for header, empty in THINK_UNASKED.items() if texts.after_user.endswith(header))
+    empty = _empty_thought(compiled, texts.after_user, variables) or next(unsaid, "")
+    return replace(texts, after_user=texts.after_user + empty, done=(*texts.done, "empty thought in every turn")) if empty else texts
+
+
+def _empty_thought(compiled: Any, header: str, variables: Mapping[str, Any]) -> str:
+    """How the template writes the thought of an answer that came with one, without its words; empty where it writes none."""
+    answer = {"role": "assistant", "content": _PLACES[2], **dict.fromkeys(("thinking", "reasoning_content"), _THOUGHT)}
+    try:
+        text = write(compiled, [{"role": "user", "content": _PLACES[1]}, answer], generation=False, **variables)
+    except Refused:
+        return ""
+    between = text.partition(_PLACES[1])[2].partition(_PLACES[2])[0]
+    opens, found, closes = between.removeprefix(header).partition(_THOUGHT)
+    empty = opens + closes
+    return empty if found and between.startswith(header) and _close_thought(opens) and not _close_thought(empty) else ""
 
 
 def _rendering(compiled: Any, parts: bool, variables: Mapping[str, Any]) -> Rendering:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from edgexp.training.cpu import quick
 from edgexp.training.cpu.kernels import Spans
 from edgexp.training.cpu.quick import R, T, Workers
 from edgexp.training.events import Say
+from edgexp.training.prepared import Samples
 from edgexp.training.recipe import Recipe
 
 Precision = Literal["bf16", "f32"]
@@ -170,25 +172,73 @@ def has_unsloth() -> bool:
     return True
 
 
-def load(folder: Path, recipe: Recipe, say: Say) -> Learner:
+def by_unsloth(recipe: Recipe) -> bool:
+    """Whether Unsloth is to be tried. Its attention leaves masks out in training, which memory that stands apart needs; on a CPU it is not
+    Unsloth's attention that runs."""
+    left_open = recipe.base.backend == "auto"
+    return recipe.base.backend == "unsloth" or (left_open and (recipe.memory.stands == "chained" or device().type == "cpu"))
+
+
+def load(folder: Path, recipe: Recipe, say: Say, samples: Samples | None = None) -> Learner:
     """Base and a fresh adapter, as the recipe says. The adapter's beginning depends on the recipe's seed only.
 
-    Raises EdgexpError where the recipe asks for Unsloth by name and it cannot be imported.
+    Raises EdgexpError where the recipe asks for Unsloth by name and it cannot be imported, or the model does not read the memory of
+    `samples` as it is served.
     """
     kind, wanted = precision(recipe.base.dtype), recipe.base.backend
-    name = "unsloth" if wanted != "peft" and has_unsloth() else "peft"
+    tried = by_unsloth(recipe)
+    name = "unsloth" if tried and has_unsloth() else "peft"
     if wanted == "unsloth" and name == "peft":
         raise EdgexpError('base.backend is "unsloth", which cannot be imported here: install it with uv sync --extra train, or set "auto"')
     if wanted == "auto" and name == "peft":
-        say("Unsloth cannot be imported here; training with transformers and peft")
+        say("Unsloth cannot be imported here; training with transformers and peft" if tried else
+            "Unsloth cannot read memory that stands apart; training with transformers and peft")
     model = (_by_unsloth if name == "unsloth" else _by_peft)(folder, recipe, kind)
-    return Learner(model, name, kind, recipe.base.four_bit, recipe.train.recompute)
+    learner = Learner(model, name, kind, recipe.base.four_bit, recipe.train.recompute)
+    if samples is not None and not reads_apart(learner, samples):
+        raise EdgexpError(f"{name} does not read memory that stands apart as it is served, so it would train something else; set "
+                          f'{"base.backend = " if name == "unsloth" else "memory.layout = "}{_INSTEAD[name]}')
+    return learner
+
+
+_INSTEAD = {"unsloth": '"peft"', "peft": '"chained"'}
+
+
+def reads_apart(learner: Learner, samples: Samples, *, training: bool = True) -> bool:
+    """Whether the model heeds blocks, in evaluation and, unless told otherwise, in training. Its adapter must add nothing yet.
+
+    Looked at on the shortest sample that has several: the last block must say what it says without the others, and what follows must not
+    care for their order. What a model that heeds nothing makes of the same ids is the measure of how near is near.
+    """
+    among = [number for number, blocks in enumerate(samples.blocks) if len(blocks) > 1]
+    if not among:
+        return True
+    number = min(among, key=lambda n: len(samples.ids[n]))
+    return all(_reads_apart(learner, samples.ids[number], samples.blocks[number], seed) for seed in ((None, 0) if training else (None,)))
+
+
+def _reads_apart(learner: Learner, ids: NDArray[np.int32], blocks: NDArray[np.int64], seed: int | None) -> bool:
+    def states(row: NDArray[np.int32], keep: NDArray[np.int64], *apart: NDArray[np.int64]) -> Tensor:
+        return learner.hidden([row], [keep], seed, apart).detach().float()
+
+    start, first, last = int(blocks[0, 0]), int(blocks[-1, 0]), int(blocks[-1, 1])
+    own, after = np.arange(first, last), np.arange(last, len(ids))
+    alone = states(np.concatenate([ids[:start], ids[own]]), own - first + start)
+    edges = start + np.cumsum([0, *(blocks[::-1, 1] - blocks[::-1, 0])])
+    turned = np.concatenate([ids[:start], *(ids[a:b] for a, b in blocks[::-1]), ids[after]])
+    other = states(turned, after, np.stack([edges[:-1], edges[1:]], 1))
+    pairs = [(states(ids, keep, blocks), wanted, states(ids, keep)) for keep, wanted in ((own, alone), (after, other))]
+    # False where anything is no number.
+    return all(bool((found - wanted).norm() <= _NEAR[learner.precision] * (heedless - wanted).norm() + 1e-5 * wanted.norm())
+               for found, wanted, heedless in pairs)
+
+
+_NEAR = {"f32": 0.02, "bf16": 0.15}
+"""How far off rounding may be, as a share of what it makes to heed nothing."""
 
 
 def load_exact(folder: Path, recipe: Recipe, kind: Precision) -> Learner:
     """The unquantised base with a fresh adapter, for computing references: no 4-bit weights, no patches, no dropout."""
-    import msgspec
-
     lora = msgspec.structs.replace(recipe.lora, dropout=0.0)
     plain = msgspec.structs.replace(recipe, base=msgspec.structs.replace(recipe.base, four_bit=False), lora=lora)
     return Learner(_by_peft(folder, plain, kind), "peft", kind, False, False)

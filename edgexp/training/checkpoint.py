@@ -127,6 +127,24 @@ def load_adapter(folder: Path) -> "dict[str, Tensor]":
     return tensors
 
 
+def load_first(path: Path, sha256: str) -> "dict[str, Tensor]":
+    """The tensors of an adapter that training goes on from, by peft's names. Raises EdgexpError where they are other ones than meant."""
+    import safetensors.torch
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise EdgexpError(f"{path} cannot be read: {error.strerror or error}; train again with --fresh") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise EdgexpError(f"{path} is not the adapter that this training began with; train again with --fresh")
+    found: dict[str, Tensor] = safetensors.torch.load(data)
+    return {_NAMED.sub(r".\1.weight", name): tensor.float() for name, tensor in found.items()}
+
+
+_NAMED = re.compile(r"\.(lora_[AB])\.default\.weight$")
+"""Some versions of peft write the name that an adapter has in memory."""
+
+
 def prune(parent: Path, keep: int, chosen: set[int]) -> None:
     """Remove all but the last `keep` checkpoints and the `chosen` steps; 0 keeps all."""
     for step in steps(parent)[:-keep] if keep else []:

@@ -67,15 +67,17 @@ def _is_full_disk(error: Exception, text: str) -> bool:
 
 
 def _train(run: Run, job: Job, emit: Emit) -> None:
-    from edgexp.training import backend, prepared
+    from edgexp.training import backend, checkpoint, prepared
     from edgexp.training.loop import Loop
 
     stop = threading.Event()
     threading.Thread(target=_listen, args=(stop,), daemon=True).start()
     folder = _ready(job, emit)
     record = prepared.read(run.data)
-    learner = backend.load(folder, job.recipe, lambda text: emit(events.Notice(text)))
     data = prepared.read_set(run.data, record, "train")
+    learner = backend.load(folder, job.recipe, lambda text: emit(events.Notice(text)), data)
+    if job.base.adapter:
+        learner.load_adapter(checkpoint.load_first(run.data / checkpoint.ADAPTER, job.base.adapter_sha256))
     held_out = {name.removeprefix("valid-"): prepared.read_set(run.data, record, name) for name in record.held_out}
     Loop(learner, job.recipe, job.base.name, data, held_out, run.checkpoints, emit, stop.is_set).run()
 
@@ -101,7 +103,7 @@ def _ready(job: Job, emit: Emit) -> Path:
     from edgexp.training import backend
 
     torch.set_num_threads(cores())
-    if job.recipe.base.backend != "peft":
+    if backend.by_unsloth(job.recipe):
         backend.has_unsloth()  # before transformers, which it patches
     return backend.folder_of(Path(job.base.gguf), job.base.sha256, job.base.checkpoint, Path(job.cache),
                              lambda text: emit(events.Notice(text)))

@@ -40,7 +40,7 @@ def finish(run: Run, job: Job, folder: Path, step: int, say: Say) -> dict[str, S
         return {}
     samples = prepared.read_set(run.data, record, record.held_out[0])
     sha256 = hashlib.sha256(data).hexdigest()
-    learner = backend.load(folder, job.recipe, say)
+    learner = backend.load(folder, job.recipe, say, samples)
     trained: Precision = "nf4" if learner.four_bit else learner.precision
     _write_answers(run.adapter / AS_TRAINED, learner, tensors, samples, _origin(record, trained, sha256))
     size = learner.size
@@ -48,6 +48,8 @@ def finish(run: Run, job: Job, folder: Path, step: int, say: Say) -> dict[str, S
     backend.free()
     exact: backend.Precision = "f32" if backend.roomy(size, backend.device()) else "bf16"
     learner = backend.load_exact(_merged_into(job, folder, say), job.recipe, exact)
+    if not backend.reads_apart(learner, samples, training=False):
+        raise EdgexpError("what loads this model does not read memory that stands apart as it is served; there can be no parity reference")
     said = _write_answers(run.adapter, learner, tensors, samples, _origin(record, exact, sha256))
     return {f"{record.held_out[0].removeprefix('valid-')} in {exact}": loop.scores(samples, said)}
 

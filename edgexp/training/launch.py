@@ -41,6 +41,10 @@ class Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of the GGUF."""
     checkpoint: str = ""
     """A folder with unquantised weights of the same model; empty where the GGUF's own are used."""
+    adapter: str = ""
+    """The folder of the adapter that training goes on from; empty where it begins anew."""
+    adapter_sha256: str = ""
+    """Of its weights, of which the run's dataset has a copy."""
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -31,6 +31,9 @@ class Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     """A name of `edgexp models ls` or a GGUF: its tokenizer and template are used, and its weights where no checkpoint is named."""
     checkpoint: str = ""
     """A folder with the same model's unquantised weights in safetensors, as transformers saves them; training fetches nothing."""
+    adapter: str = ""
+    """A trained adapter to go on from: a run, a folder, or a name of `edgexp models ls`; empty to begin anew. It must have the recipe's
+    rank, alpha and targets, and be trained on the same model."""
     four_bit: bool = False
     """Hold the frozen weights in 4 bits (NF4) while training. Saves memory, costs speed on a CPU."""
     dtype: Literal["auto", "bf16", "f32"] = "auto"

@@ -8,7 +8,7 @@ import importlib.metadata
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,10 @@ from edgexp.embedding import open_encoder
 from edgexp.engine.tokenizer import GGUFTokenizer
 from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.export.adapter import base_of, find_adapter
 from edgexp.files import write_atomic
-from edgexp.gguf.lora import check_base
-from edgexp.gguf.reader import open_gguf
+from edgexp.gguf.lora import Adapter, check_base, check_fit, read_adapter
+from edgexp.gguf.reader import GgufFile, open_gguf, shown
 from edgexp.home import home
 from edgexp.models import model_files
 from edgexp.models.model_files import open_base
@@ -71,7 +72,39 @@ def find_base(recipe: Recipe) -> Base:
     check_base(open_gguf(found.path), recipe.lora.targets)  # what an export would refuse is refused before hours of work
     # The training process works in the run's folder, where a relative path would lead elsewhere.
     checkpoint = str(Path(recipe.base.checkpoint).expanduser().absolute()) if recipe.base.checkpoint else ""
-    return Base(str(found.path) if of_file else name, str(found.path), found.sha256, checkpoint)
+    base = Base(str(found.path) if of_file else name, str(found.path), found.sha256, checkpoint)
+    return _with_adapter(base, recipe) if recipe.base.adapter else base
+
+
+def _with_adapter(base: Base, recipe: Recipe) -> Base:
+    """With the adapter that training goes on from. Raises EdgexpError where it is not one that the recipe could have made of this base."""
+    folder = find_adapter(Path(recipe.base.adapter))
+    trained, adapter = base_of(folder), read_adapter(folder)
+    if trained.sha256 and trained.sha256 != base.sha256:
+        raise EdgexpError(f"base.adapter: {folder} was trained on {shown(trained.name)}, not on {base.name}; set base.model to that")
+    check_fit(adapter, open_gguf(Path(base.gguf)))
+    found, wanted = _shape_of(adapter), _shape_in(recipe, open_gguf(Path(base.gguf)))
+    if found != wanted:
+        raise EdgexpError(f"base.adapter: {folder} has {found}; the recipe's lora has {wanted}: make them equal")
+    return msgspec.structs.replace(base, adapter=str(folder), adapter_sha256=model_files.sha256(folder / checkpoint.ADAPTER))
+
+
+def _shape_of(adapter: Adapter) -> str:
+    """Rank, alpha and modules of an adapter."""
+    deltas = adapter.deltas
+    targets = {delta.module.rsplit(".", 1)[-1] for delta in deltas}
+    return _shape({len(delta.a) for delta in deltas}, {delta.scale * len(delta.a) for delta in deltas}, targets, len(deltas))
+
+
+def _shape_in(recipe: Recipe, base: GgufFile) -> str:
+    """Those of the adapters that a recipe makes of a base."""
+    lora = recipe.lora
+    return _shape({lora.r}, {lora.alpha}, lora.targets, len(lora.targets) * base.number(f"{base.architecture}.block_count"))
+
+
+def _shape(ranks: Iterable[float], alphas: Iterable[float], targets: Iterable[str], modules: int) -> str:
+    r, alpha = ("/".join(f"{number:g}" for number in sorted(numbers)) for numbers in (ranks, alphas))
+    return f"r = {r}, alpha = {alpha} on {', '.join(sorted(targets))} ({modules} modules)"
 
 
 @contextmanager
@@ -123,7 +156,7 @@ def train(folder: Path, name: str, recipe: Recipe, watch: Watchers, *, fresh: bo
 
 
 def prepare(run: Run, job: Job, watch: Watchers) -> None:
-    """Build the run's dataset, unless it is there: a run keeps what it began with, whatever becomes of the bank."""
+    """Build the run's dataset, unless it is there: a run keeps what it began with, whatever becomes of the bank and the first adapter."""
     if (run.data / prepared.RECORD).is_file():
         return
     built, banks, vocabulary = build_for(job.recipe, job.base, watch)
@@ -131,6 +164,8 @@ def prepare(run: Run, job: Job, watch: Watchers) -> None:
         watch.say(f"skipped, as longer than train.sequence = {job.recipe.train.sequence} even without memory: {len(built.skipped):,} "
                   f"trajectories; left to train on: {len(built.sets['train']):,} samples")
     run.data.mkdir(parents=True, exist_ok=True)
+    if job.base.adapter:
+        write_atomic(run.data / checkpoint.ADAPTER, (Path(job.base.adapter) / checkpoint.ADAPTER).read_bytes())
     prepared.write(run.data, built.sets, vocabulary=vocabulary, bank=banks, reference=tuple(built.reference),
                    layout=job.recipe.memory.stands, statistics=built.statistics())
 
@@ -196,7 +231,8 @@ def _complete(run: Run, job: Job, step: int, played: dict[int, float]) -> None:
     about: dict[str, Any] = {
         "name": job.name,
         "recipe": job.recipe,
-        "base": {"name": job.base.name, "sha256": job.base.sha256, "checkpoint": job.base.checkpoint},
+        "base": {"name": job.base.name, "sha256": job.base.sha256, "checkpoint": job.base.checkpoint, "adapter": job.base.adapter,
+                 "adapter_sha256": job.base.adapter_sha256},
         "banks": dataset.bank,
         "dataset": {"sets": dataset.sets, "statistics": dataset.statistics},
         "step": step,

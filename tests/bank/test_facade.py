@@ -325,6 +325,7 @@ def test_an_older_bank_is_brought_up_to_date(tmp_path: Path, words: WordEncoder,
     with Bank.open(tmp_path / "bank", words) as bank:
         bank.add(trajectories(5))
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("ALTER TABLE trajectory ADD COLUMN mood TEXT",)))
+    monkeypatch.setattr(schema, "_READABLE", len(schema.MIGRATIONS))
     with pytest.raises(EdgexpError, match="older version"):
         Bank.open(tmp_path / "bank", readonly=True)
     with Bank.open(tmp_path / "bank", words) as bank:

@@ -19,6 +19,10 @@ WHICH = st.sampled_from(["one", "two"])
 EPISODE = Episode("run", "household", "household/test/1", "t1", True, 1.0, "mock", "2026-11-22T12:00:00+00:00")
 
 
+def is_import(t: Trajectory) -> bool:
+    return t.provenance.source == "import"
+
+
 class TwoBanks(RuleBasedStateMachine):
     """The model of a bank is a dict of id → (status, trajectory), in the order things were added."""
 
@@ -43,7 +47,7 @@ class TwoBanks(RuleBasedStateMachine):
         for t in given:
             if t.id not in model:
                 model[t.id] = (status, t)
-            elif status == "accepted" and model[t.id][0] == "quarantined":
+            elif status == "accepted" and (model[t.id][0] == "quarantined" or is_import(model[t.id][1]) > is_import(t)):
                 model[t.id] = ("accepted", t)
 
     @rule(name=WHICH, numbers=st.lists(NUMBERS, max_size=8), status=st.sampled_from(["accepted", "quarantined"]), imported=st.booleans())

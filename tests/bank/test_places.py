@@ -1,7 +1,7 @@
 """Banks in bad places and bad company: many processes at once, a kill while the bank is made, folders that may not be written, drives
 without locks, names that are not UTF-8.
 
-`EDGEXP_LONG=1` lets the processes live for minutes rather than for moments.
+`EDGEXP_FUZZ_ROUNDS=30` lets the processes live for minutes rather than for moments; see `fuzzing.py`.
 """
 
 import errno
@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from bank_samples import WordEncoder, trajectories, trajectory
+from fuzzing import LONG, ROUNDS
 from read_only import unwritable
 
 from edgexp.bank import Bank, neighbours, task_text
@@ -28,7 +29,6 @@ from edgexp.errors import EdgexpError
 fcntl = pytest.importorskip("fcntl")  # places are another matter on Windows
 
 HERE = Path(__file__).parent
-LONG = bool(os.environ.get("EDGEXP_LONG"))
 
 
 def child(*arguments: object, **options: Any) -> subprocess.Popen[str]:
@@ -49,7 +49,7 @@ def everybodys_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.slow
 def test_many_processes_live_on_one_bank(tmp_path: Path) -> None:
-    number, seconds = (7, 120.0) if LONG else (4, 4.0)
+    number, seconds = 7 if LONG else 4, 4.0 * ROUNDS
     children = [child("live", tmp_path / "bank", seed, seconds, stderr=subprocess.PIPE) for seed in range(number)]
     for one in children:
         output, errors = one.communicate()
@@ -152,7 +152,7 @@ from bank_samples import WordEncoder, trajectory
 from edgexp.bank import Bank
 rng = random.Random(0)
 states = set()
-for life in range({500 if LONG else 50}):
+for life in range({50 * ROUNDS}):
     path = Path({str(tmp_path)!r}) / f"bank{{life}}"
     pid = os.fork()
     if not pid:

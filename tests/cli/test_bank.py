@@ -1,6 +1,8 @@
 """`edgexp bank` as a user calls it."""
 
 import json
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +119,16 @@ def test_adding_bad_lines_adds_nothing(call: Call, tmp_path: Path) -> None:
     with pytest.raises(EdgexpError, match=r"bad\.jsonl, line 5"):
         call("add", source)
     assert json.loads(call("stats", "--json").stdout)["trajectories"] == 10
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are another matter there")
+def test_what_comes_through_a_pipe_is_added(call: Call, tmp_path: Path) -> None:
+    """As from `<(zcat …)`: it can be read once only."""
+    os.mkfifo(tmp_path / "pipe")
+    data = file_of(tmp_path / "new.jsonl", trajectories(1, start=500)).read_bytes()
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(data,), daemon=True)
+    writer.start()
+    assert "1 added" in call("add", tmp_path / "pipe").output
 
 
 def test_export_is_what_add_takes(call: Call, path: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def weights(tmp_path: Path) -> Path:
     """A GGUF in a folder outside the home."""
     path = tmp_path / "given" / "toy.gguf"
     path.parent.mkdir()
-    tensor = Tensor("t", (32,), 0)
+    tensor = Tensor("blk.0.weight", (32,), 0)
     write_gguf(path, {"general.architecture": entry("general.architecture", "llama")}, [tensor], lambda t: [np.zeros(t.nbytes, np.uint8)])
     return path
 

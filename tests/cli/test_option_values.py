@@ -119,7 +119,7 @@ PLACES = [(words, option.opts[-1]) for words, option in OPTIONS if isinstance(op
 
 
 @pytest.mark.parametrize(("words", "option"), PLACES)
-@pytest.mark.parametrize("value", ["file/below", "/dev/null/x"])
+@pytest.mark.parametrize("value", ["file/below", "/dev/null/x", ""])
 def test_a_place_where_nothing_can_be_is_one_line(line, words: str, option: str, value: str) -> None:
     said, code = line(words, option, value)
     assert code in (1, 2), said

@@ -1,6 +1,6 @@
 """Ctrl-C and SIGTERM at any moment: one line, an exit code, no traceback.
 
-`EDGEXP_SIGNALS=200` in the environment variables tries so many moments in place of 25 for each command and signal.
+25 moments for each command and signal; more by `EDGEXP_FUZZ_ROUNDS`, see `fuzzing.py`.
 """
 
 import json
@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from fuzzing import ROUNDS
 
 import edgexp
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")]
 
-MOMENTS = int(os.environ.get("EDGEXP_SIGNALS", "25"))
+MOMENTS = 25 * ROUNDS
 RUN = ("run", "terminal_toys:Saying", "--policy", "terminal_toys:player", "--memory", "off")
 PATHS = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(edgexp.__file__).parents[1])])
 

@@ -381,9 +381,11 @@ def test_a_folder_that_can_only_be_read_serves_what_it_holds(vault):
         assert "cannot be written" in vault.problem()
 
 
-@pytest.mark.parametrize("place", ["file", "file/in", "nul\0", "n" * 300])
+@pytest.mark.parametrize("place", ["file", "file/in", "nul\0", "n" * 300, "nowhere", "circle"])
 def test_a_folder_that_cannot_be_is_done_without(tmp_path, place):
     (tmp_path / "file").write_text("mine")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
     vault = Vault(tmp_path / place, 10**6, spare=0)
     assert not vault.store(key(), "t1", b"data")
     assert vault.load(key(), "t1") is None
@@ -469,6 +471,26 @@ def test_a_smaller_limit_holds_from_the_next_block_on(tmp_path):
     assert vault.usage().bytes <= 2200 and vault.load(key(9), "t1") is not None
 
 
+def test_a_file_beyond_the_limit_takes_no_memory_and_stays_until_room_is_needed(tmp_path):
+    vault = opened(tmp_path)
+    vault.store(key(0), "t1", bytes(1000))
+    small = opened(tmp_path, 1000)
+    assert small.load(key(0), "t1") is None
+    assert same(vault.load(key(0), "t1"), bytes(1000))
+    assert opened(tmp_path, 0).load(key(0), "t1") is None and not opened(tmp_path, 0).store(key(0), "t1", b"data")
+    assert small.store(key(1), "t1", bytes(500)) and vault.load(key(0), "t1") is None
+
+
+def test_a_sparse_file_of_a_terabyte_is_as_good_as_none(vault):
+    vault.store(key(), "t1", b"data")
+    path = only(vault)
+    with path.open("r+b") as file:
+        file.seek(16)
+        file.write((2**40).to_bytes(8, "little"))
+        file.truncate(2**40 + HEADER)
+    assert vault.load(key(), "t1") is None
+
+
 def test_a_file_that_cannot_go_leaves_no_room(tmp_path, monkeypatch):
     vault = opened(tmp_path, 1500)
     vault.store(key(0), "t1", bytes(1000))
@@ -531,7 +553,8 @@ def test_any_label_and_any_key_do_no_harm(tmp_path, label, other):
 def foreign_files(folder: Path, block: str) -> list[Path]:
     """Files that look a little like the vault's: with a byte-order mark, another ending, a letter too many, in capitals; and a folder."""
     names = ["notes.txt", ".hidden", "\ufeff" + block, block + ".bak", "x" + block, block.upper(), block.replace("t1", "t1 copy"),
-             "Thumbs.db", SUFFIX, f".{SUFFIX}.", block.replace(".t1.", ".."), f".x{block}.1-2-3"]  # fmt: skip
+             "Thumbs.db", SUFFIX, f".{SUFFIX}.", block.replace(".t1.", ".."), f".x{block}.1-2-3",
+             f".{block}.swp", f".{block}.00000000-1-0000000g", ".notes.block.txt"]  # fmt: skip
     paths = [folder / name for name in names]
     for path in paths:
         path.write_bytes(b"\xef\xbb\xbfmine")
@@ -543,10 +566,12 @@ def test_what_is_not_the_vaults_is_left_alone(tmp_path):
     vault = opened(tmp_path, 2000)
     vault.store(key(), "t1", bytes(1000))
     foreign = foreign_files(vault.folder, only(vault).name)
+    for path in foreign:
+        os.utime(path, (1, 1))
     assert vault.usage().files == 1
     for number in range(5):
-        assert vault.store(key(number), "t1", bytes(1000))
-        assert vault.load(key(number), "t1") is not None
+        assert vault.store(key(number + 1), "t1", bytes(1000))
+        assert vault.load(key(number + 1), "t1") is not None
     assert vault.forget(["t1"]) == 1 and vault.clear() == 0
     assert files(vault) == foreign
 

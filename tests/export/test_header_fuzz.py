@@ -1,13 +1,13 @@
 """Headers that say anything at all: reading one ends, takes little memory, and an error is one line that names the file.
 
-`EDGEXP_FUZZ=20` tries twenty times as many.
+More of them by `EDGEXP_FUZZ_ROUNDS`; see `fuzzing.py`.
 """
 
-import os
 import struct
 import tracemalloc
 
 import pytest
+from fuzzing import ROUNDS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +21,6 @@ from edgexp.models.ready import resolve
 
 from .kit import Tiny
 
-TIMES = int(os.environ.get("EDGEXP_FUZZ", "1"))
 EXTREMES = [0, 1, 2, 7, 8, 9, 12, 13, 255, 65_535, 65_537, 1 << 20, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 40, (1 << 63) - 1,
             (1 << 64) - 1]
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -83,7 +82,7 @@ def test_the_file_that_is_mutated_is_sound(content):
     check_base(file, ["q_proj"])
 
 
-@settings(max_examples=150 * TIMES, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=150 * ROUNDS, deadline=None, suppress_health_check=QUIET)
 @given(data=st.data())
 def test_numbers_of_a_header_replaced_by_any_others(content, data):
     path, original, end = content
@@ -97,7 +96,7 @@ def test_numbers_of_a_header_replaced_by_any_others(content, data):
     read_every_way(path)
 
 
-@settings(max_examples=100 * TIMES, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=100 * ROUNDS, deadline=None, suppress_health_check=QUIET)
 @given(data=st.data())
 def test_bytes_of_a_header_left_out_doubled_or_random(content, data):
     path, original, end = content
@@ -128,7 +127,7 @@ def values(draw, depth=2):
     return struct.pack("<IQ", 8 if kind == 8 else kind, len(text)) + text
 
 
-@settings(max_examples=150 * TIMES, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=150 * ROUNDS, deadline=None, suppress_health_check=QUIET)
 @given(given_values=st.dictionaries(st.sampled_from(KEYS), values(), max_size=8))
 def test_metadata_of_any_type(content, given_values):
     path, original, _ = content

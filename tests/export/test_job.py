@@ -17,6 +17,7 @@ from edgexp.engine.engine import Engine
 from edgexp.engine.model import Model
 from edgexp.engine.native import Tuning
 from edgexp.errors import EdgexpError
+from edgexp.export import steps
 from edgexp.export.adapter import Training
 from edgexp.export.job import Request, export
 from edgexp.export.provenance import Digested, entry_path
@@ -134,7 +135,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(trained, base, tmp_pat
     refused("was made with another adapter than", wrong)
     refused("1536×576 in the base and 1536×577 in the adapter", wrong, gate=False)
     (tmp_path / "file").write_text("")
-    with pytest.raises(EdgexpError, match="cannot be made"):
+    with pytest.raises(EdgexpError, match="cannot be written to"):
         export(request(trained, base, tmp_path / "file"))
 
 
@@ -167,7 +168,7 @@ def test_no_space_left_half_way(trained, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
     assert done.returncode == 1
     assert done.stderr.count("\n") <= 2 and "no space left while writing" in done.stderr.splitlines()[-1]
-    assert names(tmp_path / "out") == []
+    assert not (tmp_path / "out").exists()
 
 
 def crashing(program):
@@ -194,7 +195,20 @@ def test_a_child_that_dies_is_one_clear_line(monkeypatch, trained, base, tmp_pat
     with pytest.raises(EdgexpError, match=words) as error:
         export(request(trained, base, tmp_path / "out"))
     assert "\n" not in str(error.value)
-    assert names(tmp_path / "out") == []
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("step", ["write", "compare"])
+def test_an_export_that_fails_late_leaves_no_folder(monkeypatch, trained, base, tmp_path, step):
+    def fail(*_):
+        raise EdgexpError("the process died")
+
+    monkeypatch.setattr(steps, step, fail)
+    with pytest.raises(EdgexpError, match="the process died"):
+        export(request(trained, base, tmp_path / "models" / "mugs"))
+    assert names(tmp_path) == []
+    with pytest.raises(EdgexpError, match=r"cannot be written to: .*; name another place with --out"):
+        export(request(trained, base, trained / "manifest.json" / "below"))
 
 
 def test_an_interrupted_export_leaves_nothing(trained, base, tmp_path):
@@ -203,7 +217,7 @@ def test_an_interrupted_export_leaves_nothing(trained, base, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         export(request(trained, base, tmp_path / "out"), interrupt)
-    assert names(tmp_path / "out") == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_a_killed_export_left_goes_after_a_day(trained, base, tmp_path):

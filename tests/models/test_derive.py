@@ -235,7 +235,7 @@ def test_where_the_home_cannot_be_written_it_is_made_elsewhere_once(toy, said, t
         (first.path / "model.onnx").write_bytes(b"damaged")
         assert resolve("toy", say=said.append) == first and "damaged" in said[2]
         spare.chmod(0o777)
-        with pytest.raises(EdgexpError, match="cannot be written: .*EDGEXP_HOME names another place") as refused:
+        with pytest.raises(EdgexpError, match=r"cannot be written: .*EDGEXP_HOME names another place") as refused:
             resolve("toy")
         assert "\n" not in str(refused.value), "anybody may have written there"
     assert resolve("toy").path == folder("toy") / "ready"

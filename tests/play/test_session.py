@@ -445,6 +445,32 @@ def test_a_template_that_cannot_be_used_is_told() -> None:
             broken.renderer(NOTED)
 
 
+def test_instructions_that_do_not_fit_are_told_before_anything_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At several places their ids would be evaluated first of all."""
+    monkeypatch.setattr(Noted, "instructions", lambda self: "do it. " * 1_000)
+    with Environments() as environments:
+        opened = open_mocked(environments, 2)
+        [told, _] = opened.play(TASKS[:2])
+        assert told.error and "the instructions of test_session:Noted (7,000 characters) do not fit a context of 4096" in str(told.error)
+        assert not any(engine.evaluated for engine in opened.engines)  # type: ignore[attr-defined]
+
+
+def test_a_text_of_any_length_costs_little_and_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    encode = type(VOCABULARY).encode
+    monkeypatch.setattr(type(VOCABULARY), "encode", lambda self, text: asked.append(len(text)) or encode(self, text))
+    start, step = Noted.reset, Noted.step
+    monkeypatch.setattr(Noted, "step", lambda self, action: msgspec.structs.replace(step(self, action), observation="word " * 50_000))
+    with Environments() as environments:
+        [long] = open_mocked(environments, 1).play(TASKS[:1])
+    assert long.trajectory and long.trajectory.end == "context_full"
+    monkeypatch.setattr(Noted, "reset", lambda self, task: msgspec.structs.replace(start(self, task), observation="word " * 50_000))
+    with Environments() as environments:
+        [refused] = open_mocked(environments, 1).play(TASKS[:1])
+    assert refused.error and "do not fit a context of 4096" in str(refused.error) and "\n" not in str(refused.error)
+    assert max(asked) < 10_000 and sum(asked) < 100_000
+
+
 def test_as_many_engines_as_keep_the_cores_busy() -> None:
     for places in range(1, 20):
         for cores in (1, 2, 4, 16):

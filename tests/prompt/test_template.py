@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from fuzzing import ROUNDS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from toys import make_trajectory
@@ -469,9 +470,38 @@ def test_no_text_becomes_a_marker_that_the_vocabulary_finds_in_plain_text():
     assert text(ids).count(forged) > 4
 
 
-# Fuzz
+# Models that think though nothing in the prompt says so
 
-MORE = 50 if os.environ.get("EDGEXP_LONG") else 1
+OWN = ("{% for m in messages %}<|start|>{{ m.role }}<|sep|>"
+       "{% if m.FIELD is defined and loop.last %}BEFORE{{ m.FIELD }}AFTER{% endif %}{{ m.content }}<|im_end|>{% endfor %}")  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "before", "after", "empty"), [
+    ("thinking", "<think>", "</think>", "<think></think>"), ("reasoning_content", "<think>\n", "\n</think>\n", "<think>\n\n</think>\n"),
+    ("thinking", "[THINK]", "[/THINK]", "[THINK][/THINK]"), ("thinking", "<|note|>", "<|im_end|>", ""), ("thinking", "", "", ""),
+    ("notes", "<think>", "</think>", ""),
+])  # fmt: skip
+def test_where_a_template_writes_the_thought_of_an_answer_an_empty_one_begins_each(field, before, after, empty):
+    source = OWN.replace("FIELD", field).replace("BEFORE", before).replace("AFTER", after) + PROMPT + "{% endif %}"
+    learned = learn(source, Words())
+    assert text(learned.after_user) == f"<|im_end|><|start|>assistant<|sep|>{empty}"
+    assert ("empty thought in every turn" in learned.done) == bool(empty)
+
+
+def test_with_a_switch_the_template_is_taken_at_its_word():
+    source = OWN.replace("FIELD", "thinking").replace("BEFORE", "<think>").replace("AFTER", "</think>")
+    found, _ = template_texts.search(source + PROMPT + "{% if enable_thinking | default(true) %}<think>{% endif %}{% endif %}")
+    assert found[0].done == ("thinking switched off",) and "think" not in found[0].after_user
+
+
+def test_a_model_whose_template_does_not_say_that_it_thinks():
+    turn = "<beginning_of_sentence>{{ {'assistant': 'ai name=assistant'}.get(m.role, m.role) }}\n{{ m.content }}<end_of_sentence>\n"
+    source = f"{{% for m in messages %}}{turn}{{% endfor %}}{{% if add_generation_prompt %}}<beginning_of_sentence>ai name=assistant\n"
+    found, _ = template_texts.search(source + "{% endif %}")
+    assert found[0].after_user.endswith("ai name=assistant\n<think>\n\n</think>\n\n") and found[0].done == ("empty thought in every turn",)
+
+
+# Fuzz
 
 pieces = st.sampled_from(
     ["", "\n", " ", "<|a|>", "<|im_end|>", "</s>", "[INST]", "<think>", "</think>", "x", "{{ bos_token }}", "{{ m.role }}"]
@@ -479,7 +509,7 @@ pieces = st.sampled_from(
 
 
 @given(st.tuples(*[pieces] * 5), st.booleans(), st.booleans())
-@settings(max_examples=150 * MORE, deadline=None)
+@settings(max_examples=150 * ROUNDS, deadline=None)
 @example(("<|a|>", "<|im_end|>", "", "", ""), True, True)
 def test_what_is_learned_is_what_the_template_writes(around, system, trimmed):
     """Over templates put together at random: refused, or the prompt is the template's own text up to where the first answer begins."""
@@ -509,7 +539,7 @@ jinja = st.lists(
 
 
 @given(jinja)
-@settings(max_examples=200 * MORE, deadline=None)
+@settings(max_examples=200 * ROUNDS, deadline=None)
 def test_no_text_is_more_than_refused(source):
     found, complaint = template_texts.search(source)
     assert found or (complaint and complaint.isprintable() and len(complaint) < 300)

@@ -1,15 +1,15 @@
 """The templates in llama.cpp's source, each with a vocabulary that fits it: they play, and their ids are those of the whole text.
 
-A few of each kind by default, all of them with EDGEXP_LONG=1. Skipped where the source is not here; see `tools/template_table.py`.
+A few of each kind by default, all of them with EDGEXP_FUZZ_ROUNDS=2. Skipped where the source is not here; see `tools/template_table.py`.
 """
 
 import importlib.util
-import os
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from fuzzing import LONG
 
 from edgexp.engine import native
 from edgexp.engine.tokenizer import GGUFTokenizer
@@ -40,7 +40,7 @@ needs_source = pytest.mark.skipif(SOURCE is None, reason="needs llama.cpp's sour
 
 
 @needs_source
-@pytest.mark.parametrize("name", TEMPLATES if os.environ.get("EDGEXP_LONG") else SOME)
+@pytest.mark.parametrize("name", TEMPLATES if LONG else SOME)
 def test_it_plays(name, tmp_path):
     row = tool.judge(name, TEMPLATES[name], SOURCE, tmp_path)
     assert row.accepted == (name not in REFUSED), row.refusal

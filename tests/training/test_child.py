@@ -1,12 +1,15 @@
 """The training process itself: killed at any moment it goes on, asked to stop it saves, and when it fails it says why."""
 
+import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import threading
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 pytest.importorskip("torch", reason="training needs its extra: uv sync --extra train")
@@ -73,6 +76,32 @@ def test_killed_and_started_again_it_takes_the_same_steps(weights: Path, tmp_pat
     assert [len(p) for p in exact.positions] == [len(tiny.samples(3, seed=1).labels(i)) for i in range(3)]
     for one, other in zip(exact.logprobs, trained.logprobs, strict=True):
         assert abs(one - other).max() < 0.3
+
+
+def test_it_goes_on_from_an_adapter(weights: Path, tmp_path: Path) -> None:
+    asked = tiny.settings(lora__dropout=0.0, train__steps=3)
+    unbroken(weights, tmp_path / "first", asked)
+    (step,) = checkpoint.steps(tmp_path / "first")[-1:]
+    first = tmp_path / "first" / checkpoint.name(step) / checkpoint.ADAPTER
+    run = tiny.run(tmp_path / "run", weights, asked)
+    job = run.job()
+    assert job is not None
+    data = first.read_bytes()
+    (run.data / checkpoint.ADAPTER).write_bytes(data)
+    run.write_job(msgspec.structs.replace(
+        job, base=msgspec.structs.replace(job.base, adapter=str(first.parent), adapter_sha256=hashlib.sha256(data).hexdigest())))
+    seen: list[events.Event] = []
+    learner = backend.load(weights, asked, lambda _: None)
+    learner.load_adapter(checkpoint.load_adapter(first.parent))
+    Loop(learner, asked, "tiny", tiny.samples(24), {}, tmp_path / "here", seen.append).run()
+    launch.follow(run, ["train"], lambda _: None)
+    assert logged(run) == pytest.approx({e.step: e.loss for e in seen if isinstance(e, events.Stepped)})
+    assert logged(run)[1] < 0.95 * unbroken(weights, tmp_path / "anew", asked)[1]
+
+    shutil.rmtree(run.checkpoints)
+    (run.data / checkpoint.ADAPTER).write_bytes(data[:-1])
+    with pytest.raises(EdgexpError, match="is not the adapter that this training began with; train again with --fresh"):
+        launch.follow(run, ["train"], lambda _: None)
 
 
 def test_asked_to_stop_it_finishes_the_step_and_saves(weights: Path, tmp_path: Path) -> None:

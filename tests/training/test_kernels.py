@@ -18,9 +18,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", params=["llama", "qwen2"])
-def learner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> backend.Learner:
+def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> backend.Learner:
     folder = tiny.checkpoint(tmp_path_factory.mktemp(request.param), request.param)
-    made = backend.load(folder, tiny.settings(lora__dropout=0.1), lambda _: None)
+    return backend.load(folder, tiny.settings(lora__dropout=0.1), lambda _: None)
+
+
+@pytest.fixture
+def learner(loaded: backend.Learner) -> backend.Learner:
+    made = loaded
     torch.manual_seed(1)
     for name, parameter in made.model.named_parameters():
         if "lora_B" in name:  # zero at the beginning: half of the gradients would be zero, too
@@ -101,6 +106,37 @@ def test_the_order_of_blocks_is_no_difference(learner: backend.Learner, view: Ca
     keep = [np.arange(last, len(ids))]
     with torch.no_grad():
         assert torch.allclose(one.hidden([ids], keep, blocks=data.blocks), one.hidden([other], keep, blocks=[swapped]), atol=1e-5)
+
+
+@pytest.mark.parametrize("view", [lambda learner: learner, stock], ids=["quick", "masked"])
+def test_who_reads_blocks_as_they_are_served_is_known(learner: backend.Learner, view: Callable[[Any], Any]) -> None:
+    made = fresh(view(learner))
+    assert backend.reads_apart(made, tiny.with_blocks(4)) and backend.reads_apart(made, tiny.samples(2))
+
+
+@pytest.mark.parametrize("forgets", ["attention_mask", "position_ids", "attention_mask in training", "everything"])
+def test_who_does_not_is_known_too(learner: backend.Learner, forgets: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = fresh(stock(learner))
+    standing = made._standing
+
+    def forgetful(longest: int, blocks: Any) -> dict[str, Any]:
+        if forgets.endswith("training") and not made.model.training:
+            return standing(longest, blocks)
+        return {key: value for key, value in standing(longest, blocks).items() if forgets.split()[0] not in (key, "everything")}
+
+    monkeypatch.setattr(made, "_standing", forgetful)
+    assert not backend.reads_apart(made, tiny.with_blocks(4))
+    assert backend.reads_apart(made, tiny.with_blocks(4), training=False) == forgets.endswith("training")
+    assert backend.reads_apart(made, tiny.samples(2))
+
+
+def fresh(learner: backend.Learner) -> backend.Learner:
+    """With an adapter that adds nothing yet."""
+    with torch.no_grad():
+        for name, parameter in learner.model.named_parameters():
+            if "lora_B" in name:
+                parameter.zero_()
+    return learner
 
 
 def test_long_rows_cross_blocks_of_queries(learner: backend.Learner) -> None:

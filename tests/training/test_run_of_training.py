@@ -1,15 +1,19 @@
 """A run from beginning to end, with the training process played by a double: stages, going on, choosing, the adapter's record."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from export.kit import write_adapter
 
 from edgexp.bank import Bank
 from edgexp.embedding import Encoder
 from edgexp.errors import EdgexpError, UsageError
+from edgexp.export.adapter import read_training
+from edgexp.models import model_files
 from edgexp.models.model_files import open_base
 from edgexp.training import checkpoint, events, prepared, recipe
 from edgexp.training import train as trains
@@ -192,6 +196,62 @@ def test_a_checkpoint_is_found_from_any_folder(policy_path: Path, tmp_path: Path
     monkeypatch.chdir(tmp_path)
     assert find_base(recipe.parse("", "test", ["base.checkpoint=weights"])).checkpoint == str(tmp_path / "weights")
     assert find_base(recipe.parse("", "test")).checkpoint == ""
+
+
+# Going on from an adapter
+
+SHIPPED = ("base.adapter=smollm2-135m-exprag", "lora.r=16", "lora.alpha=32",
+           'lora.targets=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]')
+
+
+def test_a_training_that_goes_on_from_an_adapter_keeps_it_and_says_so(bank: Path, tmp_path: Path, double: list[list[str]]) -> None:
+    adapter = train(tmp_path / "run", "mine", asked(bank, *SHIPPED), Watchers())
+    base = record(adapter)["base"]
+    first = Path(base["adapter"]) / checkpoint.ADAPTER
+    assert first.is_file() and base["adapter_sha256"] == model_files.sha256(first)
+    assert (tmp_path / "run" / "data" / checkpoint.ADAPTER).read_bytes() == first.read_bytes()
+    kept = read_training(adapter)
+    assert kept is not None and kept.base.adapter == base["adapter"] and kept.base.adapter_sha256 == base["adapter_sha256"]
+    assert kept.recipe["base"]["adapter"] == "smollm2-135m-exprag"
+    with pytest.raises(EdgexpError, match="holds a training with other settings"):
+        train(tmp_path / "run", "mine", asked(bank, *SHIPPED[1:]), Watchers())
+
+
+def test_a_training_from_the_beginning_says_that_it_is_one(bank: Path, tmp_path: Path, double: list[list[str]]) -> None:
+    base = record(train(tmp_path / "run", "mine", asked(bank), Watchers()))["base"]
+    assert base["adapter"] == base["adapter_sha256"] == "" and not (tmp_path / "run" / "data" / checkpoint.ADAPTER).exists()
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    (["lora.r=8"], "has r = 16, alpha = 32 on .*; the recipe's lora has r = 8, alpha = 32 on .*: make them equal"),
+    (["lora.alpha=16"], "alpha = 32 on .* alpha = 16 on "),
+    (['lora.targets=["q_proj"]'], r"on down_proj, .*\(210 modules\); the recipe's lora has .* on q_proj \(30 modules\)"),
+    (["base.adapter=nowhere"], "nowhere is no adapter and no run"),
+    (["base.adapter=smollm2-135m-instruct"], "smollm2-135m-instruct is no adapter and no run"),
+])
+def test_an_adapter_that_does_not_fit_is_refused(bank: Path, changes: list[str], said: str) -> None:
+    """In one line, where the base is looked for: nothing is made before that."""
+    with pytest.raises(EdgexpError, match=said) as error:
+        find_base(asked(bank, *SHIPPED, *changes))
+    assert "\n" not in str(error.value)
+
+
+def test_an_adapter_of_another_model_is_refused(bank: Path, tmp_path: Path) -> None:
+    shipped = Path(find_base(asked(bank, *SHIPPED)).adapter)
+    folder = shutil.copytree(shipped, tmp_path / "other")
+    told = record(folder)
+    told["base"] = {"name": "another-model", "sha256": "f" * 64}
+    (folder / "manifest.json").write_text(json.dumps(told))
+    with pytest.raises(EdgexpError, match=r"other was trained on another-model, not on smollm2-135m-instruct; set base.model to that"):
+        find_base(asked(bank, *SHIPPED, f"base.adapter={json.dumps(str(folder))}"))
+
+
+def test_an_adapter_of_other_shapes_is_refused(policy_path: Path, tmp_path: Path) -> None:
+    """Of the recipe's rank, alpha and targets, but of a narrower model."""
+    modules = {f"model.layers.{n}.self_attn.{side}_proj": (64, 64) for n in range(30) for side in "qkvo"}
+    folder = write_adapter(tmp_path / "narrow", modules, rank=8, lora_alpha=16)
+    with pytest.raises(EdgexpError, match=r"does not fit .*gguf: blk\.0\.attn_.*shape"):
+        find_base(recipe.parse("", "test", [f"base.adapter={json.dumps(str(folder))}"]))
 
 
 @pytest.mark.parametrize(("steps", "scores", "chosen"), [
