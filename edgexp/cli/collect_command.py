@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option("--mistakes", "--slips", "mistakes", type=Finite(0, 0.5), default=0.0, show_default=True, metavar="SHARE",
               help="With --policy expert: the share of turns at which it first makes a mistake. Episodes then show how to go on "
                    "after one; nothing is trained on the mistake itself.")
-@click.option("--hand-back", type=click.IntRange(0), default=0, show_default=True,
+@click.option("--hand-back", type=click.IntRange(0, MOST_EPISODES), default=0, show_default=True,
               help="With --policy takeover: the model goes on after so many actions of the expert's. 0: the expert finishes.")
 @click.option("--hindsight", is_flag=True,
               help="Keep a lost episode a second time, as one of the goal that it did reach, where the environment can tell which.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgexp.cli.options import Finite, json_option, say
+from edgexp.cli.options import MOST_EPISODES, Finite, json_option, say, steps_option
 from edgexp.terminal import console, echo, echo_json
 
 if TYPE_CHECKING:
@@ -15,19 +15,21 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("recipe")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Rounds in all; those that were finished count.")
-@click.option("--hours", type=Finite(0), default=None, help="Begin nothing new after so many hours.  [default: no limit]")
+@click.option("--rounds", type=click.IntRange(1, MOST_EPISODES), default=3, show_default=True,
+              help="Rounds in all; those that were finished count.")
+@click.option("--hours", type=Finite(0, 100_000), default=None, help="Begin nothing new after so many hours.  [default: no limit]")
 @click.option("--model", default=None, metavar="MODEL", help="The model of the first round.  [default: the recipe's base]")
 @click.option("--no-expert", is_flag=True, help="No demonstrations and no takeovers: the model learns from what it won by itself.")
-@click.option("--tasks", type=click.IntRange(1), default=120, show_default=True, help="Training tasks to play in a round.")
-@click.option("--dev", type=click.IntRange(1), default=60, show_default=True, help="Tasks to check a new model by.")
-@click.option("--steps", type=click.IntRange(1), default=None, help="Most actions in an episode.  [default: the environment's]")
+@click.option("--tasks", type=click.IntRange(1, MOST_EPISODES), default=120, show_default=True,
+              help="Training tasks to play in a round.")
+@click.option("--dev", type=click.IntRange(1, MOST_EPISODES), default=60, show_default=True, help="Tasks to check a new model by.")
+@steps_option
 @click.option("--actions", type=click.Choice(["admissible", "scored", "free"]), default="free", show_default=True,
               help="How the model acts: in its own words (free), or by a choice among the valid actions.")
 @click.option("--parallel", type=click.IntRange(1, 64), default=1, show_default=True, help="Episodes at once.")
 @click.option("--out", type=click.Path(path_type=Path), help="The rounds' folder.  [default: improve/RECIPE in edgexp's home]")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting of the recipe. May be given more than once.")
-@click.option("--back-to", type=click.IntRange(0), default=None, metavar="GENERATION",
+@click.option("--back-to", type=click.IntRange(0, MOST_EPISODES), default=None, metavar="GENERATION",
               help="Let that generation play from now on, and stop.")
 @click.option("--show", is_flag=True, help="Show the generations and stop.")
 @json_option

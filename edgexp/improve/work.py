@@ -17,6 +17,7 @@ from edgexp.embedding import open_encoder
 from edgexp.environments import registry
 from edgexp.environments.base import Environment, FollowsOthers, expert_of
 from edgexp.errors import EdgexpError
+from edgexp.evaluation.selection import DevEpisodes
 from edgexp.evaluation.statistics import compare_outcomes
 from edgexp.export.adapter import find_base
 from edgexp.export.job import Request, export
@@ -29,7 +30,8 @@ from edgexp.play.rollout import Finished
 from edgexp.play.session import Settings, open_session
 from edgexp.play.takeover import Patience
 from edgexp.training.recipe import Data, Recipe, show
-from edgexp.training.train import Rollouts, Watchers, train
+from edgexp.training.train import Watchers, train
+from edgexp.training.train import find_base as base_of
 from edgexp.trajectory import Task, Trajectory
 
 EPISODES = "episodes.jsonl"
@@ -86,7 +88,6 @@ class RecipeWork:
     watch: Watchers = field(default_factory=Watchers)
     advance: Callable[[str, int, int], None] = lambda *_: None
     """Told what is being done, how much of it is, and how much there is."""
-    rollouts: Rollouts | None = None
 
     def begin(self) -> None:
         """Make the bank, and put in the demonstrations that the recipe's banks hold. What is there already is passed over."""
@@ -119,7 +120,10 @@ class RecipeWork:
         """Train from the base, and export; the model's name."""
         name = f"{self.name}-g{number}"
         own = tuple(msgspec.structs.replace(data, bank=str(self.bank)) for data in self.recipe.data)
-        adapter = train(folder / "run", name, msgspec.structs.replace(self.recipe, data=own), self.watch, rollouts=self.rollouts)
+        recipe = msgspec.structs.replace(self.recipe, data=own)
+        plays = recipe.check.select == "rollouts"
+        rollouts = DevEpisodes(recipe, base_of(recipe), self.watch.say, self.watch.played) if plays else None
+        adapter = train(folder / "run", name, recipe, self.watch, rollouts=rollouts)
         export(Request(adapter, find_base(adapter), name, folder / "model"), lambda what, done, total: self.advance(what, done, total))
         return name
 
