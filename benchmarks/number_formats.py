@@ -154,10 +154,11 @@ def distance(model: Model, samples: int) -> tuple[str, str, str]:
               help=f"Tokens of a batch; {PROMPT} stand alone, as a prompt.")
 @click.option("--rounds", default=30, show_default=True, type=click.IntRange(2))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1))
+@click.option("--kept/--no-kept", default=True, show_default=True, help="Measure formats of keys and values too.")
 @click.option("--samples", default=12, show_default=True, type=click.IntRange(0),
               help="Where no files are named: episodes on which they are compared with the trained model.")
 def main(files: tuple[Path, ...], folder: Path | None, depth: int, sizes: tuple[int, ...], rounds: int, threads: int,
-         samples: int) -> None:
+         kept: bool, samples: int) -> None:
     """Print speed and size of number formats, of weights and of keys and values."""
     console = Console(width=180)
     with ExitStack() as stack:
@@ -179,15 +180,16 @@ def main(files: tuple[Path, ...], folder: Path | None, depth: int, sizes: tuple[
             found = [distance(model, samples) for model in models]
             more = dict(zip(("|Δ log p|", "Δ log p", "same actions"), map(list, zip(*found, strict=True)), strict=True))
         show(console, "weights", weights, sizes, more)
-        kept = [
-            way("16 bits", 0),
-            way("keys in 8 bits", 0, keys="q8_0"),
-            way("16 bits, flash attention", 0, flash=True),
-            way("both in 8 bits, flash attention", 0, keys="q8_0", values="q8_0", flash=True),
-        ]
-        take_turns(kept, sizes, rounds, threads)
-        show(console, f"keys and values, weights in {weights[0].name}", kept, sizes,
-             {"bytes a token": [f"{one.token_bytes():,.0f}" for one in kept]})
+        if kept:
+            formats = [
+                way("16 bits", 0),
+                way("keys in 8 bits", 0, keys="q8_0"),
+                way("16 bits, flash attention", 0, flash=True),
+                way("both in 8 bits, flash attention", 0, keys="q8_0", values="q8_0", flash=True),
+            ]
+            take_turns(formats, sizes, rounds, threads)
+            sizes_of = {"bytes a token": [f"{one.token_bytes():,.0f}" for one in formats]}
+            show(console, f"keys and values, weights in {weights[0].name}", formats, sizes, sizes_of)
         console.print(f"load at the end {os.getloadavg()[0]:.1f}")
 
 
