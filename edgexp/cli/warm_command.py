@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from edgexp.cli.options import acting_options, bank_option, json_option, say, settings_of
+from edgexp.cli.options import MOST_EPISODES, acting_options, bank_option, json_option, reading, say, settings_of
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.terminal import echo, echo_json
 
@@ -13,7 +13,8 @@ from edgexp.terminal import echo, echo_json
 @click.argument("environment", default=DEFAULT_ENVIRONMENT)
 @bank_option
 @acting_options
-@click.option("-n", "--number", type=click.IntRange(0), default=0, show_default=True, help="At most so many episodes, the newest. 0: all.")
+@click.option("-n", "--number", type=click.IntRange(0, MOST_EPISODES), default=0, show_default=True,
+              help="At most so many episodes, the newest. 0: all.")
 @json_option
 def warm(number: int, as_json: bool, **options: Any) -> None:
     """Evaluate the bank's episodes of ENVIRONMENT once, and keep what the model made of them.
@@ -32,18 +33,22 @@ def warm(number: int, as_json: bool, **options: Any) -> None:
     import msgspec
 
     from edgexp.bank import Filters
+    from edgexp.environments.registry import make
     from edgexp.errors import EdgexpError
     from edgexp.play.session import open_session
     from edgexp.play.warming import warm as warm_episodes
     from edgexp.progress import Bars
 
-    with open_session(settings_of(options | {"layout": "apart"}), say) as session, Bars(quiet=as_json) as bars:
+    with reading(options["bank"]) as bank:
+        name = make(options["environment"]).name
+        entries = bank.entries(Filters(environment=name), "accepted", number or -1)
+        episodes = bank.read([entry.id for entry in entries])
+    if not episodes:
+        raise EdgexpError(f"the bank holds no episodes of {name}; collect some with: edgexp collect {options['environment']}")
+    settings = settings_of(options | {"layout": "apart", "memory": "off"})
+    with open_session(settings, say) as session, Bars(quiet=as_json) as bars:
         assert session.fleet is not None
-        if session.bank is None:
-            raise EdgexpError("there is no bank to warm; fill one with: edgexp collect")
-        entries = session.bank.entries(Filters(environment=session.environment.name), "accepted", number or -1)
-        episodes = session.bank.read([entry.id for entry in entries])
-        renderer = session.renderer(session.settings.environment, "apart")
+        renderer = session.renderer(settings.environment, "apart")
         warmed = warm_episodes(session.fleet.source, renderer, episodes, lambda done: bars.tell("warming", done, len(episodes)))
     if as_json:
         echo_json(json.dumps(msgspec.to_builtins(warmed)))

@@ -56,5 +56,4 @@ def test_the_actions_are_the_same_with_and_without_a_vault(filled, edgexp):
 
 def test_warming_a_bank_that_holds_nothing_says_so(edgexp, tmp_path):
     done = edgexp("bank", "warm", "--bank", str(tmp_path / "none"))
-    assert "Traceback" not in done.stderr
-    assert "0 episodes" in done.stdout or done.returncode != 0
+    assert done.returncode != 0 and done.stderr.count("\n") == 1
