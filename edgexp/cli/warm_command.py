@@ -29,6 +29,7 @@ def warm(number: int, as_json: bool, **options: Any) -> None:
       edgexp bank warm household -n 200 --model my-model.gguf
     """
     import json
+    from contextlib import closing
 
     import msgspec
 
@@ -39,8 +40,8 @@ def warm(number: int, as_json: bool, **options: Any) -> None:
     from edgexp.play.warming import warm as warm_episodes
     from edgexp.progress import Bars
 
-    with reading(options["bank"]) as bank:
-        name = make(options["environment"]).name
+    with reading(options["bank"]) as bank, closing(make(options["environment"])) as environment:
+        name = environment.name
         entries = bank.entries(Filters(environment=name), "accepted", number or -1)
         episodes = bank.read([entry.id for entry in entries])
     if not episodes:
