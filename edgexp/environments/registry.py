@@ -123,6 +123,7 @@ BUILT_IN = {
 
 
 BRIDGES = {
+    "gym:": "edgexp.environments.bridges.gym:GymEnvironment",
     "process:": "edgexp.environments.bridges.json_lines:SpokenEnvironment",
 }
 """Beginning of a name → what is made of the rest of it."""

@@ -1,4 +1,5 @@
-"""Other people's environments, each by one name: `child` and `json_lines` for a program that speaks JSON lines (`process:COMMAND`).
+"""Other people's environments, each by one name: a program that speaks JSON lines (`process:COMMAND`: `json_lines` and `program`), and
+Gymnasium's and TextWorld's (`gym:ID`: `gym` and `gym_texts`).
 
 Nothing here needs a package of somebody else's before an environment is made.
 """

@@ -25,7 +25,7 @@ from edgexp.environments.boundary import (
     MOST_ACTIONS,
     outcome_of,
 )
-from edgexp.environments.bridges.child import Child, ChildFailed, split_command
+from edgexp.environments.bridges.program import Program, ProgramFailed, split_command
 from edgexp.environments.splits import check_split
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Task
@@ -73,7 +73,7 @@ class SpokenEnvironment:
         self._who = f"{PREFIX}{plain.one_line(command, 200)}"
         self._words = split_command(command, self._who)
         self._seconds = seconds
-        self._child: Child | None = None
+        self._program: Program | None = None
         self._number = 0
         self._going = self._over = False
         self.restarts = 0
@@ -113,7 +113,7 @@ class SpokenEnvironment:
     def reset(self, task: Task) -> Start:
         """Begin an episode, in a new program where the last one is gone. Raises EdgexpError where the task cannot be begun."""
         self._going = False
-        if self._child is not None and self._child.chatters():  # what it says too much ends the episode in which it does, and that is over
+        if self._program is not None and self._program.chatters():  # what it says too much ends the episode in which it does, and that is over
             self._drop()
         asked = {"task": msgspec.to_builtins(task)}
         try:
@@ -134,9 +134,9 @@ class SpokenEnvironment:
     def close(self) -> None:
         """End the program: its input ends, and after a second what is left of it is killed. A reset starts it again."""
         self._going = False
-        if (child := self._child) is not None:
-            self._child = None
-            child.close()
+        if (program := self._program) is not None:
+            self._program = None
+            program.close()
 
     def _admissible(self) -> list[str]:
         """The valid actions now; none once the episode is over."""
@@ -161,7 +161,7 @@ class SpokenEnvironment:
             raise EdgexpError("no episode is under way: reset the environment with a task first")
         if self._over:
             raise EdgexpError("the episode is over: reset the environment before the next action")
-        if self._child is None or not self._child.alive():
+        if self._program is None or not self._program.alive():
             self._drop()
             raise EdgexpError(f"{self._who}: the program has ended, and the episode with it")
 
@@ -169,12 +169,12 @@ class SpokenEnvironment:
 
     def _running(self) -> Hello:
         """What the program said of itself; it is started where it does not run."""
-        if self._child is not None and not self._child.alive():
+        if self._program is not None and not self._program.alive():
             self._drop()
-        if self._child is None:
+        if self._program is None:
             self.restarts += self._failed
             self._failed = False
-            self._child = Child(self._words)
+            self._program = Program(self._words)
             said = self._put("hello", {"protocol": 1}, self._read_hello, max(START_SECONDS, self._seconds))
             if self._hello is not None and said != self._hello:
                 self._drop()
@@ -189,19 +189,19 @@ class SpokenEnvironment:
 
     def _put(self, member: str, arguments: Mapping[str, Any], read: Callable[[Any], Value], seconds: float | None = None) -> Value:
         """Ask the program that runs, and read the answer. If it answers wrongly, it is ended."""
-        child = self._child
-        if child is None:
+        program = self._program
+        if program is None:
             raise EdgexpError(f"{self._who}: it was closed")
         self._number += 1
         question = json.dumps({"id": self._number, "call": member, "arguments": arguments}).encode() + b"\n"  # ASCII: read by anything
         try:
-            answer = self._opened(child.ask(question, self._seconds if seconds is None else seconds), member)
+            answer = self._opened(program.ask(question, self._seconds if seconds is None else seconds), member)
             if "error" in answer:
                 raise Refused(f"{self._who}: {member}: {plain.one_line(plain.text(answer['error'], self._who, 'its error', 100_000))}")
             return read(answer["answer"])
         except Refused:
             raise
-        except ChildFailed as error:
+        except ProgramFailed as error:
             self._drop()
             raise EdgexpError(f"{self._who}: asked for {member}, {error}") from error
         except BaseException:
@@ -227,9 +227,9 @@ class SpokenEnvironment:
     def _drop(self) -> None:
         """End the program at once; the next question starts another."""
         self._going, self._failed = False, True
-        if (child := self._child) is not None:
-            self._child = None
-            child.close(0)
+        if (program := self._program) is not None:
+            self._program = None
+            program.close(0)
 
     # What answers hold
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgexp.environments.base import Environment, Outcome, expert_of, is_remote, restarts_of, valid_actions_of
-from edgexp.environments.bridges import child, json_lines
+from edgexp.environments.bridges import json_lines, program
 from edgexp.environments.bridges.json_lines import SpokenEnvironment
 from edgexp.environments.registry import family_of_task, make
 from edgexp.errors import EdgexpError, UsageError
@@ -119,10 +119,10 @@ def test_its_expert_plays_and_follows(spoken: Any) -> None:
 
 
 def test_what_it_does_not_offer_is_not_there(tmp_path: Path) -> None:
-    program = tmp_path / "bare.py"
+    bare = tmp_path / "bare.py"
     hello = {"name": "bare", "version": "1", "max_steps": 1, "splits": ["all"], "instructions": ""}
-    program.write_text(f"import json\nprint(json.dumps({{'id': json.loads(input())['id'], 'answer': {hello}}}), flush=True)\ninput()\n")
-    world = make(f"process:{shlex.quote(sys.executable)} {shlex.quote(str(program))}")
+    bare.write_text(f"import json\nprint(json.dumps({{'id': json.loads(input())['id'], 'answer': {hello}}}), flush=True)\ninput()\n")
+    world = make(f"process:{shlex.quote(sys.executable)} {shlex.quote(str(bare))}")
     assert valid_actions_of(world) is None and expert_of(world) is None
     world.close()
 
@@ -130,11 +130,11 @@ def test_what_it_does_not_offer_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("task_id", ["", "x", "spoken/train/x", "spoken/train", "a/b/c/d", "spoken/nowhere/1", "\ud800"])
 def test_an_unknown_task_is_wrong_usage_and_the_program_goes_on(spoken: Any, task_id: str) -> None:
     world = spoken()
-    pid = world._inner._child.pid
+    pid = world._inner._program.pid
     with pytest.raises(EdgexpError) as raised:
         world.task(task_id)
     check_line(str(raised.value))
-    assert episode(world).success and (world._inner._child.pid == pid or task_id == "spoken/nowhere/1")
+    assert episode(world).success and (world._inner._program.pid == pid or task_id == "spoken/nowhere/1")
 
 
 def test_an_unknown_split_is_named_with_the_known(spoken: Any) -> None:
@@ -178,7 +178,7 @@ VALUES = [None, 5, -1, 0.5, True, "text", "", [], [None], [5], {}, {"observation
 def check_episode_ends(world: Any) -> None:
     """One episode fails with one line, and nothing is left of the program; the next one is as if nothing had been."""
     before, tasks = restarts_of(world), [Task(f"spoken/train/{n}", "spoken", "train", "door") for n in (1, 2)]
-    group = world._inner._child.pid
+    group = world._inner._program.pid
     try:
         trajectory = run(play(world, tasks[0], ExpertPolicy(world))).trajectory
         assert trajectory.end.startswith("error: ") and not trajectory.success and decode(encode(trajectory)) == trajectory
@@ -270,12 +270,12 @@ ODD_HELLOS = [{**HELLO, key: value} for key in (*HELLO, "x") for value in (None,
     ("task", [*VALUES, *ODD_TASKS]), ("hello", [*VALUES, *ODD_HELLOS]),
 ])  # fmt: skip
 def test_every_wrong_value_of_every_member_is_one_line(monkeypatch: pytest.MonkeyPatch, where: str, values: list[Any]) -> None:
-    monkeypatch.setattr(json_lines, "Child", Inside)
+    monkeypatch.setattr(json_lines, "Program", Inside)
     for value in values:
         monkeypatch.setattr(Inside, "where", "")
         world = SpokenEnvironment("true")
         world.reset(TASK)
-        inner = world._child
+        inner = world._program
         monkeypatch.setattr(Inside, "where", where)
         monkeypatch.setattr(Inside, "value", value)
         ask = {"reset": lambda w=world: w.reset(TASK), "step": lambda w=world: w.step("x"), "act": lambda w=world: w.expert().act("o"),
@@ -301,7 +301,7 @@ def is_right_hello(value: Any) -> bool:
 
 
 def test_a_program_that_says_another_hello_later_is_not_played(spoken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_lines, "Child", Inside)
+    monkeypatch.setattr(json_lines, "Program", Inside)
     world = SpokenEnvironment("true")
     world.close()
     monkeypatch.setattr(Inside, "where", "hello")
@@ -376,8 +376,8 @@ def test_a_program_that_says_no_hello_is_ended(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_program_that_reads_nothing_holds_nobody() -> None:
     """More than a pipe holds."""
-    sleeping = child.Child(["sleep", "1000"])
-    with pytest.raises(child.ChildFailed, match="did not answer"):
+    sleeping = program.Program(["sleep", "1000"])
+    with pytest.raises(program.ProgramFailed, match="did not answer"):
         sleeping.ask(b"x" * 1_000_000, 0.3)
     assert until(lambda: not group_members(sleeping.pid))
 
@@ -391,15 +391,15 @@ def test_a_name_in_a_bank_starts_nothing(tmp_path: Path) -> None:
 
 def test_closing_ends_its_whole_group(tmp_path: Path) -> None:
     """Also a program that ignores the end of its input, and its children."""
-    stubborn = child.Child(["sh", "-c", "trap '' TERM HUP INT; sleep 1000 & while read line; do echo ok; done; sleep 1000"])
+    stubborn = program.Program(["sh", "-c", "trap '' TERM HUP INT; sleep 1000 & while read line; do echo ok; done; sleep 1000"])
     assert stubborn.ask(b"x\n", 30) == b"ok\n" and len(group_members(stubborn.pid)) >= 3
     stubborn.close(0.1)
     assert until(lambda: not group_members(stubborn.pid)) and not stubborn.alive()
 
 
 def test_nothing_outlives_an_edgexp_that_is_killed() -> None:
-    source = ("from edgexp.environments.bridges.child import Child\nimport time\n"
-              "c = Child(['sh', '-c', 'sleep 1000 & sleep 1000'])\nprint(c.pid, flush=True)\ntime.sleep(1000)\n")  # fmt: skip
+    source = ("from edgexp.environments.bridges.program import Program\nimport time\n"
+              "c = Program(['sh', '-c', 'sleep 1000 & sleep 1000'])\nprint(c.pid, flush=True)\ntime.sleep(1000)\n")  # fmt: skip
     ours = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True, env=os.environ)
     group = int(ours.stdout.readline())
     assert until(lambda: len(group_members(group)) >= 3)
@@ -410,7 +410,7 @@ def test_nothing_outlives_an_edgexp_that_is_killed() -> None:
 
 def test_a_program_that_waits_for_its_children_does_not_wait_for_ours() -> None:
     source = "import os\ntry:\n    os.wait()\nexcept ChildProcessError:\n    print('none', flush=True)\ninput()"
-    waiting = child.Child([sys.executable, "-S", "-c", source])
+    waiting = program.Program([sys.executable, "-S", "-c", source])
     assert waiting.ask(b"", 30) == b"none\n"
     waiting.close()
 
@@ -433,11 +433,11 @@ EXAMPLES = HERE.parents[2] / "recipes" / "process"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("program", "file"), [(sys.executable, "doors.py"), ("node", "doors.js"), ("perl", "doors.pl")])
-def test_the_examples_play(program: str, file: str) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"no {program} here")
-    world = make(f"process:{shlex.join([program, str(EXAMPLES / file)])}")
+@pytest.mark.parametrize(("language", "file"), [(sys.executable, "doors.py"), ("node", "doors.js"), ("perl", "doors.pl")])
+def test_the_examples_play(language: str, file: str) -> None:
+    if shutil.which(language) is None:
+        pytest.skip(f"no {language} here")
+    world = make(f"process:{shlex.join([language, str(EXAMPLES / file)])}")
     assert world.task("doors/test/4") == world.tasks("test")[4]
     with pytest.raises(EdgexpError, match=r"doors/nowhere/1|of the split 'nowhere', which it does not have"):
         world.task("doors/nowhere/1")

@@ -38,7 +38,7 @@ _WATCHED = '({ cat "/dev/fd/$0"; kill -KILL 0; } </dev/null >/dev/null 2>&1 &); 
 waits for its children does not wait for it."""
 
 
-class ChildFailed(EdgexpError):
+class ProgramFailed(EdgexpError):
     """The program died, hung, or said what is no answer. It has been ended."""
 
 
@@ -55,7 +55,7 @@ def split_command(command: str, who: str) -> list[str]:
     return words
 
 
-class Child:
+class Program:
     """A running program. Not for several threads at once."""
 
     def __init__(self, words: Sequence[str], folder: Path | None = None) -> None:
@@ -68,7 +68,7 @@ class Child:
         self._lines: queue.Queue[bytes] = queue.Queue(4)  # more than one answer at a time is noise, and is not read for ever
         pipes = self._process.stdin, self._process.stdout, self._process.stderr
         for work, pipe, kept in zip((_write, _read, _hear), pipes, (self._out, self._lines, self._said), strict=True):
-            threading.Thread(target=work, args=(pipe, kept), daemon=True, name="child-pipe").start()
+            threading.Thread(target=work, args=(pipe, kept), daemon=True, name="program-pipe").start()
 
     @property
     def pid(self) -> int:
@@ -84,7 +84,7 @@ class Child:
         return not self._lines.empty()
 
     def ask(self, line: bytes, seconds: float) -> bytes:
-        """Say a line and give the line that is said next. Raises ChildFailed where none comes in time; the program is ended then."""
+        """Say a line and give the line that is said next. Raises ProgramFailed where none comes in time; the program is ended then."""
         self._out.put(line)
         try:
             answer = self._next_line(time.monotonic() + seconds)
@@ -92,7 +92,7 @@ class Child:
             code = self._process.poll()
             self.close(0)
             how = f"did not answer within {seconds:g} s and was ended" if code is None else death_in_words(code)
-            raise ChildFailed(f"it {how}{self._last_words()}") from None
+            raise ProgramFailed(f"it {how}{self._last_words()}") from None
         except BaseException:  # Ctrl-C: its answer would be taken for that of the next question
             self.close(0)
             raise
@@ -100,12 +100,12 @@ class Child:
             return answer
         if len(answer) > LONGEST_LINE:
             self.close(0)
-            raise ChildFailed(f"it wrote a line of more than {LONGEST_LINE:,} bytes and was ended")
+            raise ProgramFailed(f"it wrote a line of more than {LONGEST_LINE:,} bytes and was ended")
         code = self._wait()
         self.close(0)
         if answer:
-            raise ChildFailed(f"its last line does not end: {plain.shown(answer)}{self._last_words()}")
-        raise ChildFailed(f"it closed its output and was ended{self._last_words()}" if code is None
+            raise ProgramFailed(f"its last line does not end: {plain.shown(answer)}{self._last_words()}")
+        raise ProgramFailed(f"it closed its output and was ended{self._last_words()}" if code is None
                           else f"it {death_in_words(code)}{self._last_words()}")
 
     def close(self, patience: float = _PATIENCE) -> None:
