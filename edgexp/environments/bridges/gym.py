@@ -13,7 +13,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from edgexp.environments import plain
 from edgexp.environments.base import Expert, Outcome, Start
@@ -23,6 +23,8 @@ from edgexp.environments.registry import load
 from edgexp.environments.splits import Made, check_split
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Task
+
+Value = TypeVar("Value")
 
 SEEDS = {"train": (0, 100_000), "dev": (1_000_000, 10_000), "test": (2_000_000, 10_000)}
 """Split → the first seed and the number of seeds."""
@@ -136,7 +138,7 @@ class GymEnvironment:
 
     def _read_step(self, result: Any) -> Outcome:
         if not isinstance(result, tuple | list) or len(result) not in (4, 5):
-            plain.refuse(result, self._who, "what step() returned", "four or five values are wanted, as Gymnasium's or TextWorld's step gives")
+            plain.refuse(result, self._who, "what step() returned", "four or five values are wanted, as in Gymnasium or TextWorld")
         seen, value, *ends, info = result
         if not isinstance(info, Mapping):
             plain.refuse(info, self._who, "the information of step()", "a dictionary is wanted")
@@ -197,7 +199,7 @@ class GymEnvironment:
                 raise EdgexpError(f"{self._who}: what was made is no environment: it has no {' and no '.join(lacking) or 'object'}")
         return self._env
 
-    def _asked(self, member: str, work: Callable[[], Any]) -> Any:
+    def _asked(self, member: str, work: Callable[[], Value]) -> Value:
         """What the environment's own code answers. Whatever it raises drops the environment, and is an EdgexpError."""
         try:
             return work()
@@ -209,7 +211,7 @@ class GymEnvironment:
                 raise
             raise EdgexpError(f"{self._who}: {member} raised {plain.explain(error)}") from error
 
-    def _read_safely(self, read: Callable[[], Any]) -> Any:
+    def _read_safely(self, read: Callable[[], Value]) -> Value:
         return self._asked("what it returned", read)
 
     def _drop(self) -> None:

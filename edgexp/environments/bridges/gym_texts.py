@@ -100,7 +100,8 @@ def _words(seen: Any, who: str, what: str) -> str:
         return f"{seen:.6g}" if isinstance(seen, float) else str(seen)
     if hasattr(seen, "tolist"):
         if getattr(seen, "size", MOST_NUMBERS + 1) > MOST_NUMBERS:
-            raise EdgexpError(f"{who}: {what} is an array of {getattr(seen, 'size', 'many')} numbers, but texts are wanted, or a few numbers")
+            size = getattr(seen, "size", "many")
+            raise EdgexpError(f"{who}: {what} is an array of {size} numbers, but texts are wanted, or a few numbers")
         seen = seen.tolist()
     if isinstance(seen, list | tuple) and len(seen) <= 10 * MOST_NUMBERS:
         return ("\n" if any(isinstance(one, str) for one in seen) else ", ").join(_words(one, who, what) for one in seen)

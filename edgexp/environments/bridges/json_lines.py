@@ -113,7 +113,7 @@ class SpokenEnvironment:
     def reset(self, task: Task) -> Start:
         """Begin an episode, in a new program where the last one is gone. Raises EdgexpError where the task cannot be begun."""
         self._going = False
-        if self._program is not None and self._program.chatters():  # what it says too much ends the episode in which it does, and that is over
+        if self._program is not None and self._program.chatters():  # it said too much in the last episode, which is over
             self._drop()
         asked = {"task": msgspec.to_builtins(task)}
         try:

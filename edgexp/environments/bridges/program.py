@@ -18,7 +18,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -60,15 +60,17 @@ class Program:
 
     def __init__(self, words: Sequence[str], folder: Path | None = None) -> None:
         """Start it, in `folder` or in the current one. Raises EdgexpError where it cannot be started."""
-        self._process, life = _launch(words, folder)
-        self._free = weakref.finalize(self, _end, self._process, life, os.getpid())
+        pipe = subprocess.PIPE
+        self._process, life = launch(words, folder, stdin=pipe, stderr=pipe)
+        self._free = weakref.finalize(self, end, self._process, life, os.getpid())
         assert self._process.stdin and self._process.stdout and self._process.stderr
         self._said: deque[str] = deque(maxlen=_KEPT)
         self._out: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._lines: queue.Queue[bytes] = queue.Queue(4)  # more than one answer at a time is noise, and is not read for ever
         pipes = self._process.stdin, self._process.stdout, self._process.stderr
-        for work, pipe, kept in zip((_write, _read, _hear), pipes, (self._out, self._lines, self._said), strict=True):
-            threading.Thread(target=work, args=(pipe, kept), daemon=True, name="program-pipe").start()
+        works: tuple[Callable[..., None], ...] = (_write, _read, _hear)
+        for work, end_of_pipe, kept in zip(works, pipes, (self._out, self._lines, self._said), strict=True):
+            threading.Thread(target=work, args=(end_of_pipe, kept), daemon=True, name="program-pipe").start()
 
     @property
     def pid(self) -> int:
@@ -140,17 +142,21 @@ class Program:
         return f"; it last said: {plain.one_line(last, 300)}" if last else ""
 
 
-def _launch(words: Sequence[str], folder: Path | None) -> "tuple[subprocess.Popen[bytes], int | None]":
-    """The process, and our end of the pipe whose end is the group's."""
+def launch(words: Sequence[str], folder: Path | None, *, stdin: int, stderr: int,
+           environment: Mapping[str, str] | None = None) -> "tuple[subprocess.Popen[bytes], int | None]":
+    """A process in a group of its own with its output as a pipe, and our end of the pipe whose end is the group's. `end` ends both.
+
+    Raises EdgexpError where it cannot be started.
+    """
     pipe = subprocess.PIPE
     try:
         if sys.platform == "win32":
             flags = subprocess.CREATE_NEW_PROCESS_GROUP
-            return subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, cwd=folder, creationflags=flags), None
+            return subprocess.Popen(words, stdin=stdin, stdout=pipe, stderr=stderr, cwd=folder, env=environment, creationflags=flags), None
         theirs, ours = os.pipe()
         try:
             command = ["/bin/sh", "-c", _WATCHED, str(theirs), *words]
-            return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=folder, pass_fds=(theirs,),
+            return subprocess.Popen(command, stdin=stdin, stdout=pipe, stderr=stderr, cwd=folder, env=environment, pass_fds=(theirs,),
                                     start_new_session=True), ours
         except BaseException:
             os.close(ours)
@@ -161,7 +167,7 @@ def _launch(words: Sequence[str], folder: Path | None) -> "tuple[subprocess.Pope
         raise EdgexpError(f"{plain.shown(words[0])} cannot be started: {plain.explain(error)}") from error
 
 
-def end_group(process: "subprocess.Popen[bytes]") -> None:
+def _end_group(process: "subprocess.Popen[bytes]") -> None:
     """Kill a process that leads a group, and the group."""
     if sys.platform == "win32":
         subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True, check=False)
@@ -172,11 +178,11 @@ def end_group(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def _end(process: "subprocess.Popen[bytes]", life: int | None, owner: int) -> None:
+def end(process: "subprocess.Popen[bytes]", life: int | None, owner: int) -> None:
     """Kill the group, unless this is a forked child, whose parent still needs it."""
     if os.getpid() != owner:
         return
-    end_group(process)
+    _end_group(process)
     if life is not None:
         os.close(life)
 

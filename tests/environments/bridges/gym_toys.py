@@ -1,7 +1,7 @@
 """Environments that speak as Gymnasium's, old gym's, TextWorld's and others do, without any of their packages."""
 
 import enum
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,7 +24,7 @@ class Box:
 class Line:
     """Gymnasium's way: five values, numbers as actions and observations, won at the right end, lost at the left one. Draws itself."""
 
-    metadata = {"render_modes": ["ansi"]}
+    metadata: ClassVar = {"render_modes": ["ansi"]}
     render_mode = None
 
     def __init__(self) -> None:
@@ -70,11 +70,14 @@ class Grid(Line):
 
     def reset(self, **given: Any) -> tuple:
         super().reset(seed=given["seed"])
-        return {"image": np.zeros((7, 7, 3)), "direction": np.int64(1), "mission": "go to the red ball"}, {"action_mask": np.array([0, 1], np.int8)}
+        return self.seen(np.int64(1)), {"action_mask": np.array([0, 1], np.int8)}
 
     def step(self, action: int) -> tuple:
         _, reward, end, late, _ = super().step(action)
-        return {"image": np.zeros((7, 7, 3)), "direction": 2, "mission": "go to the red ball"}, reward, end, late, {"action_mask": np.array([1, 1])}
+        return self.seen(2), reward, end, late, {"action_mask": np.array([1, 1])}
+
+    def seen(self, direction: int) -> dict:
+        return {"image": np.zeros((7, 7, 3)), "direction": direction, "mission": "go to the red ball"}
 
 
 class Adventure:
@@ -87,8 +90,9 @@ class Adventure:
         self.seeded = seed
 
     def info(self) -> dict:
-        found: dict = {"admissible_commands": ["look", "open box", "take key"], "won": self.moves >= 2, "lost": False, "max_score": 2,
-                       "score": self.moves, "objective": f"Take the key of box {self.seeded % 7}.", "extra.walkthrough": ["open box", "take key"]}
+        found: dict = {"admissible_commands": ["look", "open box", "take key"], "won": self.moves >= 2,
+                       "lost": False, "max_score": 2, "score": self.moves,
+                       "objective": f"Take the key of box {self.seeded % 7}.", "extra.walkthrough": ["open box", "take key"]}
         if self.plan:
             found["policy_commands"] = ["open box", "take key"][self.moves:]
         return found

@@ -91,7 +91,8 @@ def test_seeds_are_tasks() -> None:
     observations = [first(world, "test", place).observation for place in range(6)]
     assert observations == [first(world, "test", place).observation for place in range(6)] and len({*observations}) == 3
     name = world.name
-    for task_id in ("", name, f"{name}/train/100000", f"{name}/train/-1", f"{name}/train/01", f"{name}/test/0", f"{name}/no/0", f"x{name}/train/0"):
+    for task_id in ("", "train/0", "/train/100000", "/train/-1", "/train/01", "/test/0", "/no/0", "/train/0x", "/train/0/0"):
+        task_id = name + task_id
         with pytest.raises(UsageError, match="has no task"):
             world.task(task_id)
     with pytest.raises(UsageError, match="no split 'x'"):
@@ -109,7 +110,7 @@ def test_a_score_that_grows_becomes_rewards(plan: bool, monkeypatch: pytest.Monk
     assert (start.goal, start.observation) == (f"Take the key of box {1_000_003 % 7}.", "A box.")
     assert world.admissible() == ["look", "open box", "take key"]
     assert world.step("open box") == Outcome("Score 1.", 1.0, False, False, 0.5)
-    assert world.step("dance \ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16")) == Outcome("Score 1.", 0.0, False, False, 0.5)
+    assert world.step("dance ☃") == Outcome("Score 1.", 0.0, False, False, 0.5)
     assert world.step("take key") == Outcome("Score 2.", 1.0, True, True, 1.0)
     trajectory = run(play(world, world.tasks("train")[0], ExpertPolicy(world))).trajectory
     assert trajectory.success and [step.reward for step in trajectory.steps] == [1.0, 1.0]
@@ -117,7 +118,8 @@ def test_a_score_that_grows_becomes_rewards(plan: bool, monkeypatch: pytest.Monk
 
 def test_old_gyms_four_values_are_rewards_and_one_task() -> None:
     world = toy("Old")
-    assert list(world.splits()) == ["train"] and len(world.tasks("train")) == 1 and valid_actions_of(world) is None and expert_of(world) is None
+    assert list(world.splits()) == ["train"] and len(world.tasks("train")) == 1
+    assert valid_actions_of(world) is None and expert_of(world) is None
     assert first(world).observation == "Say it."
     assert world.step("hi") == Outcome("hi?", 0.5) and world.step("ho") == Outcome("ho?", 0.5, True, True, 1.0)
 
@@ -157,11 +159,14 @@ def strange() -> Any:
     world.close()
 
 
-WRONG_STEPS = [*plenty(), (1, 2, 3), ("o", 0.0, False), ("o", 0.0, False, False, None), ("o", None, False, False, {}), ("o", "x", False, {}),
-               ("o", float("nan"), False, False, {}), ("o", 0.0, "no", False, {}), ("o", 0.0, False, None, {}), ("\ud800", 0.0, False, False, {}),
+WRONG_STEPS = [*plenty(), (1, 2, 3), ("o", 0.0, False), ("o", 0.0, False, False, None), ("o", None, False, False, {}),
+               ("o", "x", False, {}),
+               ("o", float("nan"), False, False, {}), ("o", 0.0, "no", False, {}), ("o", 0.0, False, None, {}),
+               ("\ud800", 0.0, False, False, {}),
                (object(), 0.0, False, False, {}), (None, 0.0, False, False, {}), ("o", 0.0, True, False, {"won": "yes"}),
                ("o", 0.0, True, False, {"max_score": "x"}), (np.zeros((9, 9)), 0.0, False, False, {}), ({}, 0.0, False, False, {}),
-               ({"image": np.zeros((9, 9))}, 0.0, False, False, {}), ("o" * 300_000, 0.0, False, False, {}), (Evil(), 0.0, False, False, {}),
+               ({"image": np.zeros((9, 9))}, 0.0, False, False, {}), ("o" * 300_000, 0.0, False, False, {}),
+               (Evil(), 0.0, False, False, {}),
                (Shouting("x"), 0.0, False, False, Evil()), Evil()]  # fmt: skip
 
 
@@ -170,8 +175,8 @@ def test_a_wrong_step_ends_its_episode_only(strange: Any, number: int) -> None:
     value = WRONG_STEPS[number]
     gym_toys.Strange.at_step = staticmethod(lambda: value)  # type: ignore[assignment]
     trajectory = run(play(strange, strange.tasks("train")[0], Scripted(["1"]))).trajectory
-    right = isinstance(value, tuple) and len(value) == 5 and type(value[0]) is str and type(value[4]) is dict and value[1:] == (0.0, False, False, {})
-    if not (right and value[0] == "o"):
+    plain = isinstance(value, tuple) and len(value) == 5 and type(value[0]) is str and type(value[4]) is dict
+    if not (plain and value == ("o", 0.0, False, False, {})):
         assert trajectory.end.startswith("error: ")
         check_line(trajectory.end)
     assert decode(encode(trajectory)) == trajectory
@@ -209,7 +214,8 @@ def test_whatever_a_reset_returns_is_read_or_one_line(strange: Any, value: Any) 
 
 
 SEEN = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.binary(max_size=4),
-                    lambda inner: st.lists(inner, max_size=3) | st.tuples(inner) | st.dictionaries(st.text(max_size=3), inner, max_size=3))  # fmt: skip
+                    lambda inner: st.lists(inner, max_size=3) | st.tuples(inner) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+                    )  # fmt: skip
 
 
 @given(SEEN)
@@ -221,7 +227,8 @@ def test_whatever_is_seen_is_a_text_or_one_line(seen: Any) -> None:
 
 
 @pytest.mark.parametrize(("seen", "words"), [
-    ("a\nb", "a\nb"), (b"ab", "ab"), (5, "5"), (np.int64(5), "5"), (0.1234567891, "0.123457"), (True, "True"), ((14, 10, False), "14, 10, False"),
+    ("a\nb", "a\nb"), (b"ab", "ab"), (5, "5"), (np.int64(5), "5"), (0.1234567891, "0.123457"), (True, "True"),
+    ((14, 10, False), "14, 10, False"),
     (np.array([1, 2]), "1, 2"), (("a", "b"), "a\nb"), ([(0, "hello", 1)], "0\nhello\n1"), (np.array("x"), "x"), (np.str_("y"), "y"),
     ({"text": {"long_term_context": "far", "short_term_context": "near"}}, "far"), ({"text": {"short_term_context": "near"}}, "near"),
     ({"a": 1, "b": "c"}, "a: 1\nb: c"),
@@ -244,7 +251,7 @@ def test_names_of_actions(space: Any, names: dict[str, Any] | None, wanted: tupl
     assert read.names == wanted and (not wanted or read.value(wanted[1]) == 1 + int(getattr(space, "start", 0)))
 
 
-@pytest.mark.parametrize("space", [gym_toys.Discrete(0), gym_toys.Discrete(-1), gym_toys.Discrete("x"), gym_toys.Discrete(10**6), gym_toys.Box(), 5, "x"])
+@pytest.mark.parametrize("space", [*map(gym_toys.Discrete, (0, -1, "x", 10**6)), gym_toys.Box(), 5, "x"])
 def test_other_spaces_are_refused(space: Any) -> None:
     with pytest.raises(EdgexpError, match="are wanted") as raised:
         gym_texts.read_actions(SimpleNamespace(action_space=space), "gym:x")
