@@ -53,7 +53,7 @@ ONLY_THE_TOKENIZER = ("prompt", "training")
 
 LIBRARIES: dict[str, frozenset[str]] = {
     "llama_cpp": frozenset({"engine", "gguf"}),
-    "sqlite3": frozenset({"bank"}),
+    "sqlite3": frozenset({"bank", "environments"}),
     "usearch": frozenset({"bank"}),
     "numkong": frozenset({"bank"}),
     "onnxruntime": frozenset({"embedding", "models", "bank"}),  # the bank only loads it, before USearch does harm

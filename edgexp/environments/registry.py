@@ -10,6 +10,7 @@ Knows no rules, texts or task ids.
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from functools import lru_cache, reduce
@@ -128,6 +129,9 @@ BRIDGES = {
 }
 """Beginning of a name → what is made of the rest of it."""
 
+FOLDER = "edgexp.environments.bridges.tasks_folder:TasksFolder"
+"""What is made of the path of a folder."""
+
 
 def available() -> dict[str, str]:
     """Name → `module:attribute` of every environment that can be named, plug-ins included."""
@@ -190,10 +194,13 @@ def _target(name: str) -> tuple[str, tuple[str, ...]]:
     for beginning, target in BRIDGES.items():
         if name.startswith(beginning):
             return target, (name.removeprefix(beginning),)
+    if name not in known and os.path.isdir(os.path.expanduser(name)):  # noqa: PTH111, PTH112 - a name may be no path at all, which raises there
+        return FOLDER, (name,)
     if ":" in name or name.endswith(".py"):
         return name, ()
     if name not in known:
-        raise UsageError(f"no environment is called {name!r}; known: {', '.join(known)}, or module:attribute, or file.py:attribute")
+        raise UsageError(f"no environment is called {name!r}; known: {', '.join(known)}, or module:attribute, or file.py:attribute, "
+                         "or process:COMMAND, or gym:ID, or the path of a folder of tasks")
     return known[name], ()
 
 

@@ -60,7 +60,7 @@ def find_bubblewrap() -> str:
     found = shutil.which("bwrap") if sys.platform == "linux" else None
     otherwise = "or let its commands run with your own rights: --no-sandbox, or EDGEXP_NO_SANDBOX=1"
     if found is None:
-        raise UsageError(f"shell tasks run under bubblewrap, which is not here (Linux has it as the package bubblewrap); install it, {otherwise}")
+        raise UsageError(f"shell tasks run under bubblewrap, which is not here (on Linux, install the package bubblewrap), {otherwise}")
     try:
         tried = subprocess.run([*_wrapped(found, None, None), "/bin/sh", "-c", "exit 0"], capture_output=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -71,7 +71,7 @@ def find_bubblewrap() -> str:
 
 
 def run_command(command: str, folder: Path, limits: Limits, bubblewrap: str | None) -> Ran:
-    """Run a command of the shell in `folder`; without `bubblewrap`, with the user's rights. Beside the folder is one for its other files."""
+    """Run a command of the shell in `folder`; without `bubblewrap`, with the user's rights. Temporary files go beside the folder."""
     if "\0" in command or len(command) > 100_000:
         return Ran(None, "", "A command has at most 100,000 characters, and no NUL.")
     text = command.encode("utf-8", "replace").decode()
@@ -81,7 +81,8 @@ def run_command(command: str, folder: Path, limits: Limits, bubblewrap: str | No
     words = ["/bin/sh", "-c", _LIMITED, "sh", *numbers, text]
     if bubblewrap:
         words = [*_wrapped(bubblewrap, folder, other), *words]
-    process, life = launch(words, folder, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, environment=_variables(folder, other, bubblewrap))
+    variables = _variables(folder, other, bubblewrap)
+    process, life = launch(words, folder, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, environment=variables)
     kept = bytearray()
     assert process.stdout
     reading = threading.Thread(target=_keep, args=(process.stdout, kept, 4 * limits.output + 4), daemon=True, name="command-output")
@@ -101,7 +102,7 @@ def size_of(folder: Path) -> int:
     for place, folders, names in os.walk(folder, onerror=None):
         for name in (*folders, *names):
             with contextlib.suppress(OSError):
-                total += max(4096, os.lstat(os.path.join(place, name)).st_size)  # noqa: PTH116, PTH118 - a Path for each takes longer
+                total += max(4096, os.lstat(os.path.join(place, name)).st_size)  # noqa: PTH118 - a Path for each takes longer
     return total
 
 
@@ -132,7 +133,7 @@ def _watch(process: "subprocess.Popen[bytes]", root: Path, limits: Limits) -> tu
 
 
 def _wrapped(bubblewrap: str, folder: Path | None, other: Path | None) -> list[str]:
-    """The words before a command: no network, no other processes, nothing to write but the folder; all of it ends with bubblewrap itself."""
+    """The words before a command: no network, no other processes, nothing to write but the folder; it ends with bubblewrap itself."""
     words = [bubblewrap, "--unshare-all", "--die-with-parent", "--new-session", "--hostname", "edgexp", "--cap-drop", "ALL"]
     for place in _SYSTEM:
         words += ["--ro-bind-try", place, place]

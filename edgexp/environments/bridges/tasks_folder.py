@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -80,14 +80,6 @@ def read_task(text: str, where: str) -> TaskFile:
     return task
 
 
-def is_folder_of_tasks(name: str) -> bool:
-    """Whether a name is the path of a folder with a task in it."""
-    try:
-        return "\0" not in name and any(Path(name).expanduser().glob(f"*/{FILE}"))
-    except (OSError, RuntimeError, ValueError):
-        return False
-
-
 def _wrong(task: TaskFile) -> list[str]:
     """What is wrong with a task; nothing in most."""
     check, limits, shell = task.check, task.limits, task.kind == "shell"
@@ -98,14 +90,14 @@ def _wrong(task: TaskFile) -> list[str]:
         found.append("check: a shell task has either a command or an output")
     if not shell and (check.rows is None or check.command or check.output is not None):
         found.append("check: an SQL task has rows, and a query where they are not the agent's own result")
-    if task.setup.command and not shell or task.setup.script and shell:
+    if task.setup.script if shell else task.setup.command:
         found.append("setup: a shell task has a command, an SQL task a script")
     if not 0 < task.max_steps <= 10_000:
         found.append("max_steps: a number from 1 to 10000 is wanted")
     for key, most in (("seconds", 3600), ("memory", 1_000_000), ("output", 100_000), ("disk", 1_000_000)):
         if not 0 < getattr(limits, key) <= most:
             found.append(f"limits.{key}: a number above 0, at most {most:,}, is wanted")
-    if not _NAME.fullmatch(task.split) or task.type and not _NAME.fullmatch(task.type):
+    if not _NAME.fullmatch(task.split) or (task.type and not _NAME.fullmatch(task.type)):
         found.append("split, type: letters, digits, dots, hyphens and underscores are wanted")
     parts = re.split(r"[/\\]", task.database)
     if not task.database or ".." in parts or "" in parts or "\0" in task.database or ":" in task.database or task.database == FILE:
@@ -134,15 +126,14 @@ class TasksFolder:
         self._files = _read_all(self._root)
         self.name = re.sub(r"[^a-z0-9._-]+", "-", self._root.name.lower()).strip("-.") or "tasks"
         self.version = _digest(self._root, self._files)
-        self._tasks = {f"{self.name}/{file.split}/{place}": Task(f"{self.name}/{file.split}/{place}", self.name, file.split, file.type or file.kind)
-                       for place, file in self._files.items()}  # fmt: skip
+        self._tasks = {task.id: task for task in (self._task_of(place, file) for place, file in self._files.items())}
         wanted = os.environ.get("EDGEXP_NO_SANDBOX", "").lower() in ("", "0", "false", "no") if sandbox is None else sandbox
         self._bubblewrap: str | None = None
         if any(file.kind == "shell" for file in self._files.values()):
             refuse_elsewhere()
             self._bubblewrap = find_bubblewrap() if wanted else None
         self._copy: Path | None = None
-        self._free = weakref.finalize(self, lambda: None)
+        self._free: Callable[[], object] = lambda: None  # removes the copy
         self._file: TaskFile | None = None
         self._over = False
         if any(file.solution for file in self._files.values()):
@@ -210,6 +201,9 @@ class TasksFolder:
         """The actions that the task under way names as its solution."""
         return list(self._file.solution) if self._file else []
 
+    def _task_of(self, place: str, file: TaskFile) -> Task:
+        return Task(f"{self.name}/{file.split}/{place}", self.name, file.split, file.type or file.kind)
+
     def _expert(self) -> Expert:
         return Solver(self)
 
@@ -222,7 +216,8 @@ class TasksFolder:
         if file.setup.command:
             ran = run_command(file.setup.command, self._copy, file.limits, self._bubblewrap)
             if ran.status != 0:
-                raise EdgexpError(f"{task_id}: its setup failed: {plain.one_line(ran.problem or ran.output or f'status {ran.status}', 300)}")
+                why = ran.problem or ran.output or f"status {ran.status}"
+                raise EdgexpError(f"{task_id}: its setup failed: {plain.one_line(why, 300)}")
         if file.check.command and run_command(file.check.command, self._copy, file.limits, self._bubblewrap).status == 0:
             raise EdgexpError(f"{task_id}: its check holds before anything was done")
         return _listing(self._copy)
@@ -289,7 +284,7 @@ def _read_all(root: Path) -> Mapping[str, TaskFile]:
             raise EdgexpError(f"{where}: the folder of a task is called by letters, digits, dots, hyphens and underscores")
         found[name] = read_task(settings.read(path), where)
         database = path.parent / found[name].database
-        if found[name].kind == "sqlite" and (database.is_symlink() or database.exists() and not is_database(database)):
+        if found[name].kind == "sqlite" and (database.is_symlink() or (database.exists() and not is_database(database))):
             raise EdgexpError(f"{where}: database: {found[name].database} is no file of SQLite's")
     if not found:
         raise UsageError(f"{files.shown(root)}: there is no task here; a task is a folder with a {FILE}")
@@ -323,6 +318,7 @@ def _copied(folder: Path) -> Path:
 
 def _listing(folder: Path, most: int = 50) -> str:
     """The files that the agent finds."""
-    names = sorted(plain.one_line(path.relative_to(folder).as_posix(), 200) for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+    found = (path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+    names = sorted(plain.one_line(path.relative_to(folder).as_posix(), 200) for path in found)
     more = f"\n(and {len(names) - most} more)" if len(names) > most else ""
     return "You see the files:\n" + "\n".join(names[:most]) + more if names else "You see no files."
