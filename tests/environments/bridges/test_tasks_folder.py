@@ -17,7 +17,7 @@ from edgexp.environments.base import Environment, Outcome, expert_of, is_remote,
 from edgexp.environments.bridges import sandbox, statements
 from edgexp.environments.bridges.sandbox import Limits, run_command
 from edgexp.environments.bridges.statements import Asked, answer, same_rows
-from edgexp.environments.bridges.tasks_folder import FILE, TaskFile, read_task
+from edgexp.environments.bridges.tasks_folder import FILE, Check, TaskFile, read_task
 from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.episode import play
@@ -200,7 +200,7 @@ def test_without_bubblewrap_shell_tasks_are_refused(folder: Path, monkeypatch: p
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     for value in ("", "0", "false"):
         monkeypatch.setenv("EDGEXP_NO_SANDBOX", value)
-        with pytest.raises(UsageError, match=r"shell tasks run under bubblewrap, which is not here .*--no-sandbox, or EDGEXP_NO_SANDBOX=1") as raised:
+        with pytest.raises(UsageError, match=r"bubblewrap, which is not here .*--no-sandbox, or EDGEXP_NO_SANDBOX=1") as raised:
             make(str(folder))
         check_line(str(raised.value))
     shutil.rmtree(folder / "touch")
@@ -251,8 +251,8 @@ def test_nothing_leaves_the_sandbox_and_goes_on(place: Path) -> None:
 @pytest.fixture
 def database(tmp_path: Path) -> str:
     path = tmp_path / "d.sqlite"
-    told = answer(Asked(str(path), Limits(), script="CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 'x'), (2, NULL),
-    (3.5, x'00ff');"), print)
+    script = "CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 'x'), (2, NULL), (3.5, x'00ff');"
+    told = answer(Asked(str(path), Limits(), script=script), print)
     assert not told.problem
     return str(path)
 
@@ -307,7 +307,7 @@ def test_any_text_is_a_statement(database: str, statement: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("statement", "words"), [
     ("WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) FROM c", "took longer than 5 s and was ended"),
-    ("CREATE TABLE big AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT hex(zeroblob(1000)) FROM c LIMIT 5000000", "full"),
+    ("CREATE TABLE b AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT hex(zeroblob(999)) FROM c LIMIT 99999", "full"),
 ])  # fmt: skip
 def test_statements_have_limits(database: str, statement: str, words: str) -> None:
     told = statements.ask_database(Asked(database, Limits(seconds=5, disk=4), statement))
@@ -398,7 +398,7 @@ def test_an_episode_may_be_played_by_anybody(folder: Path) -> None:
 TEXTS = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), min_size=1, max_size=30).filter(str.strip)
 TASKS = st.builds(
     lambda instruction, command, solution, seconds, split: TaskFile(
-        instruction, "shell", msgspec.convert({"command": command}, TaskFile.__annotations__["check"]), limits=Limits(seconds=seconds), split=split,
+        instruction, "shell", msgspec.convert({"command": command}, Check), limits=Limits(seconds=seconds), split=split,
         solution=tuple(solution)),
     TEXTS, TEXTS, st.lists(TEXTS, max_size=3), st.floats(0.1, 3600), st.sampled_from(["train", "dev", "a-b_c.d"]),
 )  # fmt: skip
