@@ -35,7 +35,7 @@ hypothesis.settings.load_profile("untimed")
 
 # Whoever asks for one of these, directly or through another fixture, needs weights or starts programs.
 QUICK = "not slow"
-SLOW_FIXTURES = {"policy_path", "encoder_folder", "smollm_base", "edgexp"}
+SLOW_FIXTURES = {"policy_path", "encoder_folder", "smollm_base", "edgexp", "spoken"}
 WHOLLY_SLOW = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.slow\b", re.MULTILINE)
 
 

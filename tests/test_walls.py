@@ -53,7 +53,7 @@ ONLY_THE_TOKENIZER = ("prompt", "training")
 
 LIBRARIES: dict[str, frozenset[str]] = {
     "llama_cpp": frozenset({"engine", "gguf"}),
-    "sqlite3": frozenset({"bank"}),
+    "sqlite3": frozenset({"bank", "environments"}),
     "usearch": frozenset({"bank"}),
     "numkong": frozenset({"bank"}),
     "onnxruntime": frozenset({"embedding", "models", "bank"}),  # the bank only loads it, before USearch does harm
@@ -68,7 +68,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
 """Library → the only rooms that may import it."""
 
 LONGEST_FILE = 400
-MOST_MODULES = {"": 150, "training": 15, "export": 10, "cli": 18, "evaluation": 9, "evaluation.report": 8}
+MOST_MODULES = {"": 160, "training": 15, "export": 10, "cli": 18, "evaluation": 9, "evaluation.report": 8}
 """Folder → the most modules in it, `__init__` apart. A folder with a limit of its own does not count for the one around it."""
 
 

@@ -27,7 +27,7 @@ COMMANDS = {
     "eval": "Measure whether experience helps: play the same tasks in several ways.",
     "report": "Make a page of what an evaluation found.",
     "models": "List, fetch and check model weights.",
-    "envs": "List environments, and prepare those that run in Java.",
+    "envs": "List environments, begin your own, and prepare those that run in Java.",
     "doctor": "Check this machine, its libraries, models and banks.",
 }
 """Name → the line that `edgexp --help` shows; kept here so that showing it imports no command."""

@@ -11,6 +11,7 @@ from edgexp.cli.options import (
     bank_option,
     json_option,
     memory_options,
+    sandbox_option,
     say,
     settings_of,
     steps_option,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 @task_options("train")
 @acting_options
 @memory_options
+@sandbox_option
 @json_option
 def collect(policy: str, number: int, steps: int | None, mistakes: float, hand_back: int, hindsight: bool, split: str | None,
             task_ids: tuple[str, ...], types: tuple[str, ...], group: str | None, again: str | None, as_json: bool, **options: Any) -> None:

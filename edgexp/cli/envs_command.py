@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 
 @click.group()
 def envs() -> None:
-    """List environments, and prepare those that run in Java.
+    """List environments, begin your own, and prepare those that run in Java.
 
     Your own environment is a class. It has the members of Environment in edgexp/environments/base.py. Every command that takes an
     environment takes its name as module:Class or file.py:Class. A package can also register it, as an entry point of the group
-    edgexp.environments.
+    edgexp.environments. It may also be a program in any language (process:COMMAND), an environment of Gymnasium's (gym:ID), or a folder
+    of tasks.
 
     \b
     Examples:
       edgexp envs ls
       edgexp run mypackage.garden:Garden
       edgexp run ./doors.py:Doors
+      edgexp envs new garden
     """
 
 
@@ -59,6 +61,29 @@ def ls(as_json: bool) -> None:
         abilities = ("", "") if one.problem else ("yes" if one.admissible else "no", "yes" if one.expert else "no")
         table.add_row(one.name, *abilities, Text(clean(one.problem), "yellow") if one.problem else splits)
     console().print(table)
+
+
+@envs.command()
+@click.argument("name")
+@click.option("--kind", type=click.Choice(["class", "process", "tasks"]), default="class", show_default=True,
+              help="class: a file with a class. process: a program that is asked in JSON. tasks: a folder of tasks.")
+def new(name: str, kind: str) -> None:
+    """Begin an environment of your own.
+
+    Writes a small environment with that NAME into the current folder. It plays at once: change it bit by bit. Nothing is written over.
+
+    \b
+    Examples:
+      edgexp envs new garden                  garden.py, with a class Garden
+      edgexp envs new garden --kind process   a program in a process of its own
+      edgexp envs new chores --kind tasks     the folder chores, with a task
+    """
+    from pathlib import Path
+
+    from edgexp.environments.bridges.skeletons import Kind, write_skeleton
+
+    path, played = write_skeleton(name, cast("Kind", kind), Path())
+    echo(f"{path} is written; play it with: edgexp run {played}")
 
 
 @envs.command()

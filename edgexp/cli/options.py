@@ -2,6 +2,7 @@
 
 import errno
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +80,18 @@ vault_option = click.option(
     "--vault", type=Size(), default="4GiB", envvar="EDGEXP_VAULT", show_default=True, show_envvar=True, metavar="off|SIZE",
     help="How much disk may hold past episodes as the model has evaluated them, for the layout `apart`; off: none."
 )
+
+def _without_sandbox(context: click.Context, _: click.Parameter, value: bool) -> bool:
+    """For as long as the command runs, what makes environments finds it in EDGEXP_NO_SANDBOX."""
+    if value:
+        before = os.environ.get("EDGEXP_NO_SANDBOX", "")
+        os.environ["EDGEXP_NO_SANDBOX"] = "1"
+        context.call_on_close(lambda: os.environ.update(EDGEXP_NO_SANDBOX=before))
+    return value
+
+
+sandbox_option = click.option("--no-sandbox", is_flag=True, expose_value=False, callback=_without_sandbox,
+                              help="Let the commands of shell tasks run with your own rights, where there is no bubblewrap.")
 
 MOST_EPISODES = 1_000_000_000
 """Of episodes, and of anything else that is counted: more is a slip."""

@@ -13,6 +13,7 @@ from edgexp.cli.options import (
     bank_option,
     json_option,
     memory_options,
+    sandbox_option,
     say,
     settings_of,
     steps_option,
@@ -51,6 +52,7 @@ EPISODES = 3
 @click.option("--learn", is_flag=True, help="Put episodes that succeed into the bank.")
 @click.option("--record", type=Place(path_type=Path, dir_okay=False), default=None,
               help="Write the episodes to FILE too: as JSON lines, or as a picture of the screen if FILE ends in .svg.")
+@sandbox_option
 @json_option
 def run(number: int | None, task_ids: tuple[str, ...], types: tuple[str, ...], group: str | None, split: str | None, learn: bool,
         record: Path | None, as_json: bool, steps: int | None, **options: Any) -> None:

@@ -1,4 +1,5 @@
 """Environments by name: those that come with edgexp, entry points of the group `edgexp.environments`, `module:Class` and `file.py:Class`.
+Beginnings of names lead to other people's environments: see `BRIDGES`.
 
 Modules are looked for where Python does, and last in the current folder; `load` finds other things of somebody's own, too. An error inside
 a module is told as such, with its line. Every environment that is made here stands behind the boundary: what it says is checked before
@@ -9,6 +10,7 @@ Knows no rules, texts or task ids.
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from functools import lru_cache, reduce
@@ -121,6 +123,16 @@ BUILT_IN = {
 }
 
 
+BRIDGES = {
+    "gym:": "edgexp.environments.bridges.gym:GymEnvironment",
+    "process:": "edgexp.environments.bridges.json_lines:SpokenEnvironment",
+}
+"""Beginning of a name → what is made of the rest of it."""
+
+FOLDER = "edgexp.environments.bridges.tasks_folder:TasksFolder"
+"""What is made of the path of a folder."""
+
+
 def available() -> dict[str, str]:
     """Name → `module:attribute` of every environment that can be named, plug-ins included."""
     import importlib.metadata  # not above: commands that only print their help need no list of packages
@@ -158,12 +170,11 @@ def make(name: str, **options: Any) -> Environment:
 
     Raises UsageError for an unknown name, EdgexpError where it cannot be loaded or is no environment.
     """
-    target = name if ":" in name or name.endswith(".py") else available().get(name)
-    if target is None:
-        raise UsageError(f"no environment is called {name!r}; known: {', '.join(available())}, or module:attribute, or file.py:attribute")
+    target, given = _target(name)
     factory = load(target, f"environment {target}", "doors:Doors or ./doors.py:Doors")
+    target = name if given else target
     try:
-        environment = factory(**options)
+        environment = factory(*given, **options)
         lacking = [] if isinstance(environment, Environment) else [m for m in _MEMBERS if not hasattr(environment, m)]
     except EdgexpError:
         raise
@@ -175,6 +186,22 @@ def make(name: str, **options: Any) -> Environment:
         what = f"it lacks {', '.join(lacking)}" if lacking else "it is a class, and an object is wanted"
         raise EdgexpError(f"{target} is not an environment: {what}; see edgexp/environments/base.py")
     return checked(environment, f"environment {target}")
+
+
+def _target(name: str) -> tuple[str, tuple[str, ...]]:
+    """Where what makes the environment lies, and what it is given. Raises UsageError for an unknown name."""
+    known = available()
+    for beginning, target in BRIDGES.items():
+        if name.startswith(beginning):
+            return target, (name.removeprefix(beginning),)
+    if name not in known and os.path.isdir(os.path.expanduser(name)):  # noqa: PTH111, PTH112 - a name may be no path at all, which raises there
+        return FOLDER, (name,)
+    if ":" in name or name.endswith(".py"):
+        return name, ()
+    if name not in known:
+        raise UsageError(f"no environment is called {name!r}; known: {', '.join(known)}, or module:attribute, or file.py:attribute, "
+                         "or process:COMMAND, or gym:ID, or the path of a folder of tasks")
+    return known[name], ()
 
 
 def family_of_task(task: Task) -> str:
