@@ -110,7 +110,8 @@ def play_missing(
     """
     watch = watch or Watch()
     rows = [row for row in results.read_rows(folder, header) if row.condition not in fresh]
-    check_setups(folder, header, rows, {(job.condition.name, job.tasks.environment): setup(job) for job in jobs})
+    now = map(setup, jobs)  # an environment has another name where it is named as `module:Class`
+    check_setups(folder, header, rows, {(one.condition, one.environment): one for one in now})
     if fresh and (folder / results.EPISODES).is_file():
         results.forget(folder, header, fresh)
     with Writer(folder, header, watch.say) as writer:
@@ -169,8 +170,7 @@ def _common(before: Setup, after: Setup) -> list[str]:
     """What has to be the same in two conditions that are compared."""
     remember = before.bank_fingerprint and after.bank_fingerprint
     same_bank = before.bank == after.bank or (before.bank in KINDS and after.bank in KINDS)
-    here = before.engine and after.engine  # a server's model needs no library here
-    common = [name for name in Setup.COMMON if name != "engine" or here]
+    common = [name for name in Setup.COMMON if name != "engine" or not (before.server or after.server)]  # no library is needed for those
     return [*common, *(("bank_fingerprint", "encoder") if remember and same_bank else ())]
 
 

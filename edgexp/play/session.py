@@ -21,7 +21,7 @@ from edgexp.errors import EdgexpError, UsageError
 from edgexp.files import shown
 from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, resolve
 from edgexp.play.acting import Acting
-from edgexp.play.chat_client import SECONDS, Terms, hide_login, is_address
+from edgexp.play.chat_client import SECONDS, Terms, is_address
 from edgexp.play.episode import Episode, Policy, Watcher, play
 from edgexp.play.fleet import Environments, Fleet, Say
 from edgexp.play.local import LocalPolicy
@@ -196,7 +196,7 @@ def open_session(settings: Settings, say: Say = lambda _: None, *, keep: bool = 
             session = OpenSession(environments, settings.parallel, policy=load_policy(settings.policy))
         elif is_address(settings.model):
             server = stack.enter_context(open_server(settings, say))
-            settings = msgspec.structs.replace(settle_actions(settings, server, settings.insist), model=hide_login(settings.model))
+            settings = msgspec.structs.replace(settle_actions(settings, server, settings.insist), model=f"{server.url}#{server.name}")
             session = OpenSession(environments, settings.parallel, server=server, takeover=settings.takeover)
         else:
             ready = resolve(settings.model, role="policy", say=say)
