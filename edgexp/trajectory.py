@@ -48,12 +48,17 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     seed: int = 0
     model: str = ""
     model_sha256: str = ""
+    """Empty where a server had the model."""
     created: str = ""
     """UTC, ISO 8601."""
     claimed: str = ""
     """What a file that it was imported from says the source was. Nobody here knows whether that is true."""
     asked: str = ""
     """In hindsight: the id of the task that was asked for, where the trajectory counts as one of another goal, which it did reach."""
+    server: str = ""
+    """The address of the server that had the model, without name and login; empty for a model of one's own process."""
+    settings: str = ""
+    """How that server was asked, in words."""
 
 
 class Trajectory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

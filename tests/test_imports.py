@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-HEAVY = ("numpy", "llama_cpp", "onnxruntime", "onnx", "usearch", "tokenizers", "torch", "transformers", "rich", "sqlite3", "jinja2")
+HEAVY = (
+    "numpy", "llama_cpp", "onnxruntime", "onnx", "usearch", "tokenizers", "torch", "transformers", "rich", "sqlite3", "jinja2", "httpx",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -19,6 +21,15 @@ HEAVY = ("numpy", "llama_cpp", "onnxruntime", "onnx", "usearch", "tokenizers", "
     ],
 )
 def test_nothing_heavy_is_imported(code):
-    report = f"\nimport sys\nprint('loaded:', *[m for m in {HEAVY!r} if m in sys.modules])"
+    assert _loaded(code, HEAVY) == ""
+
+
+def test_without_a_server_nothing_of_one_is_loaded():
+    assert _loaded("import edgexp.play.session, edgexp.evaluation.field, edgexp.cli.run_command", ("httpx", "httpcore", "h11")) == ""
+
+
+def _loaded(code, modules):
+    """Which of some modules a process has loaded after some code."""
+    report = f"\nimport sys\nprint('loaded:', *[m for m in {modules!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "loaded:"
+    return done.stdout.splitlines()[-1].removeprefix("loaded:").strip()

@@ -62,6 +62,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "peft": frozenset({"training"}),
     "unsloth": frozenset({"training"}),
     "py4j": frozenset({"environments"}),
+    "httpx": frozenset({"play"}),
     "matplotlib": frozenset({"evaluation"}),
     "click": frozenset({"cli"}),
 }

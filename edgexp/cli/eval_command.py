@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgexp.cli.options import MOST_EPISODES, Place, gpu_layers_option, json_option, say, vault_option
+from edgexp.cli.options import MOST_EPISODES, Place, gpu_layers_option, json_option, say, server_options, vault_option
 from edgexp.terminal import echo
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
               help="Tasks of each split and group, in place of the suite's number.")
 @click.option("--only", multiple=True, metavar="CONDITION", help="Play only this condition. May be given more than once.")
 @click.option("--model", "models", multiple=True, metavar="NAME=FILE",
-              help="For the model NAME of the suite, take this GGUF or this other name.")
+              help="For the model NAME of the suite, take this GGUF, this other name, or this server (http://localhost:8080/v1#name).")
+@server_options
 @click.option("--fresh", multiple=True, metavar="CONDITION",
               help="Delete a condition's earlier results and play it again. May be given more than once.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 @click.option("--show", is_flag=True, help="Print every setting of the suite as TOML and stop.")
 @json_option
 def eval(suite: str, out: Path | None, parallel: int, number: int | None, only: tuple[str, ...], models: tuple[str, ...],
-         fresh: tuple[str, ...], changes: tuple[str, ...], gpu_layers: int, vault: int, show: bool, as_json: bool) -> None:
+         fresh: tuple[str, ...], changes: tuple[str, ...], gpu_layers: int, vault: int, show: bool, as_json: bool,
+         api_key_env: str | None, answer_seconds: float | None) -> None:
     """Measure whether experience helps: play the same tasks in several ways.
 
     SUITE is a TOML file, or one of the names below. It says which tasks are played, and under which conditions: with which model, and with
@@ -57,6 +59,7 @@ def eval(suite: str, out: Path | None, parallel: int, number: int | None, only: 
     from edgexp.evaluation import suite as suites
     from edgexp.evaluation.evaluate import Wishes
     from edgexp.home import home
+    from edgexp.play.chat_client import SECONDS, Terms
 
     if number is not None:
         changes = (*changes, f"tasks.number={number}")
@@ -65,7 +68,8 @@ def eval(suite: str, out: Path | None, parallel: int, number: int | None, only: 
         echo(suites.show(settings).rstrip("\n"), longest=None)
         return
     folder = (out or home() / "results" / name).expanduser().absolute()
-    _eval(name, settings, folder, Wishes(parallel, _named(models), only, fresh, gpu_layers, vault), as_json)
+    terms = Terms(api_key_env or "", answer_seconds or SECONDS)
+    _eval(name, settings, folder, Wishes(parallel, _named(models), only, fresh, gpu_layers, vault, terms), as_json)
 
 
 def _eval(name: str, suite: "Suite", folder: Path, wishes: "Wishes", as_json: bool) -> None:

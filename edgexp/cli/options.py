@@ -150,10 +150,29 @@ def memory_options(command: F) -> F:
     return command
 
 
+SERVER_OPTIONS = (
+    click.option("--api-key-env", default=None, metavar="NAME",
+                 help="With a server: the environment variable that holds its key.  [default: EDGEXP_API_KEY, where that is set]"),
+    click.option("--answer-seconds", type=Finite(0.1, 86_400), default=None,
+                 help="With a server: how long an answer may take, asking again included.  [default: 180]"),
+)
+"""How a server that has the model is asked."""
+
+
+def server_options(command: F) -> F:
+    """`--api-key-env` and `--answer-seconds`."""
+    for option in reversed(SERVER_OPTIONS):
+        command = option(command)
+    return command
+
+
 def acting_options(command: F) -> F:
     """Who acts and how: fields of `edgexp.play.session.Settings`, by their names."""
     for option in reversed([
-        click.option("--model", default=None, help="A name from `edgexp models ls`, or the path of a GGUF.  [default: edgexp's own]"),
+        click.option("--model", default=None,
+                     help="A name from `edgexp models ls`, the path of a GGUF, or a server: http://localhost:8080/v1#name.  "
+                          "[default: edgexp's own]"),
+        *SERVER_OPTIONS,
         click.option("--actions", type=click.Choice(["admissible", "scored", "free"]), default=None,
                      help="admissible: choose among the valid actions. scored: also compute every one's exact probability. "
                           "free: the model writes what it likes.  "

@@ -71,6 +71,7 @@ def run(number: int | None, task_ids: tuple[str, ...], types: tuple[str, ...], g
       edgexp run -n 20 --parallel 2            two episodes at once
       edgexp run alfworld --split valid_seen   ALFWorld's games, in ALFWORLD_DATA
       edgexp run --model ./my-model.gguf       any GGUF with a chat template
+      edgexp run --model http://localhost:8080/v1#qwen   a model behind a server
       edgexp run --record run.svg              a picture of the run
     """
     from edgexp.play.session import open_session
@@ -187,6 +188,9 @@ def _headline(session: "OpenSession") -> str:
     s = session.settings
     memory = "no memory" if session.retriever is None or session.bank is None else \
         f"{s.memory} memory, k={s.k}, {session.bank.count():,} trajectories"
+    if session.server is not None:
+        server = session.server
+        return f"{session.environment.name} · {server.name} at {server.url} · {memory} · {server.describe(s)}"
     if session.fleet is None or session.ready is None:
         return f"{session.environment.name} · {s.policy} · {memory}"
     return f"{session.environment.name} · {session.ready.name} ({session.fleet.model.description}) · {memory} · {s.actions} actions"

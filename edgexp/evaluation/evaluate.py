@@ -14,6 +14,7 @@ from edgexp.evaluation.playing import Failure, Job, Players, play_all
 from edgexp.evaluation.results import Header, Row, Setup, Writer
 from edgexp.evaluation.suite import KINDS, Condition, Suite
 from edgexp.files import hold_folder
+from edgexp.play.chat_client import Terms
 from edgexp.play.fleet import Say
 
 MOST_TOLD = 5
@@ -35,6 +36,8 @@ class Wishes:
     gpu_layers: int = 0
     vault: int = 0
     """Bytes of disk for what models have evaluated of past episodes, where memory stands apart; 0 for none."""
+    terms: Terms = field(default_factory=Terms)
+    """How servers are asked."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def evaluate(name: str, suite: Suite, folder: Path, wishes: Wishes | None = None
     wishes, watch = wishes or Wishes(), watch or Watch()
     _check_names(suite, wishes)
     taken = f"{folder}: another evaluation is writing there; wait for it, or name another folder with --out"
-    with hold_folder(folder, taken), Field(name, suite, wishes.models, watch.say) as things:
+    with hold_folder(folder, taken), Field(name, suite, wishes.models, watch.say, wishes.terms) as things:
         header = header_for(folder, name, suite)
         conditions, skipped = _available(things, wishes.only, watch.say)
         jobs = things.jobs(conditions)
@@ -107,7 +110,8 @@ def play_missing(
     """
     watch = watch or Watch()
     rows = [row for row in results.read_rows(folder, header) if row.condition not in fresh]
-    check_setups(folder, header, rows, {(job.condition.name, job.tasks.environment): setup(job) for job in jobs})
+    now = map(setup, jobs)  # an environment has another name where it is named as `module:Class`
+    check_setups(folder, header, rows, {(one.condition, one.environment): one for one in now})
     if fresh and (folder / results.EPISODES).is_file():
         results.forget(folder, header, fresh)
     with Writer(folder, header, watch.say) as writer:
@@ -166,7 +170,8 @@ def _common(before: Setup, after: Setup) -> list[str]:
     """What has to be the same in two conditions that are compared."""
     remember = before.bank_fingerprint and after.bank_fingerprint
     same_bank = before.bank == after.bank or (before.bank in KINDS and after.bank in KINDS)
-    return [*Setup.COMMON, *(("bank_fingerprint", "encoder") if remember and same_bank else ())]
+    common = [name for name in Setup.COMMON if name != "engine" or not (before.server or after.server)]  # no library is needed for those
+    return [*common, *(("bank_fingerprint", "encoder") if remember and same_bank else ())]
 
 
 def _check_names(suite: Suite, wishes: Wishes) -> None:

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from edgexp.bank import Bank
 from edgexp.embedding import Encoder, open_encoder
@@ -16,8 +17,10 @@ from edgexp.evaluation.suite import Condition, Suite, Tasks
 from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, manifest, resolve
 from edgexp.models.playable import layout_of
 from edgexp.models.ready import state
+from edgexp.play.chat_client import Terms, is_address
 from edgexp.play.episode import Episode
 from edgexp.play.fleet import Environments, Fleet, Say
+from edgexp.play.remote import ChatModel, check_settings, open_chat_model, settle_actions
 from edgexp.play.rollout import Evaluator
 from edgexp.play.session import Session, check_prompt, open_bank
 from edgexp.prompt import messages
@@ -31,10 +34,12 @@ Filling = Callable[[str, int, int], None]
 class Field:
     """Everything that is the same for all models. Close it, or use it as a context manager."""
 
-    def __init__(self, name: str, suite: Suite, models: Mapping[str, str], say: Say):
-        """`models` says by which file or name a model of the suite is to be found, where it is not its own."""
+    def __init__(self, name: str, suite: Suite, models: Mapping[str, str], say: Say, terms: Terms | None = None):
+        """`models` says by which file or name a model of the suite is to be found, where it is not its own; `terms`, how servers are
+        asked."""
         self.name, self.suite = name, suite
-        self._models, self._say = models, say
+        self._models, self._say, self._terms = models, say, terms or Terms()
+        self._servers: dict[str, ChatModel] = {}
         self._stack = ExitStack()
         self.environments = self._stack.enter_context(Environments())
         self._banks: dict[Path, tuple[Bank, str]] = {}
@@ -80,7 +85,7 @@ class Field:
 
     def missing(self, condition: Condition) -> str | None:
         """Why a condition's model is not here; None where it is. A model that was named for it has to be here."""
-        if condition.model in self._models:
+        if condition.model in self._models or is_address(condition.model):
             return None
         name = condition.model or DEFAULT_POLICY
         known = manifest.find(name)
@@ -90,10 +95,30 @@ class Field:
 
     def ready(self, condition: Condition) -> Ready:
         """The checked file of a condition's model. Raises EdgexpError where it is not here or damaged."""
-        name = self._models.get(condition.model, condition.model or DEFAULT_POLICY)
+        name = self._found(condition)
         if name not in self._ready:
             self._ready[name] = resolve(name, role="policy", say=self._say)
         return self._ready[name]
+
+    def server(self, condition: Condition) -> ChatModel | None:
+        """The server that a condition's model is behind, met once; None for a model of this process.
+
+        Raises EdgexpError where it cannot be asked, or not as the condition has it.
+        """
+        name = self._found(condition)
+        if not is_address(name):
+            return None
+        check_settings(condition)
+        if name not in self._servers:
+            choose = any(self._found(one) == name and one.actions == "admissible" for one in self.suite.conditions)
+            met = open_chat_model(name, self._terms, context=self.suite.context, choose=choose, say=self._say)
+            self._servers[name] = self._stack.enter_context(met)
+        settle_actions(condition, self._servers[name], insist=True)
+        return self._servers[name]
+
+    def _found(self, condition: Condition) -> str:
+        """By which name, file or address a condition's model is to be found."""
+        return self._models.get(condition.model, condition.model or DEFAULT_POLICY)
 
     def room(self, ready: Ready) -> int:
         """Tokens an episode has with a model."""
@@ -156,16 +181,15 @@ class Field:
 
     def _make_setup(self, job: Job) -> Setup:
         condition, environment = job.condition, self.environments.at(job.tasks.environment)
-        ready, path = self.ready(condition), experience.banks(self.name, condition, job.tasks)
+        server, path = self.server(condition), experience.banks(self.name, condition, job.tasks)
+        model = self._server_setup(condition, server) if server else self._model_setup(condition)
         return Setup(
+            **model,
             condition=condition.name,
             environment=environment.name,
             environment_version=environment.version,
             steps=self.steps(job.tasks),
-            model=condition.model or DEFAULT_POLICY,
-            model_sha256=ready.sha256,
             actions=condition.actions,
-            context=self.room(ready),
             k=condition.k,
             memory=condition.memory if condition.k else "off",
             every=condition.every,
@@ -176,7 +200,6 @@ class Field:
             logged=self._bank(path)[0].logged if path and condition.usefulness else 0,
             temperature=condition.temperature,
             seed=condition.seed,
-            layout=self._layout(ready) if condition.layout == "auto" else condition.layout,
             prompt=messages.VERSION,
             bank=condition.bank if condition.k and condition.memory != "off" else "",
             bank_fingerprint=self._bank(path)[1] if path else "",
@@ -184,8 +207,23 @@ class Field:
             repeats=condition.repeats,
             encoder=self._embedder().name if path else "",
             code=code(),
-            engine=f"llama-cpp-python {version('llama-cpp-python')}",
         )
+
+    def _model_setup(self, condition: Condition) -> dict[str, Any]:
+        """What a setup says of a model of this process."""
+        ready = self.ready(condition)
+        return {
+            "model": condition.model or DEFAULT_POLICY, "model_sha256": ready.sha256, "context": self.room(ready),
+            "layout": self._layout(ready) if condition.layout == "auto" else condition.layout,
+            "engine": f"llama-cpp-python {version('llama-cpp-python')}",
+        }  # fmt: skip
+
+    def _server_setup(self, condition: Condition, server: ChatModel) -> dict[str, Any]:
+        """What a setup says of a server's model."""
+        return {
+            "model": server.name, "model_sha256": "", "context": server.room, "layout": "chained", "engine": "",
+            "server": server.url, "asked": server.describe(condition),
+        }  # fmt: skip
 
 
 def _layout_wanted(conditions: Sequence[Condition]) -> Layout:
@@ -205,6 +243,10 @@ class FieldPlayers:
                  say: Say = lambda _: None):
         """The conditions are of one model; `vault` is what the vault may hold, in bytes."""
         self.places, self._field = places, field
+        self._fleet: Fleet | None = None
+        if server := field.server(conditions[0]):
+            self._session = Session(field.environments, places, server=server, whole=True)
+            return
         ready = field.ready(conditions[0])
         self._fleet = Fleet(
             ready.path, places, context=field.room(ready), trees=any(c.actions == "scored" for c in conditions), gpu_layers=gpu_layers,
@@ -218,7 +260,8 @@ class FieldPlayers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._fleet.__exit__(kind, error, trace)
+        if self._fleet is not None:
+            self._fleet.__exit__(kind, error, trace)
 
     @property
     def engines(self) -> Sequence[Evaluator]:

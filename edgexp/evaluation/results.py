@@ -129,7 +129,7 @@ class Setup(Acting, frozen=True, kw_only=True):
     code: str
     """edgexp's version and the digest of what decides an episode; see `edgexp.evaluation.playing`."""
     engine: str
-    """The llama.cpp library's version; empty for a policy without a model."""
+    """The llama.cpp library's version; empty for a policy without a model, and for a server's."""
     bank_split: str = ""
     """The split whose episodes may be remembered; empty for any, and without memory."""
     repeats: int = 0
@@ -140,6 +140,10 @@ class Setup(Acting, frozen=True, kw_only=True):
     """Older results say neither of these two: their episodes were played without."""
     logged: int = 0
     """Episodes in the bank's log, by which usefulness was counted; 0 where it was not."""
+    server: str = ""
+    """The address of the server that had the model, without name and login; `model` is then what the server calls it."""
+    asked: str = ""
+    """How that server was asked, in words."""
 
     @property
     def key(self) -> str:

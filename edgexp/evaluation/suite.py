@@ -11,6 +11,7 @@ from edgexp import settings
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.acting import Acting, Actions
+from edgexp.play.chat_client import is_address, parse_address
 
 Count = Annotated[int, Meta(ge=1)]
 Whole = Annotated[int, Meta(ge=0)]
@@ -61,7 +62,8 @@ class Condition(Acting, frozen=True, kw_only=True):
 
     name: Name
     model: str = ""
-    """A name of `edgexp models ls` or a GGUF; empty for edgexp's own. Where it is not there, the condition is left out for now."""
+    """A name of `edgexp models ls`, a GGUF, or a server (`http://host:port/v1#name`); empty for edgexp's own. Where it is not there, the
+    condition is left out for now; a server that cannot be asked ends the evaluation."""
     k: Annotated[int, Meta(ge=0, le=64)] = 0
     actions: Actions = "free"
     repeats: Whole = 0
@@ -142,6 +144,9 @@ def _problems(suite: Suite) -> Iterator[str]:
     for number, name in enumerate(names):
         if name in names[:number]:
             yield f"conditions[{number}].name: {name!r} is the name of two conditions"
+    for number, condition in enumerate(suite.conditions):
+        if problem := _problem_of_address(condition.model):
+            yield f"conditions[{number}].model: {problem}"
     if suite.baseline and suite.baseline not in names:
         yield f"baseline: no condition is called {suite.baseline!r}; there are: {', '.join(names)}"
     for number, tasks in enumerate(suite.tasks):
@@ -149,3 +154,15 @@ def _problems(suite: Suite) -> Iterator[str]:
             yield f"tasks[{number}].environment: {tasks.environment} is in two entries; put its splits, groups and types into one"
         if len(set(tasks.groups)) < len(tasks.groups):
             yield f"tasks[{number}].groups: a group is named twice"
+
+
+def _problem_of_address(model: str) -> str:
+    """What is wrong with a server as a suite names it; empty for nothing, and for other models."""
+    if not is_address(model):
+        return ""
+    try:
+        secret = parse_address(model).login
+    except UsageError as error:
+        return str(error)
+    return "a suite is kept with its results, so it must hold no password; name the server with: edgexp eval --model NAME=http://…" \
+        if secret else ""

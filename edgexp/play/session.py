@@ -21,11 +21,13 @@ from edgexp.errors import EdgexpError, UsageError
 from edgexp.files import shown
 from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, resolve
 from edgexp.play.acting import Acting
+from edgexp.play.chat_client import SECONDS, Terms, is_address
 from edgexp.play.episode import Episode, Policy, Watcher, play
 from edgexp.play.fleet import Environments, Fleet, Say
 from edgexp.play.local import LocalPolicy
+from edgexp.play.remote import ChatModel, RemotePolicy, check_settings, open_chat_model, settle_actions
 from edgexp.play.rollout import Evaluator, Finished, run_many
-from edgexp.play.takeover import Patience, TakeoverPolicy
+from edgexp.play.takeover import Learner, Patience, TakeoverPolicy
 from edgexp.prompt import messages
 from edgexp.prompt.bounded import Bounded
 from edgexp.prompt.render import Renderer, make_renderer
@@ -42,6 +44,11 @@ class Settings(Acting, frozen=True, kw_only=True):
 
     environment: str = DEFAULT_ENVIRONMENT
     model: str = DEFAULT_POLICY
+    """A name or a file, or the address of a server: `http://host:port/v1#name`."""
+    api_key_env: str = ""
+    """The environment variable that holds a server's key; empty for `EDGEXP_API_KEY`, where that is set."""
+    answer_seconds: Annotated[float, Meta(gt=0)] = SECONDS
+    """For one answer of a server, everything that is tried for it included."""
     policy: str = ""
     """`module:attribute` of a `PolicyMaker` that acts in place of a model; empty for the model."""
     encoder: str = DEFAULT_EMBEDDER
@@ -63,11 +70,16 @@ class Settings(Acting, frozen=True, kw_only=True):
 
 
 class Session:
-    """Places at which episodes are played by one model, or by a policy of somebody's own."""
+    """Places at which episodes are played by one model, here or behind a server, or by a policy of somebody's own.
+
+    `whole`: an episode in which a server fails is an error, and has no record of what came before.
+    """
 
     def __init__(self, environments: Environments, places: int, fleet: Fleet | None = None, ready: Ready | None = None, *,
-                 template: str | None = None, policy: PolicyMaker | None = None, takeover: Patience | None = None):
-        self.environments, self.places, self.fleet, self.ready = environments, places, fleet, ready
+                 template: str | None = None, policy: PolicyMaker | None = None, takeover: Patience | None = None,
+                 server: ChatModel | None = None, whole: bool = False):
+        self.environments, self.places, self.fleet, self.ready, self.server = environments, places, fleet, ready, server
+        self._whole = whole
         self._template, self._policy, self._takeover = template, policy, takeover
         self._renderers: dict[tuple[str, str], Renderer] = {}
 
@@ -101,14 +113,20 @@ class Session:
     def _make_policy(self, place: int, name: str, retriever: Retriever | None, acting: Acting, steps: int | None) -> Policy:
         if self._policy is not None:
             return _own_policy(self._policy, self.environments.at(name, place), retriever, acting)
+        model = self._make_model(place, name, retriever, acting, steps)
+        return model if self._takeover is None else TakeoverPolicy(self.environments.at(name, place), model, self._takeover, steps)
+
+    def _make_model(self, place: int, name: str, retriever: Retriever | None, acting: Acting, steps: int | None) -> Learner:
+        wanted = 40 * (steps or self.environments.limit(name))
+        if self.server is not None:
+            instructions, room = self.environments.at(name, place).instructions(), self.server.room
+            return RemotePolicy(self.server, instructions, retriever, acting, reserve=min(room // 2, wanted), whole=self._whole)
         assert self.fleet is not None and self.ready is not None
         renderer, room = self.renderer(name, acting.layout), self.fleet.room
-        model = LocalPolicy(
+        return LocalPolicy(
             self.fleet.sequence(place, renderer.prefix()), renderer, retriever, acting,
-            context=room, reserve=min(room // 2, 40 * (steps or self.environments.limit(name))),
-            model=self.ready.name, model_sha256=self.ready.sha256,
+            context=room, reserve=min(room // 2, wanted), model=self.ready.name, model_sha256=self.ready.sha256,
         )  # fmt: skip
-        return model if self._takeover is None else TakeoverPolicy(self.environments.at(name, place), model, self._takeover, steps)
 
 
 def _own_policy(maker: PolicyMaker, environment: Environment, retriever: Retriever | None, acting: Acting) -> Policy:
@@ -176,6 +194,10 @@ def open_session(settings: Settings, say: Say = lambda _: None, *, keep: bool = 
         settings = with_actions(settings, environment)
         if settings.policy:
             session = OpenSession(environments, settings.parallel, policy=load_policy(settings.policy))
+        elif is_address(settings.model):
+            server = stack.enter_context(open_server(settings, say))
+            settings = msgspec.structs.replace(settle_actions(settings, server, settings.insist), model=f"{server.url}#{server.name}")
+            session = OpenSession(environments, settings.parallel, server=server, takeover=settings.takeover)
         else:
             ready = resolve(settings.model, role="policy", say=say)
             fleet = stack.enter_context(open_fleet(ready, settings, say))
@@ -200,6 +222,13 @@ def with_actions(settings: Settings, environment: Environment) -> Settings:
         raise UsageError(f"the environment {environment.name} does not list valid actions, so --actions {settings.actions} cannot be; "
                          "leave the option out, or play it with: --actions free")
     return msgspec.structs.replace(settings, actions="free")
+
+
+def open_server(settings: Settings, say: Say) -> ChatModel:
+    """The server that settings name as the model. Raises UsageError where they ask for what servers do not have."""
+    check_settings(settings, settings.template, settings.gpu_layers)
+    terms = Terms(settings.api_key_env, settings.answer_seconds)
+    return open_chat_model(settings.model, terms, context=settings.context, choose=settings.actions != "free", say=say)
 
 
 def open_fleet(ready: Ready, settings: Settings, say: Say) -> Fleet:
