@@ -316,7 +316,7 @@ class ChatClient:
     def _shown(self, value: object, most: int = _MOST_WORDS) -> str:
         """A text from outside in one line that is safe to show and to keep; empty where it is none."""
         words = value if isinstance(value, str) else str(value) if isinstance(value, Exception) else ""
-        return clean(plain.one_line(self._without_secrets(words), most), None).strip()
+        return clean(" ".join(plain.one_line(self._without_secrets(words), most).split()), None)
 
     def _without_secrets(self, text: str) -> str:
         for secret in self._secrets:

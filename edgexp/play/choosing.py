@@ -51,8 +51,9 @@ def without_thoughts(text: str) -> str:
         end = close.end()
     opened = _OPEN.search(text, end)
     rest = text[end : opened.start() if opened else None]
-    first = _OPEN.search(text)
-    return rest if rest.strip() or first is None else text[: first.start()]
+    first, closed = _OPEN.search(text), _CLOSE.search(text)
+    said_before = first is not None and (closed is None or first.start() < closed.start())
+    return text[: first.start()] if not rest.strip() and first is not None and said_before else rest
 
 
 def first_line(text: str) -> str:
