@@ -2,8 +2,8 @@
 
 `base` is the contract with every optional member, `registry` makes environments by name, `splits` is what splits without end share. The
 games: `household` (rooms by ALFWorld's rules), `alfworld` (its official game files), `treatments` and `worlds` (homes and houses that only
-past episodes explain), `java` (ScienceWorld and TextWorldExpress), and
-`bridges` to other people's environments. An environment of one's own imports from here.
+past episodes explain), `java` (ScienceWorld and TextWorldExpress), and `bridges` to other people's environments. An environment of one's
+own imports from here.
 """
 
 from edgexp.environments.base import Environment, Expert, HasAdmissible, HasExpert, Outcome, Start

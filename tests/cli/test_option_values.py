@@ -24,7 +24,7 @@ def wins(environment, retriever, acting): return Scripted(["add one"] * 3, "agen
 GIVEN = {
     "run": ["place:Silent", "--policy", "place:wins", "-n", "1"], "collect": ["place:Silent"], "train": ["smoke"], "export": ["none"],
     "eval": ["smoke"], "report": ["none"],
-    "bank add": ["none"], "bank search": ["words"], "bank show": ["t1"], "envs gold": ["place:Silent"],
+    "bank add": ["none"], "bank search": ["words"], "bank show": ["t1"], "envs gold": ["place:Silent"], "envs new": ["garden"],
 }  # fmt: skip
 """What a command wants besides."""
 HOSTILE = "no\x1b[2J such/\nthing"

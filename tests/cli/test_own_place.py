@@ -1,6 +1,7 @@
 """`edgexp run` and `collect` with an environment and a policy of one's own: defaults that fit, one bad thing, bad values of options."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -215,3 +216,30 @@ def test_a_billion_episodes_begin_at_once(command: Call, monkeypatch: pytest.Mon
     seen = []
     monkeypatch.setattr(OpenSession, "play", lambda self, tasks, **_: seen.append(next(iter(tasks))) or [])
     assert command("run", "place:One", *AGENT, "-n", 10**9)[0] == 0 and len(seen) == 1
+
+
+# Other people's environments
+
+
+def test_a_program_of_ones_own_fills_a_bank(command: Call) -> None:
+    command("envs", "new", "garden", "--kind", "process")
+    name = f"process:{sys.executable} garden.py"
+    code, out, err = command("collect", name, "-n", 3, "--bank", "bank", "--json")
+    assert code == 0, err
+    assert json.loads(out) == {"drawn": 3, "known": 0, "played": 3, "won": 3, "failed": 0, "bank": 3}
+    code, _, err = command("collect", "process:false", "-n", 3, "--bank", "bank", "--json")
+    assert code == 1 and "process:false: asked for hello, it ended with status 1" in err
+
+
+def test_a_folder_of_tasks_is_played_and_its_commands_are_refused_without_a_sandbox(command: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    command("envs", "new", "chores", "--kind", "tasks")
+    played = ("collect", "./chores", "-n", 1, "--bank", "bank", "--json")
+    assert command(*played)[0] == 0
+    task = Path("chores/touch/task.toml")
+    task.parent.mkdir()
+    task.write_text('instruction = "make x"\nkind = "shell"\nsplit = "train"\nsolution = ["touch x"]\n[check]\ncommand = "test -e x"\n')
+    code, _, err = command(*played, "--again", "all")
+    assert code == 2 and "shell tasks run under bubblewrap, which is not here" in err and "--no-sandbox" in err
+    named = ("--task", "chores/train/touch", "--no-sandbox")
+    assert command(*played, *named)[0] == 0 and not os.environ.get("EDGEXP_NO_SANDBOX")

@@ -178,7 +178,7 @@ class TasksFolder:
         except BaseException as error:
             self._drop()
             if isinstance(error, OSError):
-                raise EdgexpError(f"{task.id}: its files cannot be copied: {error.strerror or error}") from error
+                raise EdgexpError(f"{task.id}: its files cannot be copied: {plain.one_line(str(error.strerror or error), 300)}") from error
             raise
         self._file, self._over, self.max_steps = file, False, file.max_steps
         return Start(file.instruction.strip(), seen)
@@ -312,7 +312,11 @@ def _copied(folder: Path) -> Path:
         odd = [name for name in names if not ((here / name).is_symlink() or (here / name).is_file() or (here / name).is_dir())]
         return [*odd, FILE] if here == folder else odd
 
-    shutil.copytree(folder, place, symlinks=True, ignore=left_out)
+    try:
+        shutil.copytree(folder, place, symlinks=True, ignore=left_out)
+    except BaseException:
+        remove(place.parent)
+        raise
     return place
 
 

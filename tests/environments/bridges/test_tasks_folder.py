@@ -438,3 +438,18 @@ def test_any_text_is_a_task_or_one_line(text: str) -> None:
     with pytest.raises(EdgexpError) as raised:
         read_task(text, "x")
     check_line(str(raised.value))
+
+
+def test_files_that_cannot_be_copied_are_one_line_and_leave_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise shutil.Error([("a\nb", "c", "no\nspace")] * 1000)
+
+    monkeypatch.setattr(shutil, "copytree", fail)
+    world = make(str(folder), sandbox=False)
+    with pytest.raises(EdgexpError, match="its files cannot be copied") as raised:
+        world.reset(world.task("my-tasks/test/touch"))
+    check_line(str(raised.value))
+    assert not list((tmp_path / "temporary").iterdir())
