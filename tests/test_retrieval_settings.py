@@ -25,7 +25,7 @@ from edgexp.training import recipe
 from edgexp.trajectory import Played, Step, Task
 
 MODES = ("static", "dynamic", "off")
-FIELDS = ("k", "memory", "every", "diversity", "frame", "usefulness", "failures")
+FIELDS = ("k", "memory", "every", "diversity", "layout", "frame", "usefulness", "failures")
 WRITTEN = {"condition": "some", "environment": "toy", "environment_version": "1", "steps": 9, "model": "", "model_sha256": "", "bank": "",
            "actions": "free", "context": 512, "bank_fingerprint": "", "encoder": "", "code": "", "engine": ""}
 EVERY: dict[str, Any] = {"Retrieval": Retrieval, "Acting": Acting, "Settings": Settings, "Memory": recipe.Memory,
@@ -35,7 +35,8 @@ EVERY: dict[str, Any] = {"Retrieval": Retrieval, "Acting": Acting, "Settings": S
 
 @pytest.mark.parametrize("kind", EVERY)
 def test_what_remembers_nothing_is_written_in_one_way(kind: str) -> None:
-    for values in itertools.product((0, 1, 7), MODES, (1, 3), (None, 0.0, 0.5), (True, False), (True, False), ("alike", "warn", "none")):
+    layouts, failures = ("auto", "chained", "apart"), ("alike", "warn", "none")
+    for values in itertools.product((0, 1, 7), MODES, (1, 3), (None, 0.0, 0.5), layouts, (True, False), (True, False), failures):
         settings = EVERY[kind](**dict(zip(FIELDS, values, strict=True)))
         assert settings.remembers == (values[0] > 0 and values[1] != "off")
         assert settings.retrieval == (Retrieval(*values) if settings.remembers else NO_MEMORY)  # type: ignore[arg-type]
@@ -68,8 +69,8 @@ def test_files_with_senseless_settings_are_refused(wrong: dict[str, Any]) -> Non
         msgspec.convert({"name": "some", **wrong}, Condition)
 
 
-@given(st.builds(Retrieval, st.integers(0, 64), st.sampled_from(MODES), st.integers(1, 9), st.none() | st.floats(0, 1), st.booleans(),
-                 st.booleans(), st.sampled_from(["alike", "warn", "none"])))
+@given(st.builds(Retrieval, st.integers(0, 64), st.sampled_from(MODES), st.integers(1, 9), st.none() | st.floats(0, 1),
+                 st.sampled_from(["auto", "chained", "apart"]), st.booleans(), st.booleans(), st.sampled_from(["alike", "warn", "none"])))
 def test_settings_are_what_was_written_and_all_of_it_is_written(settings: Retrieval) -> None:
     written = msgspec.json.encode(settings)
     assert msgspec.json.decode(written, type=Retrieval) == settings

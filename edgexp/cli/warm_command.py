@@ -17,7 +17,7 @@ from edgexp.terminal import echo, echo_json
               help="At most so many episodes, the newest. 0: all.")
 @json_option
 def warm(number: int, as_json: bool, **options: Any) -> None:
-    """Evaluate the bank's episodes of ENVIRONMENT once, and keep what the model made of them.
+    """Evaluate past episodes of ENVIRONMENT before they are needed.
 
     A model whose memory stands apart attaches a past episode to its prompt instead of reading it again. It has to read it once for that.
     This command does so beforehand. You can interrupt it and start it again. It needs disk: about 10 MB an episode with the default
