@@ -62,8 +62,8 @@ def test_a_stored_vector_is_not_made_again(bank):
 def test_an_encoder_with_a_prefix_for_queries_is_asked(tmp_path):
     assert asks_as_it_stores(WordEncoder()) and not asks_as_it_stores(Prefixed())
     with bank_of(tmp_path, trajectories(60), Prefixed()) as bank:
-        memories = Memories(settings, bank, "household", 0)
-        retriever = VectorRetriever(bank, settings.retrieval, Filters(environment="household"))
+        memories = Memories(Settings(), bank, "household", 0)
+        retriever = VectorRetriever(bank, Settings().retrieval, Filters(environment="household"))
         differ = 0
         for t in bank.each():
             found = of(memories.find(t, "matched"))
