@@ -33,15 +33,18 @@ def of(memory):
 @pytest.mark.parametrize("settings", [Settings(), Settings(k=5), Settings(k=3, diversity=0.6)])
 def test_matched_is_what_running_retrieves(bank, settings):
     memories = Memories(settings, bank, "household", 0)
-    retriever = VectorRetriever(bank, Retrieval(k=settings.k, diversity=settings.diversity), filters=Filters(environment='household'))
+    plainly = Retrieval(k=settings.k, diversity=settings.diversity, frame=False, usefulness=False)
+    retriever = VectorRetriever(bank, plainly, filters=Filters(environment='household'))
     for t in bank.each(Filters(environment="household")):
         assert of(memories.find(t, "matched", 0)) == of(retriever.recall(t.task, t.goal, t.observation))
 
 
-def test_matched_is_what_running_retrieves_with_the_real_encoder(tmp_path, encoder):
+@pytest.mark.parametrize("settings", [Settings(), Settings(frame=True, usefulness=True)])
+def test_matched_is_what_running_retrieves_with_the_real_encoder(tmp_path, encoder, settings):
     """Stored vectors are rounded to half precision; here that changes nothing."""
     with bank_of(tmp_path, household(300)[:60], encoder) as bank:
-        memories, retriever = Memories(Settings(), bank, "household", 0), VectorRetriever(bank, filters=Filters(environment='household'))
+        memories = Memories(settings, bank, "household", 0)
+        retriever = VectorRetriever(bank, settings.retrieval, Filters(environment="household"))
         for t in bank.each():
             assert of(memories.find(t, "matched")) == of(retriever.recall(t.task, t.goal, t.observation))
 
@@ -59,7 +62,8 @@ def test_a_stored_vector_is_not_made_again(bank):
 def test_an_encoder_with_a_prefix_for_queries_is_asked(tmp_path):
     assert asks_as_it_stores(WordEncoder()) and not asks_as_it_stores(Prefixed())
     with bank_of(tmp_path, trajectories(60), Prefixed()) as bank:
-        memories, retriever = Memories(Settings(), bank, "household", 0), VectorRetriever(bank, filters=Filters(environment='household'))
+        memories = Memories(Settings(), bank, "household", 0)
+        retriever = VectorRetriever(bank, Settings().retrieval, Filters(environment="household"))
         differ = 0
         for t in bank.each():
             found = of(memories.find(t, "matched"))
