@@ -25,10 +25,15 @@ MARK = "#     edgexp collect"
 
 
 def collects(recipe: str) -> list[list[str]]:
-    """What the recipe's bank wants: the arguments of the commands in its comments."""
+    """What the recipe's bank wants: the arguments of the commands in its comments, without the name of a bank."""
     path = Path(recipe) if Path(recipe).is_file() else recipes.files()[recipe]
     lines = path.read_text(encoding="utf-8").splitlines()
-    return [shlex.split(line.removeprefix("#"))[1:] for line in lines if line.startswith(MARK)]
+    return [_without_bank(shlex.split(line.removeprefix("#"))[1:]) for line in lines if line.startswith(MARK)]
+
+
+def _without_bank(arguments: list[str]) -> list[str]:
+    place = arguments.index("--bank") if "--bank" in arguments else len(arguments)
+    return arguments[:place] + arguments[place + 2 :]
 
 
 def commands(recipe: str, name: str, folder: Path, suite_names: list[str], gpu_layers: int) -> Iterator[list[str]]:

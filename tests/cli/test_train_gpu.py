@@ -43,7 +43,7 @@ def test_every_command_is_one_of_edgexp(tool: ModuleType, tmp_path: Path, name: 
     made = list(tool.commands(name, "mine", tmp_path, ["household", "treatments", "worlds"], 99))
     kinds = [understood(arguments) for arguments in made]
     assert kinds == ["models pull", *["collect"] * (len(made) - 6), "train", "export", *["eval"] * 3]
-    assert len(tool.collects(name)) == len(made) - 6 >= 4
+    assert len(tool.collects(name)) == len(made) - 6 >= 1
     banks = {arguments[arguments.index("--bank") + 1] for arguments in made if "--bank" in arguments}
     assert banks == {str(tmp_path / "bank")}
     assert all("--only" in arguments and "smollm2-135m-exprag=mine" in arguments for arguments in made[-3:])
