@@ -26,6 +26,7 @@ def ship(run: Path, target: Path) -> str:
     shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("as-trained"))
     for base in (record["base"], record["recipe"]["base"]):
         base["checkpoint"] = Path(base["checkpoint"]).name
+        base["adapter"] = Path(base.get("adapter", "")).name  # what it went on from
     for data in record["recipe"]["data"]:
         data["bank"] = ""
     asked = msgspec.convert(record["recipe"], recipe.Recipe)

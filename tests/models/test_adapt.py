@@ -13,7 +13,8 @@ from edgexp.models import BASE_POLICY, DEFAULT_POLICY, derive, model_files, reso
 from edgexp.models.manifest import files, require
 from edgexp.models.model_files import locate
 
-SHIPPED = [DEFAULT_POLICY, "smollm2-135m-lora"]
+ADAPTERS = Path(__file__).parents[2] / "adapters"
+SHIPPED = sorted(path.name for path in ADAPTERS.iterdir())
 
 
 def files_of(recipe):
