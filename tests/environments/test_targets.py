@@ -66,7 +66,7 @@ def test_nothing_in_the_current_folder_hides_a_library(folder: Path) -> None:
     ("a b:C", UsageError, "'a b' is no name of a module"),
     (".a:C", UsageError, "'.a' is no name of a module"),
     ("a..b:C", UsageError, "'a..b' is no name of a module"),
-    ("a.b:c.d", UsageError, "No module named 'a'; is the module installed, or in the current folder?"),
+    ("nowhere_a.b:c.d", UsageError, "No module named 'nowhere_a'; is the module installed, or in the current folder?"),
     ("own_games.inside:Own", UsageError, "No module named 'own_games.inside'; 'own_games' is not a package; is the module installed"),
     ("no_such_module:Own", UsageError, "No module named 'no_such_module'; is the module installed, or in the current folder?"),
     ("./no_such.py:Own", UsageError, "there is no file no_such.py"),

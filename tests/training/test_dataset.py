@@ -81,7 +81,7 @@ def test_matched_samples_are_what_the_engine_is_fed(tmp_path, renderer, sequence
     """Retrieved, fitted and rendered by the policy itself, from the real encoder's vectors of the query's text."""
     with bank_of(tmp_path, household(300)[:32], encoder) as bank:
         built = build(recipe(), [source(bank, renderer)])
-        retriever = VectorRetriever(bank, Retrieval(k=2), filters=Filters(environment='household'))
+        retriever = VectorRetriever(bank, recipe().memory.retrieval, filters=Filters(environment='household'))
         for name in ("train", "valid-matched"):
             for about, ids in zip(built.about[name], ids_of(built, name), strict=True):
                 if name == "train" and any(m in built.held_out for m in _recalled(retriever, bank.get(about.trajectory))):
