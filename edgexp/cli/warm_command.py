@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from edgexp.cli.options import MOST_EPISODES, acting_options, bank_option, json_option, reading, say, settings_of
+from edgexp.cli.options import MOST_EPISODES, acting_options, bank_option, json_option, print_json, reading, say, settings_of
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
-from edgexp.terminal import echo, echo_json
+from edgexp.terminal import echo
 
 
 @click.command()
@@ -28,10 +28,7 @@ def warm(number: int, as_json: bool, **options: Any) -> None:
       edgexp bank warm
       edgexp bank warm household -n 200 --model my-model.gguf
     """
-    import json
     from contextlib import closing
-
-    import msgspec
 
     from edgexp.bank import Filters
     from edgexp.environments.registry import make
@@ -52,7 +49,7 @@ def warm(number: int, as_json: bool, **options: Any) -> None:
         renderer = session.renderer(settings.environment, "apart")
         warmed = warm_episodes(session.fleet.source, renderer, episodes, lambda done: bars.tell("warming", done, len(episodes)))
     if as_json:
-        echo_json(json.dumps(msgspec.to_builtins(warmed)))
+        print_json(warmed)
     else:
         echo(f"{warmed.episodes:,} episodes: {warmed.known:,} were known, {warmed.tokens_evaluated:,} tokens evaluated; "
              f"they take {warmed.bytes / 1e6:,.0f} MB")

@@ -29,11 +29,6 @@ class BlockPool:
         self._context, self._source, self._free = context, source, list(slots)
         self._placed: dict[Stretch, _Placed] = {}
 
-    @property
-    def placed(self) -> int:
-        """Stretches in the pool."""
-        return len(self._placed)
-
     def attach(self, sequence: TokenSequence) -> None:
         """Empty a sequence, and let it see what it wants to share. Raises ContextFull where there is no room for it."""
         wanted = list(stretches(sequence.shared))

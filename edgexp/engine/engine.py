@@ -48,11 +48,6 @@ class Engine:
         self._source = source or BlockSource(model, batch=batch, threads=threads)
         self._pool = BlockPool(self._context, range(own, self._context.slots), self._source)
 
-    @property
-    def handle(self) -> Any:
-        """The llama.cpp context, for what it offers beside sequences."""
-        return self._context.handle
-
     def adapt(self, adapters: Sequence[Any]) -> None:
         """Use low-rank adapters, by their native handles, before the first token. Raises EdgexpError with llama.cpp's complaint."""
         self._context.adapt(adapters)

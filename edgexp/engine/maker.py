@@ -98,6 +98,7 @@ class BlockSource:
         """Use low-rank adapters; a keeper knows only the model without them, and is not asked any more."""
         self._adapters, self._keeper = list(adapters), None
         self._states.clear()
+        self._size = 0
         self.close()
 
     def close(self) -> None:

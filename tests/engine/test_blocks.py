@@ -164,7 +164,7 @@ def test_cells_are_given_back(model, texts):
             sequence.replace([*task, *chance.integers(300, 9000, 4).tolist()])
             engine.evaluate([sequence])
         engine.free(sequence)
-        assert engine._pool.placed == 0
+        assert not engine._pool._placed
         full = engine.new()
         full.append([5] * engine.context)
         engine.evaluate([full])
@@ -181,7 +181,7 @@ def test_what_does_not_fit_is_said_and_touches_nothing_else(model, texts):
         sequence.append(task)
         with pytest.raises(ContextFull, match="is full"):
             engine.evaluate([sequence])
-        assert sequence.logits is None and engine._pool.placed == 0
+        assert sequence.logits is None and not engine._pool._placed
         before = other.logits
         other.append([8])
         engine.evaluate([other])

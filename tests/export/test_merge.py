@@ -57,26 +57,15 @@ def test_without_changes_everything_stays(tiny, tmp_path, kind):
             np.testing.assert_allclose(values(merged, name), values(base, name), rtol=1e-3, atol=1e-7)
 
 
-@pytest.mark.parametrize(("record", "version"), [(None, None), ({}, 1), ({"prompt": 3}, 3), ({"prompt": "x"}, None)])
-def test_what_is_made_of_an_adapter_says_its_prompts_version(tiny, tmp_path, record, version):
-    """An adapter from elsewhere says nothing; one of ours of before there were versions has the first."""
-    model, base = tiny()
-    folder = write_adapter(tmp_path / "a", model.modules)
-    if record is not None:
-        (folder / "manifest.json").write_text(json.dumps(record))
-    adapter = read_adapter(folder)
-    changes = patches(adapter, base)
-    merge(base, changes, "f16", tmp_path / "m", about=adapter.about)
-    write_lora(base, adapter, changes, tmp_path / "l")
-    assert open_gguf(tmp_path / "m").get("edgexp.prompt_version") == open_gguf(tmp_path / "l").get("edgexp.prompt_version") == version
-
-
-@pytest.mark.parametrize(("record", "layout"), [
-    (None, None), ({}, None), ({"layout": "apart"}, "apart"), ({"layout": "chained"}, "chained"), ({"layout": "x"}, None),
-    ({"layout": []}, None),
+@pytest.mark.parametrize(("key", "record", "told"), [
+    # An adapter from elsewhere says nothing; one of ours of before there were versions has the first.
+    ("prompt_version", None, None), ("prompt_version", {}, 1), ("prompt_version", {"prompt": 3}, 3),
+    ("prompt_version", {"prompt": "x"}, None),
+    # What was trained before there were two layouts says none, as its file always did.
+    ("layout", None, None), ("layout", {}, None), ("layout", {"layout": "apart"}, "apart"), ("layout", {"layout": "chained"}, "chained"),
+    ("layout", {"layout": "x"}, None), ("layout", {"layout": []}, None),
 ])
-def test_what_is_made_of_an_adapter_says_its_layout(tiny, tmp_path, record, layout):
-    """Where the training says one; what was trained before there were two says nothing, as its file always did."""
+def test_what_is_made_of_an_adapter_says_how_it_was_trained(tiny, tmp_path, key, record, told):
     model, base = tiny()
     folder = write_adapter(tmp_path / "a", model.modules)
     if record is not None:
@@ -85,7 +74,7 @@ def test_what_is_made_of_an_adapter_says_its_layout(tiny, tmp_path, record, layo
     changes = patches(adapter, base)
     merge(base, changes, "f16", tmp_path / "m", about=adapter.about)
     write_lora(base, adapter, changes, tmp_path / "l")
-    assert open_gguf(tmp_path / "m").get("edgexp.layout") == open_gguf(tmp_path / "l").get("edgexp.layout") == layout
+    assert open_gguf(tmp_path / "m").get(f"edgexp.{key}") == open_gguf(tmp_path / "l").get(f"edgexp.{key}") == told
 
 
 def test_a_zero_adapter_is_no_change(tiny, tmp_path):

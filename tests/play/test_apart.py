@@ -1,32 +1,15 @@
 """Episodes whose memory stands apart: what is evaluated once, attached ever after, and never part of an episode's own ids. No weights."""
 
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from bank_samples import WordEncoder
 from mock_engine import VOCABULARY, MockEngine, make_policy, renderer_of, saying, whole
 from toys import Counting
 
 from edgexp.bank import Bank
 from edgexp.play.episode import Recalled, play
 from edgexp.play.rollout import run, run_many
-from edgexp.play.scripted import Scripted
 from edgexp.retrieval import Retrieval, VectorRetriever
-from edgexp.trajectory import Played, Trajectory
-
-
-def count_by(actions: list[str], number: int) -> Trajectory:
-    world = Counting()
-    return run(play(world, world.tasks("train")[number], Scripted(actions))).trajectory
-
-
-@pytest.fixture
-def bank(tmp_path: Path) -> Iterator[Bank]:
-    """One episode that was won, and one that was lost."""
-    with Bank.open(tmp_path / "bank", WordEncoder()) as opened:
-        opened.add([count_by(["add one"] * 3, 1), count_by(["wait", "wait", "wait"], 2)])
-        yield opened
+from edgexp.trajectory import Played
 
 
 def play_at(engine: MockEngine, policy: object, world: Counting, number: int = 0) -> Played:

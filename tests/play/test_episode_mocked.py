@@ -1,11 +1,8 @@
 """Whole episodes of a model that is a function: prompt, recall, every way to act, one and several at once. No weights anywhere."""
 
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
-from bank_samples import WordEncoder
 from hypothesis import given
 from hypothesis import strategies as st
 from mock_engine import VOCABULARY, MockEngine, by_chance, make_policy, renderer_of, saying
@@ -16,25 +13,10 @@ from edgexp.engine.engine import TokenSequence
 from edgexp.play.episode import Acted, Event, Recalled, play
 from edgexp.play.local import LocalPolicy
 from edgexp.play.rollout import run, run_many
-from edgexp.play.scripted import Scripted
 from edgexp.retrieval import Retrieval, Retriever, VectorRetriever
-from edgexp.trajectory import Played, Trajectory
+from edgexp.trajectory import Played
 
 MODES = ("admissible", "scored", "free")
-
-
-def count_by(actions: list[str], number: int = 0) -> Trajectory:
-    """An episode of the counting environment, as a script plays it."""
-    world = Counting()
-    return run(play(world, world.tasks("train")[number], Scripted(actions))).trajectory
-
-
-@pytest.fixture
-def bank(tmp_path: Path) -> Iterator[Bank]:
-    """One episode that was won by counting up, and one that was lost by waiting."""
-    with Bank.open(tmp_path / "bank", WordEncoder()) as opened:
-        opened.add([count_by(["add one"] * 3, 1), count_by(["wait", "wait", "wait"], 2)])
-        yield opened
 
 
 def copycat(prompt: str) -> str:

@@ -21,7 +21,7 @@ from edgexp.play.episode import play
 from edgexp.play.local import LocalPolicy
 from edgexp.play.rollout import run
 from edgexp.prompt.render import Renderer
-from edgexp.retrieval import Memory, Recalled, Retrieval, VectorRetriever
+from edgexp.retrieval import Memory, Recalled, VectorRetriever
 from edgexp.training import prepared
 from edgexp.training.dataset import Built, build
 from edgexp.training.demonstrations import Memories
