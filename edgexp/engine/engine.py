@@ -182,7 +182,7 @@ class Engine:
         """Run the nodes from the root to a leaf on a copy of the sequence; nodes on several paths run once for each."""
         fork = self.fork(sequence)
         try:
-            first = sequence.base + len(sequence.ids)
+            first = len(sequence.ids)  # what is run path by path shares nothing
             for chunk in chunks(path, self._context.most_outputs):
                 places = range(first, first + len(chunk))
                 result[chunk] = self._context.run([tokens[n] for n in chunk], places, [(fork.slot,)] * len(chunk), range(len(chunk)))
