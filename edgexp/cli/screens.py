@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgexp.bank.records import Entry, Episode, Hit, Recall, Stats
-from edgexp.bank.usefulness import Usefulness
+from edgexp.bank.usefulness import HOPE, Usefulness
 from edgexp.play.episode import Acted, Began, Ended, Event, Recalled
 from edgexp.terminal import clean, console
 from edgexp.trajectory import Played, Trajectory
@@ -55,9 +55,8 @@ class Live:
         for recalled in memory.recalled:
             t = recalled.trajectory
             line = Text.assemble(("recalled  ", "cyan"), f"{recalled.score:.2f} ", ("✓", "green") if t.success else ("✗", "red"))
-            if (why := _why(recalled.frame, recalled.usefulness)):
-                line.append(f" {why}", "dim")
-            line.append_text(plain(f" {t.goal}  ")).append_text(plain(f"{len(t.steps)} actions, {t.provenance.source}, {t.id[:9]}", "dim"))
+            about = f"{len(t.steps)} actions, {t.provenance.source}, {proved(recalled.usefulness)}{t.id[:9]}"
+            line.append_text(plain(f" {t.goal}  ")).append_text(plain(about, "dim"))
             self.console.print(line, no_wrap=True, overflow="ellipsis")
         for dropped in memory.dropped:
             if dropped.reason == "budget":
@@ -242,10 +241,9 @@ def why(episode: Episode, recalls: Sequence[Recall], goals: Mapping[str, str]) -
         out.print(table if recall.hits else "nothing in the bank passed the filters")
 
 
-def _why(frame: float | None, usefulness: float | None) -> str:
-    """What else than likeness counted, in a few words; what was never in a prompt is not told apart by its usefulness."""
-    named = (("frame", frame), ("usefulness", usefulness))
-    return ", ".join(f"{name} {_figure(name, value)}" for name, value in named if value is not None)
+def proved(usefulness: float | None) -> str:
+    """What experience says of a memory while an episode is shown; nothing where there is none yet. `bank why` has all figures."""
+    return "" if usefulness is None or usefulness == HOPE else f"usefulness {_figure('usefulness', usefulness)}, "
 
 
 def _figure(name: str, value: float | None) -> str:
