@@ -17,7 +17,7 @@ SWITCHED = frozenset({"switch", "siren", "input_boolean", "humidifier", "remote"
 """Domains that are on or off and nothing else."""
 TRACKS = 20
 """A player's playlist is as long; after the last comes the first."""
-_COLOURED = frozenset({"hs", "rgb", "rgbw", "rgbww", "xy"})
+COLOURED = frozenset({"hs", "rgb", "rgbw", "rgbww", "xy"})
 _PLAIN = "onoff"
 STEP = 0.1
 """By how much `up` and `down` change the volume."""
@@ -179,14 +179,16 @@ def _turn_climate(entity: Entity, values: Values, on: bool) -> None:
 
 def set_light(entity: Entity, values: Values, brightness: int | None, color: str | None, kelvin: int | None) -> None:
     """Brightness in percent (0 turns off), a colour's name, a colour temperature; each where the light can."""
+    if kelvin == 0:
+        raise Refused("a colour temperature of 0 is none")  # Home Assistant divides by it
     if brightness == 0 and _dims(values):
         values["on"] = False
         return
     values["on"] = True
     if brightness is not None and _dims(values):
         values["brightness"] = round(255 * brightness / 100)
-    if color is not None and _COLOURED & {*values["modes"]}:
-        values["color"], values["kelvin"], values["mode"] = color, None, next(mode for mode in values["modes"] if mode in _COLOURED)
+    if color is not None and COLOURED & {*values["modes"]}:
+        values["color"], values["kelvin"], values["mode"] = color, None, next(mode for mode in values["modes"] if mode in COLOURED)
     elif kelvin and "color_temp" in values["modes"]:
         values["kelvin"], values["color"], values["mode"] = kelvin, None, "color_temp"
 
@@ -204,7 +206,7 @@ def stop_moving(entity: Entity, values: Values) -> None:
 
 def set_speed(entity: Entity, values: Values, percentage: int) -> None:
     """A fan's speed. The data set's fan has one: it is at 100 whatever is asked for; a fan with `SPEEDS` does as it is told."""
-    values["percentage"] = percentage if not percentage or "SPEEDS" in entity.features else 100
+    values["percentage"] = percentage if "SPEEDS" in entity.features else 100
 
 
 def send_vacuum(entity: Entity, values: Values, state: str) -> None:
