@@ -117,6 +117,7 @@ BUILT_IN = {
     "worlds": "edgexp.environments.worlds:Worlds",
     "treatments": "edgexp.environments.treatments:Treatments",
     "errands": "edgexp.environments.errands:Errands",
+    "home": "edgexp.environments.home:Home",
     "alfworld": "edgexp.environments.alfworld:Alfworld",
     "scienceworld": "edgexp.environments.java.scienceworld:ScienceWorld",
     "textworld-express": "edgexp.environments.java.textworld_express:TextWorldExpress",

@@ -30,12 +30,7 @@ def _line(house: House, area: Area, entities: Sequence[Entity]) -> str:
 
 
 def _things(house: House, entities: Sequence[Entity]) -> str:
-    return ", ".join(f"{entity.name} ({_kind(entity)}{_after(entity, house.values[entity.id])})" for entity in entities)
-
-
-def _kind(entity: Entity) -> str:
-    kind = entity.domain
-    return f"{kind} {entity.device_class}" if entity.device_class and kind in ("cover", "sensor", "binary_sensor", "media_player") else kind
+    return ", ".join(f"{entity.name} ({entity.domain}{_after(entity, house.values[entity.id])})" for entity in entities)
 
 
 def _after(entity: Entity, values: Values) -> str:
@@ -54,7 +49,8 @@ def state_words(entity: Entity, values: Values) -> str:
         case "fan":
             return f"on {seen['percentage']}%" if state == "on" else state
         case "media_player" if state != "off":
-            return f"{state}, muted" if seen["is_volume_muted"] else f"{state}, volume {round(100 * seen['volume_level'])}"
+            track = f" track {seen['media_track']}" if state == "playing" else ""
+            return f"{state}{track}, " + ("muted" if seen["is_volume_muted"] else f"volume {round(100 * seen['volume_level'])}")
         case "climate":
             return f"{state}, {_number(seen['temperature'])} degrees" if seen["temperature"] is not None else state
         case "todo":
