@@ -2,7 +2,7 @@
 
 `inventory` is what a home has, `states` what is so of a thing and what changes it, `matching` which things a call is about, `assist` the
 tools, `offered` what may be called now, `telling` the words, `answering` an episode. `homes`, `requests`, `hard_requests` and `habits` make
-homes and what is asked in them, `knowing` is the expert, and `generated_homes` puts them behind the contract of environments. `dataset`
+homes and what is asked in them, `knowing` is the expert, and `generated_homes` puts them behind the contract of environments. `sentences`
 reads the public data set and has its scoring rule; `public_homes` plays it.
 """
 

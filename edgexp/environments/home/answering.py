@@ -5,10 +5,10 @@ text that was meant to be a call gets the reason why it is none. Knows nothing o
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from edgexp.environments.base import Outcome
-from edgexp.environments.calls import BadCall, Call, Tool, parse_calls, write_calls
+from edgexp.environments.calls import BadCall, Call, Tool, parse_calls
 from edgexp.environments.home import assist, telling
 from edgexp.environments.home.inventory import House
 from edgexp.environments.home.offered import ANSWER, FINISH, offered
@@ -17,6 +17,8 @@ from edgexp.errors import EdgexpError
 MOST_CALLS = 10
 """Calls that one action may be, when somebody writes so many."""
 _LIKE_A_CALL = re.compile(r'\s*"?\w*\(|\s*(Hass\w+|todo_\w+|Get\w+)\b')
+_WORD = re.compile(r"[\w'’-]+")
+_LONGEST_PHRASE, _MOST_WORDS = 4, 16
 ENDED = "The turn is over."
 
 Judge = Callable[[House, str], bool]
@@ -26,10 +28,10 @@ Judge = Callable[[House, str], bool]
 class Answering:
     """The episode under way."""
 
-    def __init__(self, house: House, judge: Judge, examples: Sequence[str] = (), *, answers: bool = False) -> None:
-        """`examples` and `answers` are as in `offered`."""
+    def __init__(self, house: House, goal: str, judge: Judge, *, answers: bool = False) -> None:
+        """`answers` is as in `offered`."""
         self.house = house
-        self._judge, self._examples, self._answers = judge, tuple(examples), answers
+        self._judge, self._examples, self._answers = judge, phrases(goal), answers
         self.over = False
 
     def tools(self) -> list[Tool]:
@@ -68,6 +70,9 @@ def _reply(call: Call) -> str:
     return str(call.arguments.get("text", ""))
 
 
-def written(calls: Sequence[Call], tools: Sequence[Tool]) -> str:
-    """Calls as an action, with arguments in the order of the tools."""
-    return write_calls(calls, tools)
+
+def phrases(goal: str) -> tuple[str, ...]:
+    """Whatever a request may want written down: its stretches of a few words. Nothing tells which of them is meant."""
+    words = _WORD.findall(goal)[:_MOST_WORDS]
+    found = (" ".join(words[start : start + count]) for count in range(1, _LONGEST_PHRASE + 1) for start in range(len(words) - count + 1))
+    return tuple(dict.fromkeys(found))

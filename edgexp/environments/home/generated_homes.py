@@ -7,6 +7,7 @@ slot; scenes 18 to 26 are what is asked later, one of each.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 
 import msgspec
 
@@ -18,7 +19,7 @@ from edgexp.environments.home.habits import Habit, ask, habits
 from edgexp.environments.home.hard_requests import HARD
 from edgexp.environments.home.homes import Dwelling, chance, dwelling
 from edgexp.environments.home.inventory import House
-from edgexp.environments.home.knowing import KnowingExpert, Wanted, is_as_wanted, led_to
+from edgexp.environments.home.knowing import KnowingExpert, Wanted, led_to
 from edgexp.environments.home.requests import EASY, Maker, Request, Scene
 from edgexp.environments.home.states import SWITCHED
 from edgexp.environments.splits import Housed, Houses
@@ -26,8 +27,10 @@ from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Task
 
 INSTRUCTIONS = """\
-You run a home. Do what is asked by calling tools, one call a turn. Answer with the call only. Name one device: name="Desk Lamp". Or all of \
-a kind: area="Kitchen" or floor="Upstairs" with domain="light", or domain="light" alone. Kinds: light, cover, fan, lock, media_player, switch, \
+You run a home. Do what is asked by calling tools,
+one call a turn. Answer with the call only. Name one device: name="Desk Lamp". Or all of \
+a kind: area="Kitchen" or floor="Upstairs" with domain="light", or domain="light" alone. Kinds: light, cover, fan, lock, media_player,
+switch, \
 climate, vacuum, valve. If two have the same name, say the area too.
 HassTurnOn(name), HassTurnOff(name): on and off, open and close, lock and unlock
 HassLightSet(name, color, temperature, brightness)
@@ -78,9 +81,8 @@ def slots(number: int) -> tuple[Slot, ...]:
 
 def _possible(number: int, makers: Mapping[str, Maker], first: int, count: int) -> list[str]:
     """`count` types that a home has something for; homes take turns in where they begin."""
-    order = [list(makers)[(first + place) % len(makers)] for place in range(len(makers))]
-    found = [type for type in order if makers[type](_begun(number, 0)) is not None]
-    return found[:count]
+    order = (list(makers)[(first + place) % len(makers)] for place in range(len(makers)))
+    return list(islice((type for type in order if makers[type](_begun(number, 0)) is not None), count))
 
 
 def _begun(number: int, scene: int) -> Scene:
@@ -140,7 +142,7 @@ class Home(Housed):
         self._answering = None
         found = asked(*self.place(task))
         self._wanted = wanted = led_to(found.house, found.request.calls)
-        self._answering = Answering(found.house, lambda house, _: is_as_wanted(house, wanted), found.request.examples)
+        self._answering = Answering(found.house, found.request.goal, lambda house, _: not wanted.amiss(house))
         return Start(found.request.goal, telling.describe(found.house, found.dwelling.name))
 
     def tools(self) -> Sequence[Tool]:

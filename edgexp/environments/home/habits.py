@@ -21,7 +21,8 @@ Kind = Literal["own_name", "own_scene", "own_person", "own_place", "own_list"]
 _NAMES = (
     "the big one", "Olaf", "the moon", "old faithful", "the ugly one", "number five", "the pirate", "the snail", "Bertha", "the lighthouse",
     "the crooked one", "Kevin", "the new one", "sunshine", "the giraffe", "the tall one", "the gift", "Lumi", "the egg", "the mushroom",
-    "firefly", "the witness", "the captain", "the small one", "the good one", "Doris", "the heirloom", "the comet", "Mister Bright", "the owl",
+    "firefly", "the witness", "the captain", "the small one", "the good one", "Doris", "the heirloom", "the comet", "Mister Bright",
+    "the owl",
     "the flea market one", "Pluto", "the nosy one", "the lemon", "Frida", "the candle", "the antenna", "the loud one", "the loaf", "Nemo",
 )  # fmt: skip
 _SCENES = (
@@ -123,10 +124,12 @@ def _by_name(scene: Scene, habit: Habit, entity: Entity) -> Request:
     _level(scene, scene.of("light"), not on)
     if on and scene.house.values[entity.id]["modes"] != ["onoff"] and scene.draw.happens(50):
         level = scene.draw.one(SHADES)
-        goal = scene.say(["dim {thing} to {level}%", "set {thing} to {level}%", "{thing} at {level} percent"], thing=habit.word, level=level)
+        goal = scene.say(["dim {thing} to {level}%", "set {thing} to {level}%", "{thing} at {level} percent"], thing=habit.word,
+                         level=level)
         return Request(goal, (scene.call("HassLightSet", entity, brightness=level),))
     word = "on" if on else "off"
-    goal = scene.say(["turn {word} {thing}", "{thing} {word}", "switch {thing} {word}", "can you turn {thing} {word}?"], word=word, thing=habit.word)
+    goal = scene.say(["turn {word} {thing}", "{thing} {word}", "switch {thing} {word}", "can you turn {thing} {word}?"], word=word,
+                     thing=habit.word)
     return Request(goal, (turn_call(scene, entity, on),))
 
 
@@ -153,7 +156,8 @@ def _by_person(scene: Scene, habit: Habit) -> Request:
         scene.set(entity, state="playing", volume=scene.draw.one([s for s in SHADES if s != habit.value]) / 100)
     else:
         scene.set(entity, temperature=scene.draw.one([degrees for degrees in WARMTHS if degrees != habit.value]))
-    goal = scene.say(["{thing} the way {who} likes it", "set {thing} for {who}", "{who} is here, make {thing} right", "{thing} as {who} wants it",
+    goal = scene.say(["{thing} the way {who} likes it", "set {thing} for {who}", "{who} is here, make {thing} right",
+                      "{thing} as {who} wants it",
                       "{who} would like {thing} as always"], thing=scene.words(entity), who=habit.word)  # fmt: skip
     return Request(goal, (scene.call(tool, entity, **{argument: habit.value}),))
 
@@ -164,7 +168,8 @@ def _by_place(scene: Scene, habit: Habit) -> Request:
     area = scene.house.inventory.area(habit.entity)
     assert area is not None
     word = "on" if on else "off"
-    goal = scene.say(["lights {word} in {place}", "turn {word} the lights in {place}", "{place}: lights {word}", "all lights {word} in {place}"],
+    goal = scene.say(["lights {word} in {place}", "turn {word} the lights in {place}", "{place}: lights {word}",
+                      "all lights {word} in {place}"],
                      word=word, place=habit.word)  # fmt: skip
     return Request(goal, (Call("HassTurnOn" if on else "HassTurnOff", {"area": area.name, "domain": "light"}),))
 
@@ -173,4 +178,4 @@ def _by_list(scene: Scene, habit: Habit, entity: Entity) -> Request:
     fill_lists(scene)
     held = {item for one in scene.of("todo") for item in scene.house.values[one.id]["items"]}
     item = scene.draw.one([item for item in GOODS if item not in held])
-    return Request(scene.say([habit.word], item=item), (Call("HassListAddItem", {"item": item, "name": entity.name}),), (item,))
+    return Request(scene.say([habit.word], item=item), (Call("HassListAddItem", {"item": item, "name": entity.name}),))

@@ -33,7 +33,8 @@ def _color(scene: Scene) -> Request | None:
         return None
     scene.switch(entity, scene.draw.happens(50))
     color = scene.draw.one(COMMON)
-    goal = scene.say(["make {thing} {color}", "turn {thing} {color}", "set {thing} to {color}", "{color} light from {thing}", "{thing} in {color}"],
+    goal = scene.say(["make {thing} {color}", "turn {thing} {color}", "set {thing} to {color}", "{color} light from {thing}",
+                      "{thing} in {color}"],
                      thing=scene.words(entity), color=color)  # fmt: skip
     return Request(goal, (scene.call("HassLightSet", entity, color=color),))
 
@@ -87,7 +88,8 @@ def _shades(scene: Scene) -> Request | None:
     for entity in scene.of("cover"):
         scene.switch(entity, (not up) if entity.device_class == kind else scene.draw.happens(50))
     goal = scene.say(["{verb} all the {thing} in the house", "every one of the {thing} {state}", "{verb} all {thing}"],
-                     verb="open" if up else "close", state="open" if up else "closed", thing=COVERS[kind].removesuffix("s") + "s")  # fmt: skip
+                     verb="open" if up else "close", state="open" if up else "closed",
+                     thing=COVERS[kind].removesuffix("s") + "s")  # fmt: skip
     return Request(goal, (Call("HassTurnOn" if up else "HassTurnOff", {"domain": "cover", "device_class": kind}),))
 
 
@@ -97,13 +99,15 @@ def _tick(scene: Scene) -> Request | None:
     entity = scene.pick(scene.of("todo"))
     if entity is None:
         return None
-    items = some(scene.draw, ("milk", "call the bank", "bread", "clean the windows", "nails", "rye flour", "write to Jo", "plums", "fix the tap"), 2)
+    items = some(scene.draw, ("milk", "call the bank", "bread", "clean the windows", "nails", "rye flour", "write to Jo", "plums",
+                              "fix the tap"), 2)
     scene.set(entity, items=items)
     item = scene.draw.one(items)
     name = scene.cased(entity.name)
-    goal = scene.say(["tick {item} off {thing}", "{item} is done, take it off {thing}", "cross {item} off {thing}", "we have {item} now, it can go from {thing}"],
+    goal = scene.say(["tick {item} off {thing}", "{item} is done, take it off {thing}", "cross {item} off {thing}",
+                      "we have {item} now, it can go from {thing}"],
                      item=item, thing=f"the {name}" if "list" in name.lower() else f"the {name} list")  # fmt: skip
-    return Request(goal, (Call("HassListCompleteItem", {"item": item, "name": entity.name}),), (item,))
+    return Request(goal, (Call("HassListCompleteItem", {"item": item, "name": entity.name}),))
 
 
 def _louder(scene: Scene) -> Request | None:
@@ -130,7 +134,8 @@ def _all_but(scene: Scene) -> Request | None:
         scene.switch(entity, True)
     left = scene.draw.one(lights)
     goal = scene.say(["turn off the lights in the {area}, but leave {thing} on", "only {thing} is to stay on in the {area}",
-                      "all {area} lights off except {thing}"], area=scene.cased(area.name), thing=f"the {scene.cased(left.name)}")  # fmt: skip
+                      "all {area} lights off except {thing}"], area=scene.cased(area.name),
+                      thing=f"the {scene.cased(left.name)}")  # fmt: skip
     return Request(goal, tuple(turn_call(scene, entity, False) for entity in lights if entity != left))
 
 

@@ -3,14 +3,14 @@
 Knows no requests: what is wanted is a state of the home, and the calls that lead to it when nobody has erred.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from edgexp.environments.calls import Call, Tool, write_call
 from edgexp.environments.home import assist
-from edgexp.environments.home.inventory import Entity, House, Inventory, Values
+from edgexp.environments.home.inventory import Entity, House, Values
 from edgexp.environments.home.offered import FINISH
 from edgexp.environments.home.states import report
 
@@ -18,26 +18,26 @@ from edgexp.environments.home.states import report
 class Wanted(msgspec.Struct, frozen=True):
     """How a home is to be, and how one gets there."""
 
-    values: dict[str, Values]
-    calls: tuple[Call, ...]
+    amiss: Callable[[House], set[str]]
+    """The things that are not as they are to be."""
+    values: Mapping[str, Values]
+    """What everything is like in the end."""
+    calls: tuple[Call, ...] = ()
+    finish: Call = Call(FINISH)
+    """What is said when all is well."""
 
 
 def led_to(house: House, calls: Sequence[Call]) -> Wanted:
-    """What some calls lead to in a home, which is left as it is."""
+    """What some calls lead to in a home, which is left as it is: everything that can be seen, and on every list the same in any order."""
     after = _copy(house)
     for call in calls:
         assist.carry_out(after, call.name, call.arguments)
-    return Wanted(after.values, tuple(calls))
+    wanted = {entity.id: _seen(entity, after.values[entity.id]) for entity in house.inventory.entities}
 
+    def amiss(house: House) -> set[str]:
+        return {e.id for e in house.inventory.entities if _seen(e, house.values[e.id]) != wanted[e.id]}
 
-def is_as_wanted(house: House, wanted: Wanted) -> bool:
-    """Whether everything that can be seen is so, and every list has the same on it, in whatever order."""
-    return not _amiss(house, wanted)
-
-
-def _amiss(house: House, wanted: Wanted) -> set[str]:
-    """The things that are not as they are to be."""
-    return {e.id for e in house.inventory.entities if _seen(e, house.values[e.id]) != _seen(e, wanted.values[e.id])}
+    return Wanted(amiss, after.values, tuple(calls))
 
 
 def _seen(entity: Entity, values: Values) -> object:
@@ -48,8 +48,7 @@ def _seen(entity: Entity, values: Values) -> object:
 
 def _copy(house: House) -> House:
     """The home as it is now."""
-    found = House(Inventory(house.inventory.areas, (), house.inventory.here))
-    found.inventory = house.inventory
+    found = House(house.inventory)
     found.values = {id: {name: list(v) if isinstance(v, list) else v for name, v in values.items()} for id, values in house.values.items()}
     return found
 
@@ -79,13 +78,13 @@ class KnowingExpert:
 
 def next_call(house: House, wanted: Wanted) -> Call | None:
     """The first call that mends something and breaks nothing: of those that were meant, then of any; `Done` where all is well."""
-    amiss = _amiss(house, wanted)
+    amiss = wanted.amiss(house)
     if not amiss:
-        return Call(FINISH)
+        return wanted.finish
     for call in (*wanted.calls, *_mending(house, wanted, amiss)):
         tried = _copy(house)
         assist.carry_out(tried, call.name, call.arguments)
-        if _amiss(tried, wanted) < amiss:
+        if wanted.amiss(tried) < amiss:
             return call
     return None
 

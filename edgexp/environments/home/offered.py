@@ -45,7 +45,7 @@ def _tool(house: House, name: str, intent: assist.Intent, examples: Sequence[str
 
 def _fits(house: House, name: str, intent: assist.Intent, entity: Entity) -> bool:
     """Whether the tool would serve the entity now."""
-    if intent.domains and entity.domain not in intent.domains or not intent.features <= entity.features:
+    if (intent.domains and entity.domain not in intent.domains) or not intent.features <= entity.features:
         return False
     if intent.states and states.report(entity.domain, house.values[entity.id])["state"] not in intent.states:
         return False

@@ -31,8 +31,6 @@ class Request(msgspec.Struct, frozen=True):
 
     goal: str
     calls: tuple[Call, ...] = ()
-    examples: tuple[str, ...] = ()
-    """Texts that calls write, as the request says them."""
 
 
 class Scene:
@@ -135,20 +133,21 @@ class Scene:
 
 Maker = Callable[[Scene], Request | None]
 
-_TURN = {
+_Forms = Mapping[bool, Sequence[str]]
+_TURN: _Forms = {
     True: ("turn on {thing}", "switch on {thing}", "turn {thing} on", "{thing} on", "put {thing} on", "can you turn on {thing}?"),
     False: ("turn off {thing}", "switch off {thing}", "turn {thing} off", "{thing} off", "shut off {thing}", "can you turn off {thing}?",
             "power off {thing}"),
 }  # fmt: skip
-_MOVE = {
+_MOVE: _Forms = {
     True: ("open {thing}", "open up {thing}", "can you open {thing}?", "raise {thing}", "I want {thing} open"),
     False: ("close {thing}", "shut {thing}", "can you close {thing}?", "lower {thing}", "I want {thing} closed"),
 }
-_FLOW = {
+_FLOW: _Forms = {
     True: ("open {thing}", "can you open {thing}?", "I want {thing} open"),
     False: ("close {thing}", "shut {thing}", "can you close {thing}?", "I want {thing} closed"),
 }
-_LOCK = {
+_LOCK: _Forms = {
     True: ("lock {thing}", "can you lock {thing}?", "make sure that {thing} is locked", "secure {thing}"),
     False: ("unlock {thing}", "can you unlock {thing}?", "open up {thing} for the neighbour", "undo {thing}"),
 }
@@ -180,7 +179,7 @@ def _turn(*domains: str) -> Maker:
 
 def _room(scene: Scene, *, here: bool) -> Request | None:
     """All lights of a room, by its name, or because somebody is in it."""
-    rooms = [area for area in scene.house.inventory.areas if sum(e.area == area.id for e in scene.of("light")) > 1]
+    rooms = [area for area in scene.house.inventory.areas if sum(e.area == area.id for e in scene.of("light")) > (not here)]
     if not rooms:
         return None
     area, on = scene.draw.one(rooms), scene.draw.happens(50)
@@ -189,7 +188,10 @@ def _room(scene: Scene, *, here: bool) -> Request | None:
     word = "on" if on else "off"
     if here:
         scene.house.inventory = msgspec.structs.replace(scene.house.inventory, here=area.id)
-        forms = ["turn {word} the lights", "lights {word}", "switch the lights {word}", "turn the lights {word} in here", "all lights in this room {word}"]
+        lights = "lights" if sum(e.area == area.id for e in scene.of("light")) > 1 else "light"
+        forms = [f"turn {{word}} the {lights}", f"{lights} {{word}}", f"switch the {lights} {{word}}",
+                 f"turn the {lights} {{word}} in here",
+                 f"the {lights} in this room {{word}}"]  # fmt: skip
     else:
         forms = ["turn {word} the lights in the {area}", "{area} lights {word}", "switch {word} all the lights in the {area}",
                  "turn {word} all {area} lights", "lights {word} in the {area}"]  # fmt: skip
@@ -203,7 +205,8 @@ def _dim(scene: Scene) -> Request | None:
         return None
     scene.switch(entity, scene.draw.happens(50))
     level = other_than(scene, SHADES, round((scene.house.values[entity.id]["brightness"] or 0) / 2.55))
-    goal = scene.say(["set {thing} to {level}%", "dim {thing} to {level} percent", "{thing} at {level}%", "set {thing} to {level}% brightness",
+    goal = scene.say(["set {thing} to {level}%", "dim {thing} to {level} percent", "{thing} at {level}%",
+                      "set {thing} to {level}% brightness",
                       "change the brightness of {thing} to {level}%", "make {thing} {level} percent bright"],
                      thing=scene.words(entity), level=level)  # fmt: skip
     return Request(goal, (scene.call("HassLightSet", entity, brightness=level),))
@@ -228,8 +231,10 @@ def _position(scene: Scene) -> Request | None:
 _PLAYERS: Mapping[str, tuple[str, Sequence[str]]] = {
     "HassMediaPause": ("playing", ("pause {thing}", "pause the music on {thing}", "hold {thing} for a moment", "stop playing on {thing}")),
     "HassMediaUnpause": ("paused", ("resume {thing}", "unpause {thing}", "continue playing on {thing}", "go on with the music on {thing}")),
-    "HassMediaNext": ("playing", ("next track on {thing}", "skip this song on {thing}", "skip to the next one on {thing}", "next song on {thing}")),
-    "HassMediaPrevious": ("playing", ("previous track on {thing}", "go back to the last song on {thing}", "play the song before on {thing}")),
+    "HassMediaNext": ("playing", ("next track on {thing}", "skip this song on {thing}", "skip to the next one on {thing}",
+                                  "next song on {thing}")),
+    "HassMediaPrevious": ("playing", ("previous track on {thing}", "go back to the last song on {thing}",
+                                      "play the song before on {thing}")),
 }  # fmt: skip
 
 
@@ -264,9 +269,12 @@ def _vacuum(scene: Scene) -> Request | None:
         return None
     start = scene.draw.happens(55)
     scene.set(entity, state=scene.draw.one(("docked", "idle")) if start else "cleaning")
-    forms = ["start {thing}", "start vacuuming", "let {thing} clean", "vacuum the floor", "send {thing} out to clean", "run {thing}"] if start else [
-        "send {thing} home", "return {thing} to base", "{thing} back to its dock", "stop {thing}", "that is clean enough, {thing} can go home"]  # fmt: skip
-    return Request(scene.say(forms, thing=scene.words(entity)), (scene.call("HassVacuumStart" if start else "HassVacuumReturnToBase", entity),))
+    forms = ["start {thing}", "start vacuuming", "let {thing} clean", "vacuum the floor", "send {thing} out to clean",
+             "run {thing}"] if start else [
+        "send {thing} home", "return {thing} to base", "{thing} back to its dock", "stop {thing}",
+        "that is clean enough, {thing} can go home"]  # fmt: skip
+    return Request(scene.say(forms, thing=scene.words(entity)), (scene.call("HassVacuumStart" if start else "HassVacuumReturnToBase",
+                                                                            entity),))
 
 
 def _warmth(scene: Scene) -> Request | None:
@@ -274,7 +282,8 @@ def _warmth(scene: Scene) -> Request | None:
     if entity is None:
         return None
     degrees = other_than(scene, range(15, 26), scene.house.values[entity.id]["temperature"])
-    goal = scene.say(["set {thing} to {degrees} degrees", "{thing} to {degrees}", "make {thing} {degrees} degrees", "change {thing} to {degrees}°",
+    goal = scene.say(["set {thing} to {degrees} degrees", "{thing} to {degrees}", "make {thing} {degrees} degrees",
+                      "change {thing} to {degrees}°",
                       "I want {thing} at {degrees} degrees"], thing=scene.words(entity), degrees=degrees)  # fmt: skip
     return Request(goal, (scene.call("HassClimateSetTemperature", entity, temperature=degrees),))
 
@@ -285,15 +294,20 @@ def _speed(scene: Scene) -> Request | None:
         return None
     scene.switch(entity, scene.draw.happens(50))
     level = scene.draw.one(tuple(range(10, 100, 5)))
-    goal = scene.say(["set {thing} to {level}%", "run {thing} at {level} percent", "{thing} speed {level}%", "put {thing} on {level} percent"],
+    goal = scene.say(["set {thing} to {level}%", "run {thing} at {level} percent", "{thing} speed {level}%",
+                      "put {thing} on {level} percent"],
                      thing=scene.words(entity), level=level)  # fmt: skip
     return Request(goal, (scene.call("HassFanSetSpeed", entity, percentage=level),))
 
 
-GOODS = ("milk", "bread", "eggs", "butter", "apples", "coffee", "oat milk", "rice", "tomatoes", "cheese", "olive oil", "toilet paper", "dish soap",
-         "batteries", "light bulbs", "tape", "screws", "paint", "sunscreen", "a birthday card", "dog food", "cough drops", "socks", "two lemons",
-         "flour", "tea", "honey", "envelopes", "string", "soap", "cat litter", "sponges", "nails", "plasters", "candles", "ink")  # fmt: skip
-ITEMS = (*GOODS, "call the dentist", "water the plants", "clean the oven", "pay the rent", "return the books", "fix the bike", "wash the car",
+GOODS = ("milk", "bread", "eggs", "butter", "apples", "coffee", "oat milk", "rice", "tomatoes", "cheese", "olive oil", "toilet paper",
+         "dish soap",
+         "batteries", "light bulbs", "tape", "screws", "paint", "sunscreen", "birthday cards", "dog food", "cough drops", "socks",
+         "lemons",
+         "flour", "tea", "honey", "envelopes", "string", "soap", "cat litter", "sponges", "nails", "plasters", "candles",
+         "ink")  # fmt: skip
+ITEMS = (*GOODS, "call the dentist", "water the plants", "clean the oven", "pay the rent", "return the books", "fix the bike",
+         "wash the car",
          "book a table", "mow the lawn", "math homework", "renew the passport", "buy a gift for Sam", "sweep the stairs", "feed the fish",
          "answer Mia's letter", "pick up the parcel", "defrost the fridge", "iron the shirts")  # fmt: skip
 
@@ -315,9 +329,10 @@ def _note(scene: Scene) -> Request | None:
         return None
     fill_lists(scene)
     item = scene.draw.one([item for item in ITEMS if item not in scene.house.values[entity.id]["items"]])
-    goal = scene.say(["add {item} to {thing}", "put {item} on {thing}", "write {item} on {thing}", "{thing}: {item}", "I need {item} on {thing}"],
+    goal = scene.say(["add {item} to {thing}", "put {item} on {thing}", "write {item} on {thing}", "{thing}: {item}",
+                      "I need {item} on {thing}"],
                      item=item, thing=_list_words(scene, entity))  # fmt: skip
-    return Request(goal, (Call("HassListAddItem", {"item": item, "name": entity.name}),), (item,))
+    return Request(goal, (Call("HassListAddItem", {"item": item, "name": entity.name}),))
 
 
 def fill_lists(scene: Scene) -> None:
@@ -342,27 +357,35 @@ def joined(scene: Scene, count: int) -> Request | None:
     return Request(scene.say(["{words}"], words=", ".join(words[:-1]) + last + words[-1]), tuple(call for _, call in parts))
 
 
-_NOWHERE = ("sauna", "elevator", "hot tub", "drawbridge", "popcorn machine", "jukebox", "treadmill", "ice maker", "fountain", "chimney flap",
+_NOWHERE = ("sauna", "elevator", "hot tub", "drawbridge", "popcorn machine", "jukebox", "treadmill", "ice maker", "fountain",
+            "chimney flap",
             "cement mixer", "aviary light", "stable door", "greenhouse heater", "observatory dome", "tower clock")  # fmt: skip
 
 
 def _unclear(scene: Scene) -> Request | None:
     """What cannot be done without asking: there is no such thing, or nobody knows which of many is meant. Nothing is to be changed."""
     scene.house.inventory = msgspec.structs.replace(scene.house.inventory, here="")
-    if scene.draw.happens(50) or not scene.of("todo")[1:]:
-        word = scene.draw.one(("on", "off"))
-        goal = scene.say(["turn {word} the {thing}", "{thing} {word}", "switch the {thing} {word}"], word=word, thing=scene.draw.one(_NOWHERE))
-    elif scene.draw.happens(50):
-        goal = scene.say(["put {item} on the list", "add {item} to the list"], item=scene.draw.one(ITEMS))
-    else:
-        goal = scene.say(["turn off the light", "turn the light on", "the light please", "dim the light"])
-    return Request(goal)
+    word = scene.draw.one(("on", "off"))
+    several = [domain for domain in ("light", "light", "lock", "fan", "todo") if len(scene.of(domain)) > 1]
+    match "" if scene.draw.happens(50) else scene.draw.one(several):
+        case "light":
+            return Request(scene.say(["turn off the light", "turn the light on", "the light please", "dim the light", "light {word}"],
+                                     word=word))
+        case "lock":
+            return Request(scene.say(["lock the door", "unlock the door", "is the door locked? if not, lock it"]))
+        case "fan":
+            return Request(scene.say(["turn {word} the fan", "fan {word}"], word=word))
+        case "todo":
+            return Request(scene.say(["put {item} on the list", "add {item} to the list"], item=scene.draw.one(ITEMS)))
+    return Request(scene.say(["turn {word} the {thing}", "{thing} {word}", "switch the {thing} {word}"], word=word,
+                             thing=scene.draw.one(_NOWHERE)))
 
 
 EASY: Mapping[str, Maker] = {
     "light": _turn("light"), "device": _turn("switch", "fan", "media_player"), "room": lambda scene: _room(scene, here=False), "dim": _dim,
     "cover": _turn("cover"), "position": _position, "lock": _turn("lock"), "play": _play, "volume": _volume, "vacuum": _vacuum,
-    "warmth": _warmth, "speed": _speed, "note": _note, "both": _both, "here": lambda scene: _room(scene, here=True), "valve": _turn("valve"),
+    "warmth": _warmth, "speed": _speed, "note": _note, "both": _both, "here": lambda scene: _room(scene, here=True),
+    "valve": _turn("valve"),
     "unclear": _unclear,
 }  # fmt: skip
 """Type → what makes a request of it."""

@@ -9,19 +9,22 @@ from edgexp.environments.home.states import report
 _SILENT = frozenset({"scene", "script", "button", "automation"})
 """Domains whose state says nothing."""
 
+_SENSORS = frozenset({"sensor", "binary_sensor", "weather", "calendar", "event", "image", "device_tracker", "person", "sun", "zone"})
+"""Domains that can only be read."""
 
-def describe(house: House, name: str = "") -> str:
+
+def describe(house: House, name: str, *, sensors: bool = False) -> str:
     """The whole home, an area a line: each thing with its domain and state. The first sentence says where whoever speaks is.
 
-    `name` is the home's.
+    `name` is the home's. Without `sensors`, what can only be read is left out.
     """
     inventory = house.inventory
+    shown = [entity for entity in inventory.entities if sensors or entity.domain not in _SENSORS]
     here = inventory.area(inventory.here)
-    home = name or "this home"
-    place = f"You are in the {here.name} of {home}." if here else f"You are in {home}."
-    lines = [_line(house, area, [e for e in inventory.entities if e.area == area.id]) for area in inventory.areas]
+    place = f"You are in the {here.name} of {name}." if here else f"You are in {name}."
+    lines = [_line(house, area, [e for e in shown if e.area == area.id]) for area in inventory.areas]
     known = {area.id for area in inventory.areas}
-    rest = [entity for entity in inventory.entities if entity.area not in known]
+    rest = [entity for entity in shown if entity.area not in known]
     return "\n".join([place, *lines, *([f"No area: {_things(house, rest)}"] if rest else [])])
 
 

@@ -27,13 +27,13 @@ Snapshot = dict[str, dict[str, Any]]
 """Entity → state (as `state`) and attributes."""
 
 
-class Test(msgspec.Struct, frozen=True):
+class Sentence(msgspec.Struct, frozen=True):
     """One sentence, and what it is to lead to."""
 
     id: str
     """`<home>/<record>/<number>`."""
     category: str
-    sentence: str
+    text: str
     inventory: Inventory
     changes: Mapping[str, Mapping[str, Any]] = {}
     """Entity → what is to be so afterwards, as in a snapshot."""
@@ -47,7 +47,7 @@ def snapshot(house: House) -> Snapshot:
     return {entity.id: states.report(entity.domain, house.values[entity.id]) for entity in house.inventory.entities}
 
 
-def unexpected(test: Test, before: Snapshot, after: Snapshot) -> list[str]:
+def unexpected(test: Sentence, before: Snapshot, after: Snapshot) -> list[str]:
     """The entities that are not as the test wants them, whichever these are."""
     return [id for id in after if _differs({**before[id], **test.changes.get(id, {})}, after[id], test.ignored.get(id, frozenset()))]
 
@@ -62,7 +62,7 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other) or str(one) == str(other)
 
 
-def passes(test: Test, before: Snapshot, after: Snapshot, reply: str = "") -> bool:
+def passes(test: Sentence, before: Snapshot, after: Snapshot, reply: str = "") -> bool:
     """The verdict: everything is as it is wanted, and the reply has what it must have and no apology."""
     said = not test.response or any(word.lower() in reply.lower() for word in test.response)
     return said and SORRY not in reply and not unexpected(test, before, after)
@@ -71,12 +71,12 @@ def passes(test: Test, before: Snapshot, after: Snapshot, reply: str = "") -> bo
 # Reading
 
 
-def read_folder(root: Path) -> tuple[list[Test], list[str]]:
-    """All tests of a folder that count, in the order of their ids, and a line for each file that cannot be used.
+def read_folder(root: Path) -> tuple[list[Sentence], dict[str, str]]:
+    """All tests of a folder that count, in the order of their ids, and of each file that cannot be used the reason, by its path.
 
     Raises EdgexpError where no home is there.
     """
-    tests, problems = list[Test](), list[str]()
+    tests, problems = list[Sentence](), dict[str, str]()
     try:
         fixtures = sorted(path for path in root.rglob("_fixtures.yaml") if path.is_file())
     except OSError as error:
@@ -87,14 +87,14 @@ def read_folder(root: Path) -> tuple[list[Test], list[str]]:
         try:
             home = Described.read(_load(fixture))
         except EdgexpError as error:
-            problems.append(f"{fixture}: {error}")
+            problems[fixture.relative_to(root).as_posix()] = str(error)
             continue
         for record in sorted(path for path in fixture.parent.glob("*.yaml") if not path.name.startswith("_")):
-            name = "/".join((fixture.parent.relative_to(root).as_posix().replace("/", "-").strip(".") or root.name, record.stem))
+            name = f"{fixture.parent.relative_to(root).as_posix().replace('/', '-').strip('.') or root.name}/{record.stem}"
             try:
                 tests += _tests_of(home, name, _load(record))
             except EdgexpError as error:
-                problems.append(f"{record}: {error}")
+                problems[record.relative_to(root).as_posix()] = str(error)
     return tests, problems
 
 
@@ -156,9 +156,9 @@ def _entity(row: Mapping[str, Any], area_of: Mapping[str, str], setup: Mapping[s
     return Entity(id, _text(row, "name"), str(area), _aliases(row), device_class, frozenset(map(_last, named)), values)
 
 
-def _tests_of(home: Described, name: str, table: Mapping[str, Any]) -> Iterator[Test]:
+def _tests_of(home: Described, name: str, table: Mapping[str, Any]) -> Iterator[Sentence]:
     """The tests of a record that count: each sentence once, as its last test has it."""
-    found: dict[str, Test | None] = {}
+    found: dict[str, Sentence | None] = {}
     category = table.get("category")
     kind = str((category[0] if isinstance(category, list) and category else category) or name.rpartition("/")[2])
     for test in _rows(table, "tests"):
@@ -167,11 +167,12 @@ def _tests_of(home: Described, name: str, table: Mapping[str, Any]) -> Iterator[
         if unknown := sorted(map(str, {*expected, *_mapping(test.get("setup"), "setup")} - ids)):
             raise EdgexpError(f"it names entities that the home has not: {', '.join(unknown)[:200]}")
         inventory = home.inventory(_mapping(test.get("setup"), "setup"), str(test.get("context_device") or ""))
-        ignored = {str(id): frozenset(map(str, names or ())) for id, names in _mapping(test.get("ignore_changes"), "ignore_changes").items()}
+        ignored = {str(id): frozenset(map(str, names or ())) for id, names in _mapping(test.get("ignore_changes"),
+                                                                                       "ignore_changes").items()}
         changes = {id: _flat(change) for id, change in expected.items()}
         for sentence in _words(test.get("sentences")):
             counts = bool(changes or response)
-            found[sentence] = Test("", kind, sentence, inventory, changes, ignored, response) if counts else None
+            found[sentence] = Sentence("", kind, sentence, inventory, changes, ignored, response) if counts else None
     for number, made in enumerate(found.values()):
         if made is not None:
             yield msgspec.structs.replace(made, id=f"{name}/{number}")
@@ -207,10 +208,11 @@ def _text(row: Mapping[str, Any], name: str) -> str:
 
 
 def _words(value: Any) -> tuple[str, ...]:
-    found = [value] if isinstance(value, str) else value or []
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+    """Texts, or one; a number is meant as it is written, and so are the words that YAML takes for truths."""
+    found = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(isinstance(one, str | int | float) for one in found):
         raise EdgexpError(f"{plain.shown(value)} is no text and no list of texts")
-    return tuple(found)
+    return tuple({True: "yes", False: "no"}[one] if isinstance(one, bool) else str(one) for one in found)
 
 
 def _aliases(row: Mapping[str, Any]) -> tuple[str, ...]:
