@@ -109,6 +109,11 @@ def spell(value: Any) -> str:
     return written if written.isprintable() else "".join(map(_escaped, written))
 
 
+def unspell(written: str) -> Any:
+    """The value of a text of `spell`."""
+    return json.loads(written)
+
+
 def _escaped(letter: str) -> str:
     """A letter that ends a line for some reader, or that no screen shows, as JSON's escape."""
     return f"\\u{ord(letter):04x}" if letter in _ESCAPED else letter
@@ -310,10 +315,10 @@ def scaled(shape: Number) -> tuple[int | None, int | None]:
     unit = 10**shape.decimals
     first = last = None
     if shape.least is not None:
-        exact = Fraction(shape.least) * unit
+        exact = Fraction(str(shape.least)) * unit
         first = math.ceil(exact) + (shape.open_below and exact.denominator == 1)
     if shape.most is not None:
-        exact = Fraction(shape.most) * unit
+        exact = Fraction(str(shape.most)) * unit
         last = math.floor(exact) - (shape.open_above and exact.denominator == 1)
     return first, last
 
@@ -327,8 +332,9 @@ def misfit(value: Any, shape: Shape, what: str = "it") -> str:
         return _misfit_items(value, shape, what)
     if isinstance(shape, Record) and isinstance(value, Mapping):
         return misfit_record(value, shape, what)
-    fits = {Fixed: _is_one_of, Number: _is_number, Text: _is_text}.get(type(shape))
-    return "" if fits is not None and fits(value, shape) else _unlike(value, shape, what)
+    fits = (isinstance(shape, Fixed) and _is_one_of(value, shape)) or (isinstance(shape, Number) and _is_number(value, shape)) \
+        or (isinstance(shape, Text) and _is_text(value, shape))
+    return "" if fits else _unlike(value, shape, what)
 
 
 def _unlike(value: Any, shape: Shape, what: str) -> str:
