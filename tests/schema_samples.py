@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from edgexp.environments import schemas
+from edgexp.environments import schemas, shapes
 from edgexp.environments.calls import Tool
 
 NASTY = st.one_of(
@@ -84,4 +84,4 @@ tools = st.lists(st.builds(Tool, NAMES, NASTY, records(nested)), min_size=1, max
 
 def is_possible(tool: Tool) -> bool:
     """Whether some arguments are valid."""
-    return schemas.read(json.loads(json.dumps(tool.parameters))) != schemas.NOTHING
+    return schemas.read(json.loads(json.dumps(tool.parameters))) != shapes.NOTHING

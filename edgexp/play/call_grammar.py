@@ -4,16 +4,22 @@ A tool's optional arguments may each be left out; given ones stand in the order 
 (arguments without a name, values of any shape) is written in its plainest form, so that a call is always valid.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from edgexp.engine.grammar import Choice, Digits, Node, Quoted, Row, Series, Stack, Words
-from edgexp.environments import schemas
+from edgexp.environments import shapes
 from edgexp.environments.calls import SEPARATOR, Tool, shape_of, spell_name
-from edgexp.environments.schemas import Either, Field, Fixed, Items, Number, Record, Shape, Text, scaled, spell
+from edgexp.environments.shapes import Either, Field, Fixed, Items, Number, Record, Shape, Text, scaled, spell
 from edgexp.errors import EdgexpError
+from edgexp.play.episode import Playing
+from edgexp.trajectory import Trajectory
 
 MOST_EXAMPLES = 200
+_QUOTED = re.compile(r'"((?:[^"\\\n]|\\.){1,120})"')
+"""A text in double quotes, as calls and many observations have them."""
 
 
 def grammar_of(tools: Sequence[Tool], most: int = 1, seen: Iterable[str] = ()) -> Stack:
@@ -30,6 +36,23 @@ def grammar_of(tools: Sequence[Tool], most: int = 1, seen: Iterable[str] = ()) -
     for _ in range(most - 1):
         whole = Row((one, Choice((Words(""), Row((Words(SEPARATOR), whole))))))
     return whole, None
+
+
+def seen_texts(episode: Playing, remembered: Iterable[Trajectory] = ()) -> list[str]:
+    """Texts in double quotes that were to be seen or were written so far, the latest first."""
+    start = episode.start
+    told = [start.goal, start.observation, *(text for step in episode.steps for text in (step.action, step.observation))]
+    past = (text for t in remembered for step in t.steps for text in (step.action, step.observation))
+    found = (quoted for text in (*reversed(told), *past) for quoted in _QUOTED.findall(text))
+    return list(islice(dict.fromkeys(_plain(quoted) for quoted in found), MOST_EXAMPLES))
+
+
+def _plain(quoted: str) -> str:
+    """What a quoted text means, as JSON; itself where that says nothing."""
+    try:
+        return str(shapes.unspell(f'"{quoted}"'))
+    except ValueError:
+        return quoted
 
 
 def _call(tool: Tool, shape: Record | Either, seen: tuple[str, ...]) -> Node:
@@ -72,17 +95,17 @@ def node_of(shape: Shape, seen: tuple[str, ...] = ()) -> Node:
         return Row((Words("["), Series(node_of(shape.item, seen), shape.least, shape.most)))
     if isinstance(shape, Record):
         return _record(shape, seen)
-    return Choice(tuple(node_of(option, seen) for option in _distinct(shape)))
+    return Choice(tuple(node_of(option, seen) for option in _distinct(shape if isinstance(shape, Either) else shapes.SCALAR)))
 
 
 def _examples(shape: Text, seen: tuple[str, ...]) -> tuple[str, ...]:
     """What a text may well be, as JSON spells it without quotes."""
-    fitting = (text for text in seen if not schemas.misfit(text, shape))
+    fitting = (text for text in seen if not shapes.misfit(text, shape))
     return tuple(spell(text)[1:-1] for text in dict.fromkeys((*shape.examples, *fitting)))
 
 
 def _record(shape: Record, seen: tuple[str, ...]) -> Node:
-    if shape.fields or shape.others is None or shape.others == schemas.ANYTHING:
+    if shape.fields or shape.others is None or shape.others == shapes.ANYTHING:
         return Row((Words("{"), _Fields(shape.fields, ",", ":", "}", spell, seen).after(0)))
     entry = Row((Words('"'), Quoted(), Words(":"), node_of(shape.others, seen), Words("}")))
     return Row((Words("{"), Choice((Words("}"), entry))))  # one name at most: a second could be the same
@@ -95,9 +118,8 @@ def _distinct(shape: Either) -> Iterable[Shape]:
     named = [value for option in shape.options if isinstance(option, Fixed) for value in option.values]
     if texts:
         widest = max(texts, key=lambda text: (text.most is None, text.most or 0, -text.least))
-        more = schemas.read({"type": "string", "examples": [schemas.unspell(value) for value in named if value[0] == '"']})
-        known = (example for text in (*texts, more) if isinstance(text, Text) for example in text.examples)
-        yield replace(widest, examples=tuple(dict.fromkeys(e for e in known if not schemas.misfit(e, widest))))
+        known = [*(example for text in texts for example in text.examples), *(shapes.unspell(v) for v in named if v[0] == '"')]
+        yield replace(widest, examples=tuple(dict.fromkeys(e for e in known if not shapes.misfit(e, widest))))
     if numbers:
         yield max(numbers, key=lambda number: number.decimals)
     rest = tuple(value for value in named if not (texts and value[0] == '"') and not (numbers and value[0] in "-0123456789"))
