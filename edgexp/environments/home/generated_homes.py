@@ -123,6 +123,8 @@ class Home(Housed):
     name = "home"
     version = "1"
     max_steps = 10
+    reads_calls = True
+    """Home Assistant takes more than the schemas say."""
     houses = SPLITS
 
     def __init__(self) -> None:

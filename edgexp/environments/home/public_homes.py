@@ -31,7 +31,7 @@ _ITEM = re.compile(r"(?:add|put)\s+(.+?)\s+(?:to|on)\s+", re.IGNORECASE)
 class PublicHomes:
     """The sentences of one or more data sets. Needs their files, holds nothing open."""
 
-    name, version, max_steps = Home.name, Home.version, Home.max_steps
+    name, version, max_steps, reads_calls = Home.name, Home.version, Home.max_steps, Home.reads_calls
 
     def __init__(self, path: str) -> None:
         """Read everything in a folder. Raises UsageError where it is not there, EdgexpError where no home is in it."""
