@@ -77,16 +77,27 @@ class KnowingExpert:
 
 
 def next_call(house: House, wanted: Wanted) -> Call | None:
-    """The first call that mends something and breaks nothing: of those that were meant, then of any; `Done` where all is well."""
+    """The first call that mends something and breaks nothing: of those that were meant, then of any; `Done` where all is well.
+
+    Where none does, the first of two that do: what is to be paused has to play first.
+    """
     amiss = wanted.amiss(house)
     if not amiss:
         return wanted.finish
-    for call in (*wanted.calls, *_mending(house, wanted, amiss)):
-        tried = _copy(house)
-        assist.carry_out(tried, call.name, call.arguments)
-        if wanted.amiss(tried) < amiss:
-            return call
-    return None
+    meant = next((call for call in wanted.calls if wanted.amiss(_after(house, call)) < amiss), None)
+    return meant or _mend(house, wanted, amiss) or next(
+        (call for call in _mending(house, wanted, amiss) if _mend(_after(house, call), wanted, amiss)), None)  # fmt: skip
+
+
+def _mend(house: House, wanted: Wanted, amiss: set[str]) -> Call | None:
+    """A call after which less is amiss than so much."""
+    return next((call for call in _mending(house, wanted, amiss) if wanted.amiss(_after(house, call)) < amiss), None)
+
+
+def _after(house: House, call: Call) -> House:
+    tried = _copy(house)
+    assist.carry_out(tried, call.name, call.arguments)
+    return tried
 
 
 def _mending(house: House, wanted: Wanted, amiss: set[str]) -> Iterator[Call]:
