@@ -104,6 +104,16 @@ def test_several_calls_may_be_one_action() -> None:
     assert not home.step("; ".join(step.action for step in episode.steps[1:])).success
 
 
+def test_long_items_on_lists_are_shown_short() -> None:
+    home = registry.make("home")
+    task = next(task for task in home.tasks("test") if task.type == "note")
+    home.reset(task)
+    names = [entity.name for entity in dwelling(Home().place(task)[0]).inventory.entities if entity.domain == "todo"]
+    for _ in range(20):
+        outcome = home.step("; ".join(f'HassListAddItem(item="{"x y" * 2_000}\\n", name="{names[0]}")' for _ in range(10)))
+        assert outcome.observation.startswith(names[0]) and "\n" not in outcome.observation and len(outcome.observation) < 200_000
+
+
 @settings(max_examples=30)
 @given(any_task)
 def test_there_is_something_to_do_unless_nobody_can_tell_what(task: Task) -> None:
