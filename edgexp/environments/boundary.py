@@ -331,6 +331,10 @@ def _remote(self: Checked) -> bool:
     return self._ask("remote", lambda: plain.truth(self._inner.remote, self._owner, "remote"))
 
 
+def _refusals(self: Checked) -> Sequence[str]:
+    return self._ask("refusals", lambda: tuple(plain.texts(self._inner.refusals, self._owner, "refusals", LONGEST_OBSERVATION)))
+
+
 def _restarts(self: Checked) -> int:
     return self._ask("restarts", lambda: plain.whole(self._inner.restarts, self._owner, "restarts"))
 
@@ -339,7 +343,7 @@ _METHODS = {
     "admissible": _admissible, "expert": _expert, "misled": _misled, "achieved": _achieved, "family": _family, "lesson": _lesson,
     "aspects": _aspects,
 }  # fmt: skip
-_VALUES = {"remote": _remote, "restarts": _restarts}
+_VALUES = {"refusals": _refusals, "remote": _remote, "restarts": _restarts}
 
 
 @lru_cache(maxsize=256)

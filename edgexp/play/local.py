@@ -1,7 +1,6 @@
 """The policy that is a language model in this process: a growing prompt with memory at its front, and actions chosen by an engine."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any
@@ -9,13 +8,14 @@ from typing import Any
 from edgexp.engine import decide
 from edgexp.engine.decide import Chooser
 from edgexp.engine.engine import TokenSequence
-from edgexp.environments.base import Environment, valid_actions_of
+from edgexp.environments.base import Environment, refusals_of, valid_actions_of
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.acting import Acting, now
-from edgexp.play.episode import Asking, CannotGoOn, Playing, ask, last_observations
+from edgexp.play.circles import Futile, drop_repeated_actions
+from edgexp.play.episode import Asking, CannotGoOn, Playing, ask
 from edgexp.prompt.render import Renderer
 from edgexp.retrieval import Memory, Retriever, fit
-from edgexp.trajectory import Decision, Provenance, Step, Trajectory
+from edgexp.trajectory import Decision, Provenance, Trajectory
 
 ACTION_TOKENS = 64
 """The most that an action may have."""
@@ -79,7 +79,8 @@ class LocalPolicy:
     def _choosing(self, episode: Playing) -> Asking[Decision]:
         environment, renderer = episode.environment, self._renderer
         if self._acting.actions == "free":
-            return (yield from decide.free(self._sequence, renderer.answers, renderer.template.end, self._choose, self._limit))
+            end, futile = renderer.template.end, self._futile(episode)
+            return (yield from decide.free(self._sequence, renderer.answers, end, self._choose, self._limit, futile))
         list_valid = valid_actions_of(environment)
         if list_valid is None:
             raise UsageError(f"the environment {environment.name} does not list valid actions; play it with: --actions free")
@@ -89,6 +90,11 @@ class LocalPolicy:
         walk: Any = decide.scored if self._acting.actions == "scored" else decide.admissible
         decision: Decision = yield from walk(self._sequence, actions, self._choose)
         return decision
+
+    def _futile(self, episode: Playing) -> Futile | None:
+        """What is not to be said now; None where nobody knows, since the environment does not say which answers are refusals."""
+        repeats, refusals = self._acting.repeats, refusals_of(episode.environment)
+        return Futile(episode.steps, episode.start.observation, repeats, refusals) if repeats and refusals and episode.steps else None
 
     def _observe(self, episode: Playing) -> None:
         """Append the observations since the last decision; recall again where the retriever says that it is time."""
@@ -125,18 +131,6 @@ class LocalPolicy:
         else:
             self._sequence.share(())
             self._sequence.replace(rendered.ids)
-
-
-def drop_repeated_actions(actions: Sequence[str], steps: Sequence[Step], first: str, repeats: int) -> list[str]:
-    """The actions taken fewer than `repeats` times when the same was to be seen as now, and fewer than twice that in the whole episode.
-
-    All of them where none is left, or `repeats` is 0. `first` is the observation before the first step. Of 600 household episodes the
-    expert took no action more than twice, and none twice when the same was to be seen.
-    """
-    seen = last_observations(first, steps)
-    now_taken = Counter(step.action for before, step in zip(seen, steps, strict=False) if before == seen[-1])
-    ever_taken = Counter(step.action for step in steps)
-    return [action for action in actions if now_taken[action] < repeats and ever_taken[action] < 2 * repeats] or list(actions)
 
 
 def _chooser(acting: Acting, task_id: str) -> Chooser:
