@@ -16,7 +16,7 @@ from edgexp.bank import Bank
 from edgexp.embedding import open_encoder
 from edgexp.environments import registry
 from edgexp.environments.base import Environment, FollowsOthers, expert_of
-from edgexp.errors import EdgexpError
+from edgexp.errors import EdgexpError, UsageError
 from edgexp.evaluation.selection import DevEpisodes
 from edgexp.evaluation.statistics import compare_outcomes
 from edgexp.export.adapter import find_base
@@ -92,7 +92,12 @@ class RecipeWork:
     """Told what is being done, how much of it is, and how much there is."""
 
     def begin(self) -> None:
-        """Make the bank, and put in the demonstrations that the recipe's banks hold. What is there already is passed over."""
+        """Make the bank, and put in the demonstrations that the recipe's banks hold. What is there already is passed over.
+
+        Raises UsageError for a recipe whose models could not be checked after their export.
+        """
+        if not self.recipe.check.held_out and all(data.use == "train" for data in self.recipe.data):
+            raise UsageError("check.held_out is 0: a new model is compared with what was trained on held-out episodes; set it to 2 or more")
         with Bank.open(self.bank, open_encoder(self.recipe.memory.encoder, self.watch.say)) as bank:
             if not self.ways.expert:
                 return

@@ -12,7 +12,7 @@ from bank_samples import WordEncoder
 from edgexp.bank import Bank, Embedder
 from edgexp.environments.base import Environment
 from edgexp.environments.registry import make
-from edgexp.errors import EdgexpError
+from edgexp.errors import EdgexpError, UsageError
 from edgexp.improve import work as works
 from edgexp.improve.work import EPISODES, RecipeWork, Ways, settings_text
 from edgexp.play.collecting import expert_episode
@@ -197,6 +197,13 @@ def test_where_there_is_nothing_to_check_by_that_is_said(tmp_path: Path, given: 
     made.recipe = recipes.parse('[check]\nsplit = "nowhere"\n', "test")
     with pytest.raises(EdgexpError, match="the split nowhere has no tasks to check a model by"):
         made.check(tmp_path / "a" / "1", 1, "new", "old")
+
+
+def test_a_recipe_without_held_out_episodes_is_refused_before_anything_is_played(tmp_path: Path, given: Path) -> None:
+    made = work(tmp_path / "a", given)
+    made.recipe = recipes.parse("[check]\nheld_out = 0\n", "test")
+    with pytest.raises(UsageError, match=r"check\.held_out is 0"):
+        made.begin()
 
 
 def test_the_settings_tell_rounds_apart() -> None:
