@@ -18,7 +18,7 @@ import edgexp
 PACKAGE = Path(edgexp.__file__).parent
 ARCHITECTURE = PACKAGE.parent / "docs" / "architecture.md"
 
-COMMON = frozenset({"edgexp", "errors", "files", "home", "machine", "process", "progress", "settings", "signals", "terminal"})
+COMMON = frozenset({"edgexp", "errors", "files", "home", "machine", "process", "progress", "redaction", "settings", "signals", "terminal"})
 """The modules at the bottom (`edgexp` is `__init__.py`). Every room may import them; they know nothing but one another."""
 
 _LOW = frozenset({"trajectory", "gguf"})
@@ -69,7 +69,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
 """Library → the only rooms that may import it."""
 
 LONGEST_FILE = 400
-MOST_MODULES = {"": 170, "training": 15, "export": 10, "cli": 18, "evaluation": 9, "evaluation.report": 8}
+MOST_MODULES = {"": 200, "training": 15, "export": 10, "cli": 18, "evaluation": 9, "evaluation.report": 8}
 """Folder → the most modules in it, `__init__` apart. A folder with a limit of its own does not count for the one around it."""
 
 
