@@ -5,6 +5,8 @@ An environment is a plain object with the ten members of `Environment`. Everythi
 | member | what it is | where it is missing |
 |---|---|---|
 | `admissible()` | the actions that are valid now | a model writes its actions freely |
+| `tools()` | what may be called now: an action is a call then, see `calls.py` | an action is a line of text |
+| `most_calls` | how many calls an action may be, with `tools()` | 1 |
 | `expert()` | a scripted player | nobody fills a bank but models and people |
 | `achieved(trajectory)` | the goal that a lost episode did reach | a lost episode teaches nothing in hindsight |
 | `remote` | true: it works in another process | False: other episodes wait while it works |
@@ -30,6 +32,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from edgexp.environments.calls import Tool
 from edgexp.trajectory import Task, Trajectory
 
 
@@ -97,6 +100,36 @@ def valid_actions_of(environment: Environment) -> Callable[[], list[str]] | None
     """What lists the actions that are valid now; None where the environment lists none."""
     list_valid = getattr(environment, "admissible", None)  # asked before every action: the protocol's own check takes longer
     return list_valid if callable(list_valid) else None
+
+
+@runtime_checkable
+class HasTools(Protocol):
+    """An environment whose actions are calls."""
+
+    def tools(self) -> Sequence[Tool]:
+        """What may be called now, in a fixed order, with the values that are valid now; empty when the episode is over.
+
+        Before the first reset it may be asked as well: what it returns then is what can be said of all tasks.
+        """
+
+
+def tools_of(environment: Environment) -> Callable[[], Sequence[Tool]] | None:
+    """What lists the tools that may be called now; None where the environment has none."""
+    list_tools = getattr(environment, "tools", None)  # as in `valid_actions_of`
+    return list_tools if callable(list_tools) else None
+
+
+@runtime_checkable
+class TakesSeveralCalls(Protocol):
+    """An environment with tools that takes several calls as one action."""
+
+    most_calls: int
+    """How many; 1 or more."""
+
+
+def most_calls_of(environment: Environment) -> int:
+    """How many calls an action may be; 1 where the environment does not say."""
+    return int(getattr(environment, "most_calls", 1))
 
 
 class Expert(Protocol):
