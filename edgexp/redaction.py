@@ -64,8 +64,8 @@ _PARAMETER = re.compile(
     r"(?i)([?&](?:access_?token|auth_?token|id_?token|refresh_?token|token|api_?key|key|sig|signature|x-amz-signature|"
     r"x-amz-security-token|x-goog-signature|client_?secret|secret|password|passwd|pwd|code)=)" + _NEW + r"([^\s&#\"'<>\\)]{6,}+)"
 )
-_ADDRESS = re.compile(rf"(?i)([a-z][a-z0-9+.-]{{1,30}}://[^\s/?#:@\"'<>]{{0,200}}:){_NEW}([^\s/?#\"'<>\\]{{1,500}})(?=@)"
-                      rf"|([a-z][a-z0-9+.-]{{1,30}}://){_NEW}([A-Za-z0-9_.~%-]{{20,500}})(?=@)")
+_ADDRESS = re.compile(rf"(://[^\s/?#:@\"'<>]{{0,200}}:){_NEW}([^\s/?#\"'<>\\]{{1,500}})(?=@)"
+                      rf"|(://){_NEW}([A-Za-z0-9_.~%-]{{20,500}})(?=@)")
 """The password of a login in an address, or a long login without one, which is a token."""
 _STORED = re.compile(r"\$(?:1|2[abxy]|5|6|7|y|argon2(?:id|i|d))\$[A-Za-z0-9./+=$,_-]{20,}+")
 """A password as systems keep it."""
@@ -132,8 +132,10 @@ def redact(text: str) -> tuple[str, Counter[str]]:
     if len(text) < 4:
         return text, found
     for _ in range(_ROUNDS):
-        before = found.total()
-        for pattern, kind, replace in _STAGES:
+        before, small = found.total(), text.lower()
+        for pattern, kind, replace, needed in _STAGES:
+            if not any(part in small for part in needed):
+                continue
             text, count = _replace(text, pattern, kind, replace)
             if count:
                 found[kind] += count
@@ -192,23 +194,24 @@ def _is_random(value: str) -> bool:
     return len(value) >= 12 and not any(map(str.isspace, value)) and any(map(str.isdigit, value)) and any(map(str.isalpha, value))
 
 
-_STAGES: "tuple[tuple[re.Pattern[str], str, _Replace], ...]" = (
-    (_PRIVATE_KEY, "private key", _whole),
-    (_OWN_FORM, "API key", _whole),
-    (_WEB_HOOK, "token", _after),
-    (_WEB_TOKEN, "token", _whole),
-    (_ADDRESS, "password", _after),
-    (_AUTHORISATION, "token", _after),
-    (_BEARER, "token", _after),
-    (_COOKIE, "token", _after),
-    (_DOCKER, "token", _after),
-    (_PARAMETER, "token", _after),
-    (_STORED, "password", _whole),
-    (_SETTING, "password", _value),
-    (_ASSIGNED, "password", _value),
-    (_ELEMENT, "password", _value),
-    (_OPTION, "password", _value),
-    (_LOGIN, "password", _value),
-    (_SENTENCE, "password", _value),
+_STAGES: "tuple[tuple[re.Pattern[str], str, _Replace, tuple[str, ...]], ...]" = (
+    (_PRIVATE_KEY, "private key", _whole, ("private key", "putty-", "age-secret")),
+    (_OWN_FORM, "API key", _whole, ("",)),
+    (_WEB_HOOK, "token", _after, ("hooks",)),
+    (_WEB_TOKEN, "token", _whole, ("eyj",)),
+    (_ADDRESS, "password", _after, ("://",)),
+    (_AUTHORISATION, "token", _after, ("authorization",)),
+    (_BEARER, "token", _after, ("bearer",)),
+    (_COOKIE, "token", _after, ("cookie",)),
+    (_DOCKER, "token", _after, ("auth",)),
+    (_PARAMETER, "token", _after, ("?", "&")),
+    (_STORED, "password", _whole, ("$",)),
+    (_SETTING, "password", _value, ("pass", "secret", "token", "key")),
+    (_ASSIGNED, "password", _value, ("pass", "pwd", "secret", "credential", "token", "key")),
+    (_ELEMENT, "password", _value, ("</",)),
+    (_OPTION, "password", _value, ("-pass", "-token", "-api", "-secret", "-auth", "-access")),
+    (_LOGIN, "password", _value, ("curl", "sshpass", "mysql", "identified by", "machine ")),
+    (_SENTENCE, "password", _value, ("pass", "key", "token")),
 )
-"""In this order: what is known by its form is called by its kind, wherever it stands."""
+"""In this order: what is known by its form is called by its kind, wherever it stands. Last what a text has to hold somewhere, in small
+letters, for the pattern to be tried: most texts hold nothing of the kind, and this tells at once."""
