@@ -22,8 +22,8 @@ _FORMATS = ("auto", "openai", "sharegpt", "claude-code", "goose", "hermes", "llm
 @click.command("import")
 @click.argument("places", nargs=-1, required=True, metavar="FILE|FOLDER...", type=Place(exists=True, allow_dash=True, path_type=Path))
 @bank_option
-@click.option("--format", "form", type=click.Choice(_FORMATS), default="auto", show_default=True,
-              help="What the files are. auto: edgexp looks at what is in them.")
+@click.option("--format", "form", type=click.Choice(_FORMATS), default="auto", show_default=True, metavar="FORMAT",
+              help=f"What the files are: {', '.join(_FORMATS[1:])}; or auto: edgexp looks at what is in them.")
 @click.option("--keep-secrets", is_flag=True, help="Store keys, tokens and passwords as they stand there.")
 @encoder_option
 @json_option

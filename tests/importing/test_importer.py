@@ -20,8 +20,24 @@ from edgexp.importing import json_pieces
 from edgexp.importing.importer import FORMATS, Import
 from edgexp.trajectory import NO_OUTCOME, Trajectory, decode, encode
 
-NAMES = ["openai", "sharegpt", "sharegpt list", "hermes", "eto", "open-webui", "inspect", "inspect log", "inspect archive", "art", "claude-code", "goose",
-         "goose database", "hermes database", "llm", "llm old"]  # fmt: skip
+NAMES = [
+    "openai",
+    "sharegpt",
+    "sharegpt list",
+    "hermes",
+    "eto",
+    "open-webui",
+    "inspect",
+    "inspect log",
+    "inspect archive",
+    "art",
+    "claude-code",
+    "goose",
+    "goose database",
+    "hermes database",
+    "llm",
+    "llm old",
+]
 
 Read = Callable[..., tuple[list[Trajectory], list[str]]]
 
@@ -82,13 +98,23 @@ def test_models_and_times_are_kept_where_they_are_told(files):
     assert "session s1" in claude.origin
 
 
-@pytest.mark.parametrize(("record", "success", "score"), [
-    (samples.sharegpt(kto_tag=True), True, 1.0), (samples.sharegpt(kto_tag=False), False, 0.0), (samples.openai(reward=0.4), False, 0.4),
-    (samples.openai(reward=-3), False, 0.0), (samples.eto(reward=1), True, 1.0), (samples.eto(meta={"reward": 0.5}), False, 0.5),
-    (samples.open_webui(1), True, 1.0), (samples.open_webui(-1), False, 0.0), (samples.inspect_sample("I"), False, 0.0),
-    (samples.inspect_sample(0.25), False, 0.25), (samples.inspect_sample(True), True, 1.0),
-    ({"data": {"rating": 1}, "snapshot": {"chat": samples.open_webui()}}, True, 1.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("record", "success", "score"),
+    [
+        (samples.sharegpt(kto_tag=True), True, 1.0),
+        (samples.sharegpt(kto_tag=False), False, 0.0),
+        (samples.openai(reward=0.4), False, 0.4),
+        (samples.openai(reward=-3), False, 0.0),
+        (samples.eto(reward=1), True, 1.0),
+        (samples.eto(meta={"reward": 0.5}), False, 0.5),
+        (samples.open_webui(1), True, 1.0),
+        (samples.open_webui(-1), False, 0.0),
+        (samples.inspect_sample("I"), False, 0.0),
+        (samples.inspect_sample(0.25), False, 0.25),
+        (samples.inspect_sample(True), True, 1.0),
+        ({"data": {"rating": 1}, "snapshot": {"chat": samples.open_webui()}}, True, 1.0),
+    ],
+)
 def test_an_outcome_is_taken_where_the_file_has_one(tmp_path, record, success, score):
     (found,), _ = of_text(tmp_path, json.dumps(record))
     assert (found.success, found.score, found.end) == (success, score, "done")
@@ -119,9 +145,22 @@ def test_one_bad_entry_of_a_list_is_one_line(tmp_path):
 def test_one_bad_file_is_one_line(files, tmp_path):
     folder = tmp_path / "all"
     shutil.copytree(files["openai"].parent, folder)
-    bad = {"empty": b"", "text": b"hello\nworld\n", "notes.md": b"# Notes\n" * 1000, "picture": b"\x89PNG\r\n\x1a\n\0\0", "a.parquet": b"PAR1xx",
-           "a.gz": b"\x1f\x8b\x08", "a.zip": b"PK\x03\x04xx", "a.db": b"SQLite format 3\0" + b"\0" * 100, "own.json": b'{"a": 1}',
-           "list.json": b"[]", "numbers": b"1\n2\n", "deep": b"[" * 100_000, "zeros": b"\0" * 4096, "half": b'{"messages": [{"role"'}  # fmt: skip
+    bad = {
+        "empty": b"",
+        "text": b"hello\nworld\n",
+        "notes.md": b"# Notes\n" * 1000,
+        "picture": b"\x89PNG\r\n\x1a\n\0\0",
+        "a.parquet": b"PAR1xx",
+        "a.gz": b"\x1f\x8b\x08",
+        "a.zip": b"PK\x03\x04xx",
+        "a.db": b"SQLite format 3\0" + b"\0" * 100,
+        "own.json": b'{"a": 1}',
+        "list.json": b"[]",
+        "numbers": b"1\n2\n",
+        "deep": b"[" * 100_000,
+        "zeros": b"\0" * 4096,
+        "half": b'{"messages": [{"role"',
+    }
     for name, data in bad.items():
         (folder / "bad" / name).parent.mkdir(exist_ok=True)
         (folder / "bad" / name).write_bytes(data)
@@ -148,7 +187,9 @@ def test_other_unicode_is_read(tmp_path):
 
 def test_secrets_are_gone_everywhere(tmp_path):
     key = "sk-proj-Ab3dEf6hIj9kLm2nOp5qRs8t"
-    record = json.loads(json.dumps(samples.openai(model=key)).replace("a.txt", key).replace(samples.RESULT, f"key {key}").replace(samples.THANKS, key))
+    record = json.loads(
+        json.dumps(samples.openai(model=key)).replace("a.txt", key).replace(samples.RESULT, f"key {key}").replace(samples.THANKS, key)
+    )
     (found,), _ = of_text(tmp_path, json.dumps(record))
     assert key not in encode(found).decode() and found.goal == "What is in [redacted: API key]?"
     (kept,) = Import(secrets=True).read(tmp_path / "file")
@@ -168,20 +209,31 @@ def test_long_texts_lose_their_middle_and_say_so(tmp_path):
     reading = Import(check=check_sound)
     (tmp_path / "file").write_text(json.dumps(samples.openai()).replace(samples.RESULT, "x" * 3_000_000))
     (found,) = reading.read(tmp_path / "file")
-    assert len(found.steps[0].observation) < 300_000 and "characters left out …]" in found.steps[0].observation and reading.tally.shortened == 2
+    assert (
+        len(found.steps[0].observation) < 300_000
+        and "characters left out …]" in found.steps[0].observation
+        and reading.tally.shortened == 2
+    )
 
 
 def test_several_calls_of_a_turn_and_their_results_are_one_step(tmp_path):
-    calls = [{"id": f"c{n}", "function": {"name": f"f{n}", "arguments": '{"x": %d}' % n}} for n in range(2)]
-    messages = [{"role": "user", "content": "go"}, {"role": "assistant", "content": None, "tool_calls": calls},
-                {"role": "tool", "content": "one"}, {"role": "tool", "content": "two"}]  # fmt: skip
+    calls = [{"id": f"c{n}", "function": {"name": f"f{n}", "arguments": f'{{"x": {n}}}'}} for n in range(2)]
+    messages = [
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": "tool", "content": "one"},
+        {"role": "tool", "content": "two"},
+    ]
     (found,), _ = of_text(tmp_path, json.dumps({"messages": messages}))
     assert [(step.action, step.observation) for step in found.steps] == [("f0(x=0); f1(x=1)", "one\n\ntwo")]
 
 
 @pytest.mark.parametrize("arguments", ["{", "", "null", "[1]", '"x"', None, [1], 5, {"a": float("inf")}, '{"a": "\\ud800"}', "x" * 10_000])
 def test_odd_arguments_of_calls_are_stored_all_the_same(tmp_path, arguments):
-    messages = [{"role": "user", "content": "go"}, {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": arguments}}]}]
+    messages = [
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": arguments}}]},
+    ]
     found, problems = of_text(tmp_path, json.dumps({"messages": messages}))
     assert (len(found) == 1 and found[0].steps[0].action.startswith("f(")) or "not JSON" in problems[0]
 
@@ -214,14 +266,18 @@ def test_circles_among_parents_end(tmp_path, files):
 def test_a_database_that_never_ends_does_end(tmp_path):
     with sqlite3.connect(tmp_path / "db") as database:
         database.execute("CREATE TABLE sessions (id TEXT, source TEXT)")
-        database.execute("CREATE VIEW messages AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) "
-                         "SELECT x AS session_id, x AS role, x AS content, x AS active FROM n")  # fmt: skip
+        database.execute(
+            "CREATE VIEW messages AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) "
+            "SELECT x AS session_id, x AS role, x AS content, x AS active FROM n"
+        )
     assert "none of an agent" in read(tmp_path / "db")[1][0]
     with sqlite3.connect(tmp_path / "db") as database:
         database.execute("DROP VIEW messages")
         database.execute("CREATE TABLE messages (session_id, role, content, x GENERATED ALWAYS AS (length(zeroblob(role))) VIRTUAL)")
         database.execute("INSERT INTO sessions VALUES ('s', 's')")
-        database.executemany("INSERT INTO messages VALUES ('s', ?, ?)", [(None, b"\xff\xfe"), (5, 7), ("user", None), ("user", b"\xff"), ("x" * 100, 1.5)])
+        database.executemany(
+            "INSERT INTO messages VALUES ('s', ?, ?)", [(None, b"\xff\xfe"), (5, 7), ("user", None), ("user", b"\xff"), ("x" * 100, 1.5)]
+        )
     found, problems = read(tmp_path / "db")
     assert found == [] and len(problems) == 1
 
@@ -232,14 +288,63 @@ def test_a_file_is_never_changed(files):
     assert before == {path: (path.read_bytes(), sorted(path.parent.iterdir())) for path in files.values()}
 
 
-JSON = st.recursive(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=10),
-                              st.sampled_from(["user", "assistant", "tool", "text", "tool_use", "tool_result", "human", "gpt", "s1", "u1"])),
-                    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(
-                        ["role", "content", "type", "text", "tool_calls", "function", "name", "arguments", "id", "from", "value", "message", "uuid",
-                         "parentUuid", "input", "toolCall", "toolResult", "status", "scores", "reward", "history", "messages", "chat"]), inner, max_size=5),
-                    max_leaves=12)  # fmt: skip
-RECORDS = [samples.openai(), samples.sharegpt(), samples.hermes_line(), samples.eto(), samples.open_webui(1), samples.inspect_sample(),
-           samples.inspect_log(), samples.openai(reward=1), *samples.claude_code()[2:6], *samples.goose_lines()]  # fmt: skip
+JSON = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(max_size=10),
+        st.sampled_from(["user", "assistant", "tool", "text", "tool_use", "tool_result", "human", "gpt", "s1", "u1"]),
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "role",
+                    "content",
+                    "type",
+                    "text",
+                    "tool_calls",
+                    "function",
+                    "name",
+                    "arguments",
+                    "id",
+                    "from",
+                    "value",
+                    "message",
+                    "uuid",
+                    "parentUuid",
+                    "input",
+                    "toolCall",
+                    "toolResult",
+                    "status",
+                    "scores",
+                    "reward",
+                    "history",
+                    "messages",
+                    "chat",
+                ]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+RECORDS = [
+    samples.openai(),
+    samples.sharegpt(),
+    samples.hermes_line(),
+    samples.eto(),
+    samples.open_webui(1),
+    samples.inspect_sample(),
+    samples.inspect_log(),
+    samples.openai(reward=1),
+    *samples.claude_code()[2:6],
+    *samples.goose_lines(),
+]
 
 
 @settings(max_examples=100 * ROUNDS, deadline=None, suppress_health_check=list(HealthCheck))
@@ -253,7 +358,7 @@ def test_any_value_anywhere_in_a_record_ends_in_a_trajectory_or_a_line(tmp_path,
 
 def replaced(value: Any, data: st.DataObject) -> Any:
     """The value with another one somewhere in it."""
-    inside = [key for key in (range(len(value)) if isinstance(value, list) else value)] if isinstance(value, list | dict) and value else []
+    inside = list(range(len(value)) if isinstance(value, list) else value) if isinstance(value, list | dict) else []
     if not inside or data.draw(st.integers(0, 4)) == 0:
         return data.draw(JSON)
     key = data.draw(st.sampled_from(inside))
@@ -267,7 +372,11 @@ def test_any_damage_to_a_file_ends_in_trajectories_and_lines(tmp_path, files, da
     whole = bytearray(files[data.draw(st.sampled_from(NAMES))].read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(whole)))
-        new = data.draw(st.one_of(st.binary(max_size=6), st.sampled_from([b"{", b"}", b"[", b"]", b'"', b"\\", b"\n", b"\0", b"null,", b"\xed\xa0\x80"])))
+        new = data.draw(
+            st.one_of(
+                st.binary(max_size=6), st.sampled_from([b"{", b"}", b"[", b"]", b'"', b"\\", b"\n", b"\0", b"null,", b"\xed\xa0\x80"])
+            )
+        )
         whole[at : at + data.draw(st.sampled_from([0, 1, len(new), 100]))] = new
     of_text(tmp_path, bytes(whole[: data.draw(st.sampled_from([len(whole), len(whole) // 2]))]))
 
