@@ -7,6 +7,7 @@ An environment is a plain object with the ten members of `Environment`. Everythi
 | `admissible()` | the actions that are valid now | a model writes its actions freely |
 | `tools()` | what may be called now: an action is a call then, see `calls.py` | an action is a line of text |
 | `most_calls` | how many calls an action may be, with `tools()` | 1 |
+| `action_tokens` | the most tokens that an action may have | 64; with `tools()` 256 |
 | `expert()` | a scripted player | nobody fills a bank but models and people |
 | `achieved(trajectory)` | the goal that a lost episode did reach | a lost episode teaches nothing in hindsight |
 | `remote` | true: it works in another process | False: other episodes wait while it works |
@@ -130,6 +131,24 @@ class TakesSeveralCalls(Protocol):
 def most_calls_of(environment: Environment) -> int:
     """How many calls an action may be; 1 where the environment does not say."""
     return int(getattr(environment, "most_calls", 1))
+
+
+LINE_TOKENS, CALL_TOKENS = 64, 256
+"""The most that an action may have where the environment does not say: a line, and a call."""
+
+
+@runtime_checkable
+class LimitsActions(Protocol):
+    """An environment that says how long its actions may be."""
+
+    action_tokens: int
+    """Tokens; 1 or more. A model that has not come to an end by then is cut short."""
+
+
+def action_tokens_of(environment: Environment) -> int:
+    """The most tokens that an action may have."""
+    usual = LINE_TOKENS if tools_of(environment) is None or valid_actions_of(environment) else CALL_TOKENS
+    return int(getattr(environment, "action_tokens", usual))
 
 
 class Expert(Protocol):

@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from edgexp.environments import schemas
-from edgexp.environments.schemas import Either, Record, Shape
+from edgexp.environments import schemas, shapes
+from edgexp.environments.shapes import Either, Record, Shape
 from edgexp.errors import EdgexpError, UsageError
 
 SEPARATOR = "; "
@@ -59,7 +59,7 @@ def write_call(call: Call, tool: Tool | None = None) -> str:
     order = list(_properties(tool)) if tool else []
     names = [name for name in order if name in call.arguments] + [name for name in call.arguments if name not in {*order}]
     try:
-        return f"{spell_name(call.name)}({', '.join(f'{spell_name(n)}={schemas.spell(call.arguments[n])}' for n in names)})"
+        return f"{spell_name(call.name)}({', '.join(f'{spell_name(n)}={shapes.spell(call.arguments[n])}' for n in names)})"
     except (TypeError, ValueError, RecursionError) as error:
         raise BadCall(f"{call.name}: {error}") from error
 
@@ -72,7 +72,7 @@ def write_calls(calls: Iterable[Call], tools: Sequence[Tool] = ()) -> str:
 
 def spell_name(name: str) -> str:
     """A name as calls write it: bare, or as JSON's text where it has other letters than names usually have."""
-    return name if _BARE.fullmatch(name) and name.isprintable() else schemas.spell(name)
+    return name if _BARE.fullmatch(name) and name.isprintable() else shapes.spell(name)
 
 
 def parse_call(text: str) -> Call:
@@ -136,7 +136,7 @@ class _Reader:
     def refuse(self, wanted: str) -> NoReturn:
         here = self._text[self._at : self._at + 20]
         found = f"there is {json.dumps(here)}" if here else "the text ends"
-        raise BadCall(f"character {self._at + 1}: {found}, but {schemas.one_line(wanted)} is wanted")
+        raise BadCall(f"character {self._at + 1}: {found}, but {shapes.one_line(wanted)} is wanted")
 
     def _skip(self) -> None:
         found = _SPACE.match(self._text, self._at)
@@ -156,12 +156,12 @@ class _Reader:
         self._skip()
         try:
             value, end = self._json.raw_decode(self._text, self._at)
-            schemas.spell(value)
+            shapes.spell(value)
         except json.JSONDecodeError as error:
             self._at = min(error.pos, len(self._text))
             self.refuse(f"a JSON value of {key:.60} (texts in double quotes)")
         except (ValueError, RecursionError) as error:
-            raise BadCall(f"character {self._at + 1}: the value of {key:.60} cannot be read: {schemas.one_line(str(error))}") from None
+            raise BadCall(f"character {self._at + 1}: the value of {key:.60} cannot be read: {shapes.one_line(str(error))}") from None
         self._at = end
         return value
 
@@ -188,9 +188,9 @@ def shape_of(tool: Tool) -> Record | Either | None:
     try:
         shape = _shape(json.dumps(tool.parameters, sort_keys=False), tool.name)
     except (TypeError, ValueError, RecursionError) as error:
-        raise EdgexpError(f"the parameters of {tool.name} are no JSON: {schemas.one_line(str(error))}") from error
+        raise EdgexpError(f"the parameters of {tool.name} are no JSON: {shapes.one_line(str(error))}") from error
     options = shape.options if isinstance(shape, Either) else (shape,)
-    if shape == schemas.NOTHING:
+    if shape == shapes.NOTHING:
         return None
     if not all(isinstance(option, Record) for option in options):
         raise EdgexpError(f"the parameters of {tool.name} are no schema of type object")
@@ -199,7 +199,7 @@ def shape_of(tool: Tool) -> Record | Either | None:
 
 @lru_cache(maxsize=512)
 def _shape(parameters: str, name: str) -> Shape:
-    return schemas.read(json.loads(parameters), f"the parameters of {schemas.one_line(name)}")
+    return schemas.read(json.loads(parameters), f"the parameters of {shapes.one_line(name)}")
 
 
 def check_call(call: Call, tools: Sequence[Tool]) -> str:
@@ -211,8 +211,8 @@ def check_call(call: Call, tools: Sequence[Tool]) -> str:
     if shape is None:
         return f"{tool.name} cannot be called now"
     options = shape.options if isinstance(shape, Either) else (shape,)
-    reasons = [schemas.misfit_record(call.arguments, option) for option in options if isinstance(option, Record)]
-    return "" if "" in reasons else schemas.one_line(f"{tool.name}: {reasons[0]}")
+    reasons = [shapes.misfit_record(call.arguments, option) for option in options if isinstance(option, Record)]
+    return "" if "" in reasons else shapes.one_line(f"{tool.name}: {reasons[0]}")
 
 
 def read_calls(text: str, tools: Sequence[Tool], most: int = 1) -> list[Call]:
@@ -234,8 +234,8 @@ def describe_tools(tools: Sequence[Tool], most: int = 12) -> str:
 def _in_words(tool: Tool, most: int) -> str:
     shape = shape_of(tool)
     first = shape.options[0] if isinstance(shape, Either) else shape
-    fields = schemas.fields_in_words(first, most) if isinstance(first, Record) else ""
-    words = schemas.one_line(tool.description, 1_000)
+    fields = shapes.fields_in_words(first, most) if isinstance(first, Record) else ""
+    words = shapes.one_line(tool.description, 1_000)
     return f"{spell_name(tool.name)}({fields})" + (f": {words}" if words else "")
 
 
