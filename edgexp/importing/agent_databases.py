@@ -21,8 +21,8 @@ from edgexp.importing.dialogue import Dialogue, Turn
 from edgexp.importing.message_parts import arguments_of
 
 MAGIC = b"SQLite format 3\0"
-_MOST_WORK = 20_000
-"""Times that a thousand instructions of a query's program are let through without a row."""
+_STEP, _MOST_WORK = 1_000, 20_000
+"""How many steps of so many instructions a query may work for one row."""
 _LONGEST = 64_000_000
 """Bytes of one text."""
 _MOST_LINKS = 100_000
@@ -41,7 +41,7 @@ class Tables:
             self._database = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=5)
             self._database.text_factory = lambda data: data.decode("utf-8", "replace")
             self._database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
-            self._database.set_progress_handler(self._count, 1_000)
+            self._database.set_progress_handler(self._count, _STEP)
             for pragma in ("trusted_schema = OFF", "query_only = ON", "cell_size_check = ON"):
                 self._database.execute(f"PRAGMA {pragma}")
             named = self._database.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'create virtual%'")
