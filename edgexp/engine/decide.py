@@ -231,7 +231,7 @@ def admissible(sequence: TokenSequence, actions: Mapping[str, Sequence[int]], ch
         sequence.append([children[chosen]])
         node = node.children[children[chosen]]
         decided += 1
-    rest = sorted(((_name(n, texts), p) for n, p in others), key=lambda item: (-item[1], item[0]))
+    rest = sorted(((common_name(n, texts), p) for n, p in others), key=lambda item: (-item[1], item[0]))
     return Decision(texts[node.leaf], decided, probability, tuple(rest))
 
 
@@ -288,7 +288,7 @@ def _branches(root: Node) -> tuple[list[int], list[int], list[tuple[Node, int]]]
     return parents, tokens, branches
 
 
-def _name(node: Node, texts: list[str]) -> str:
+def common_name(node: Node, texts: list[str]) -> str:
     """An action's text, or the common beginning of the actions below a node."""
     below = [texts[i] for i in leaves(node)]
     if len(below) == 1:

@@ -5,6 +5,9 @@ An environment is a plain object with the ten members of `Environment`. Everythi
 | member | what it is | where it is missing |
 |---|---|---|
 | `admissible()` | the actions that are valid now | a model writes its actions freely |
+| `tools()` | what may be called now: an action is a call then, see `calls.py` | an action is a line of text |
+| `most_calls` | how many calls an action may be, with `tools()` | 1 |
+| `action_tokens` | the most tokens that an action may have | 64; with `tools()` 256 |
 | `expert()` | a scripted player | nobody fills a bank but models and people |
 | `achieved(trajectory)` | the goal that a lost episode did reach | a lost episode teaches nothing in hindsight |
 | `refusals` | the answers which say that an action did nothing | nobody knows which actions did nothing |
@@ -31,6 +34,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from edgexp.environments.calls import Tool
 from edgexp.trajectory import Task, Trajectory
 
 
@@ -111,6 +115,54 @@ class HasRefusals(Protocol):
 def refusals_of(environment: Environment) -> Sequence[str]:
     """The answers that are refusals; none where the environment does not say."""
     return environment.refusals if isinstance(environment, HasRefusals) else ()
+
+
+@runtime_checkable
+class HasTools(Protocol):
+    """An environment whose actions are calls."""
+
+    def tools(self) -> Sequence[Tool]:
+        """What may be called now, in a fixed order, with the values that are valid now; empty when the episode is over.
+
+        Before the first reset it may be asked as well: what it returns then is what can be said of all tasks.
+        """
+
+
+def tools_of(environment: Environment) -> Callable[[], Sequence[Tool]] | None:
+    """What lists the tools that may be called now; None where the environment has none."""
+    list_tools = getattr(environment, "tools", None)  # as in `valid_actions_of`
+    return list_tools if callable(list_tools) else None
+
+
+@runtime_checkable
+class TakesSeveralCalls(Protocol):
+    """An environment with tools that takes several calls as one action."""
+
+    most_calls: int
+    """How many; 1 or more."""
+
+
+def most_calls_of(environment: Environment) -> int:
+    """How many calls an action may be; 1 where the environment does not say."""
+    return int(getattr(environment, "most_calls", 1))
+
+
+LINE_TOKENS, CALL_TOKENS = 64, 256
+"""The most that an action may have where the environment does not say: a line, and a call."""
+
+
+@runtime_checkable
+class LimitsActions(Protocol):
+    """An environment that says how long its actions may be."""
+
+    action_tokens: int
+    """Tokens; 1 or more. A model that has not come to an end by then is cut short."""
+
+
+def action_tokens_of(environment: Environment) -> int:
+    """The most tokens that an action may have."""
+    usual = LINE_TOKENS if tools_of(environment) is None or valid_actions_of(environment) else CALL_TOKENS
+    return int(getattr(environment, "action_tokens", usual))
 
 
 class Expert(Protocol):

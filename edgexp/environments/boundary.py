@@ -13,7 +13,9 @@ from itertools import islice
 from typing import Any, TypeVar, cast
 
 from edgexp.environments import plain
-from edgexp.environments.base import Achieved, Environment, Expert, Outcome, Start
+from edgexp.environments.base import Achieved, Environment, Expert, Outcome, Start, most_calls_of, tools_of, valid_actions_of
+from edgexp.environments.calls import Tool
+from edgexp.environments.checked_calls import bad_call, checked_tools
 from edgexp.environments.splits import Made
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Task, Trajectory
@@ -75,6 +77,9 @@ class _State:
         self.going, self.size = False, 0
         self.known: set[str] = set()
         """Actions that were checked before."""
+        self.tools: Sequence[Tool] | None = None
+        """What may be called, as far as it was asked since the last action."""
+        self.outcome = Outcome("")
 
 
 class Checked(_Guard):
@@ -162,7 +167,7 @@ class Checked(_Guard):
         return plain.task(found[position], self._owner, f"task {position} of tasks({split!r})")
 
     def _reset(self, task: Task) -> Start:
-        self._state.going = False
+        self._state.going, self._state.tools, self._state.outcome = False, None, Outcome("")
         value, owner, what = self._inner.reset(task), self._owner, f"reset({task.id!r})"
         if not isinstance(value, Start):
             plain.refuse(value, owner, f"what {what} returned", f"a Start(goal, observation) is wanted{_gym(value)}")
@@ -172,14 +177,26 @@ class Checked(_Guard):
         return value if type(value) is Start and goal is value.goal and seen is value.observation else Start(goal, seen)
 
     def _step(self, action: str) -> Outcome:
-        value, state = self._inner.step(action), self._state
-        outcome = value if _is_plain(value) else outcome_of(value, self._owner)
+        state = self._state
+        if state.going and (wrong := self._bad_call(action)):
+            outcome = Outcome(wrong, 0.0, False, state.outcome.success, state.outcome.score)
+        else:
+            state.tools, value = None, self._inner.step(action)
+            outcome = value if _is_plain(value) else outcome_of(value, self._owner)
+        state.outcome = outcome
         state.size += len(outcome.observation)
         if state.size > LONGEST_EPISODE:
             raise EdgexpError(f"{self._owner}: the observations of this episode have more than {LONGEST_EPISODE:,} characters together")
         if outcome.done:
             state.going = False
         return outcome
+
+
+    def _bad_call(self, action: str) -> str:
+        """Why an action is no valid call, where actions are calls: then the environment is not asked."""
+        this = cast("Environment", self)
+        list_tools = tools_of(this)
+        return bad_call(action, list_tools, most_calls_of(this)) if list_tools and valid_actions_of(this) is None else ""
 
 
 def outcome_of(value: object, owner: str) -> Outcome:
@@ -231,6 +248,14 @@ def _valid_actions(self: Checked) -> list[str]:
         state.known.update(found)
     ordered = sorted({*found})
     return found if found == ordered else ordered
+
+
+def _tools(self: Checked) -> Sequence[Tool]:
+    """Tools whose schemas can be read; some of them can be called while an episode is under way."""
+    state, found = self._state, self._state.tools if self._state.going else None
+    if found is None:
+        found = state.tools = self._ask("tools()", lambda: checked_tools(self._inner.tools(), self._owner, going=state.going))
+    return found
 
 
 def _expert(self: Checked) -> Expert:
@@ -335,15 +360,17 @@ def _refusals(self: Checked) -> Sequence[str]:
     return self._ask("refusals", lambda: tuple(plain.texts(self._inner.refusals, self._owner, "refusals", LONGEST_OBSERVATION)))
 
 
-def _restarts(self: Checked) -> int:
-    return self._ask("restarts", lambda: plain.whole(self._inner.restarts, self._owner, "restarts"))
+def _whole(member: str, least: int) -> Callable[[Checked], int]:
+    """A member that is a whole number."""
+    return lambda self: self._ask(member, lambda: plain.whole(getattr(self._inner, member), self._owner, member, least))
 
 
 _METHODS = {
     "admissible": _admissible, "expert": _expert, "misled": _misled, "achieved": _achieved, "family": _family, "lesson": _lesson,
-    "aspects": _aspects,
+    "aspects": _aspects, "tools": _tools,
 }  # fmt: skip
-_VALUES = {"refusals": _refusals, "remote": _remote, "restarts": _restarts}
+_VALUES = {"refusals": _refusals, "remote": _remote, "restarts": _whole("restarts", 0), "most_calls": _whole("most_calls", 1),
+           "action_tokens": _whole("action_tokens", 1)}  # fmt: skip
 
 
 @lru_cache(maxsize=256)

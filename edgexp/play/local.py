@@ -1,24 +1,27 @@
 """The policy that is a language model in this process: a growing prompt with memory at its front, and actions chosen by an engine."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
 from edgexp.engine import decide
 from edgexp.engine.decide import Chooser
 from edgexp.engine.engine import TokenSequence
-from edgexp.environments.base import Environment, refusals_of, valid_actions_of
+from edgexp.engine.guided import guided
+from edgexp.environments.base import LINE_TOKENS, Environment, most_calls_of, refusals_of, tools_of, valid_actions_of
+from edgexp.environments.calls import Tool
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.acting import Acting, now
+from edgexp.play.call_grammar import grammar_of, seen_texts
 from edgexp.play.circles import Futile, drop_repeated_actions
 from edgexp.play.episode import Asking, CannotGoOn, Playing, ask
 from edgexp.prompt.render import Renderer
 from edgexp.retrieval import Memory, Retriever, fit
 from edgexp.trajectory import Decision, Provenance, Trajectory
 
-ACTION_TOKENS = 64
-"""The most that an action may have."""
+ACTION_TOKENS = LINE_TOKENS
+"""The most that an action may have, where the environment does not say."""
 
 
 class LocalPolicy:
@@ -81,7 +84,9 @@ class LocalPolicy:
         if self._acting.actions == "free":
             end, futile = renderer.template.end, self._futile(episode)
             return (yield from decide.free(self._sequence, renderer.answers, end, self._choose, self._limit, futile))
-        list_valid = valid_actions_of(environment)
+        list_valid, list_tools = valid_actions_of(environment), tools_of(environment)
+        if list_valid is None and list_tools is not None:
+            return (yield from self._calling(episode, list_tools))
         if list_valid is None:
             raise UsageError(f"the environment {environment.name} does not list valid actions; play it with: --actions free")
         valid = yield from ask(environment, list_valid)
@@ -95,6 +100,17 @@ class LocalPolicy:
         """What is not to be said now; None where nobody knows, since the environment does not say which answers are refusals."""
         repeats, refusals = self._acting.repeats, refusals_of(episode.environment)
         return Futile(episode.steps, episode.start.observation, repeats, refusals) if repeats and refusals and episode.steps else None
+
+    def _calling(self, episode: Playing, list_tools: Callable[[], Sequence[Tool]]) -> Asking[Decision]:
+        """A call of what may be called now."""
+        if self._acting.actions == "scored":
+            raise UsageError("there are too many calls to score every one; play it with: --actions admissible, or --actions free")
+        tools = yield from ask(episode.environment, list_tools)
+        seen = seen_texts(episode, [r.trajectory for r in self.memory.recalled])
+        grammar = grammar_of(tools, most_calls_of(episode.environment), seen)
+        renderer = self._renderer
+        decision: Decision = yield from guided(self._sequence, renderer.answers, renderer.template.end, grammar, self._choose, self._limit)
+        return decision
 
     def _observe(self, episode: Playing) -> None:
         """Append the observations since the last decision; recall again where the retriever says that it is time."""
