@@ -7,6 +7,7 @@ An environment is a plain object with the ten members of `Environment`. Everythi
 | `admissible()` | the actions that are valid now | a model writes its actions freely |
 | `tools()` | what may be called now: an action is a call then, see `calls.py` | an action is a line of text |
 | `most_calls` | how many calls an action may be, with `tools()` | 1 |
+| `reads_calls` | true: it answers whatever is no valid call itself, by rules of its own | it is told by the boundary, and not asked |
 | `action_tokens` | the most tokens that an action may have | 64; with `tools()` 256 |
 | `expert()` | a scripted player | nobody fills a bank but models and people |
 | `achieved(trajectory)` | the goal that a lost episode did reach | a lost episode teaches nothing in hindsight |
@@ -145,6 +146,19 @@ class TakesSeveralCalls(Protocol):
 def most_calls_of(environment: Environment) -> int:
     """How many calls an action may be; 1 where the environment does not say."""
     return int(getattr(environment, "most_calls", 1))
+
+
+@runtime_checkable
+class ReadsCalls(Protocol):
+    """An environment with tools whose rules are wider than their schemas: names in small letters, an answer in words."""
+
+    reads_calls: bool
+    """Whether any text at all reaches its `step`."""
+
+
+def reads_calls(environment: object) -> bool:
+    """Whether an environment answers what is no valid call itself; False where it does not say."""
+    return bool(getattr(environment, "reads_calls", False))
 
 
 LINE_TOKENS, CALL_TOKENS = 64, 256

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, TypeVar, cast
 
 from edgexp.environments import plain
-from edgexp.environments.base import Achieved, Environment, Expert, Outcome, Start, most_calls_of, tools_of, valid_actions_of
+from edgexp.environments.base import Achieved, Environment, Expert, Outcome, Start, most_calls_of, reads_calls, tools_of, valid_actions_of
 from edgexp.environments.calls import Tool
 from edgexp.environments.checked_calls import bad_call, checked_tools
 from edgexp.environments.splits import Made
@@ -195,7 +195,7 @@ class Checked(_Guard):
     def _bad_call(self, action: str) -> str:
         """Why an action is no valid call, where actions are calls: then the environment is not asked."""
         this = cast("Environment", self)
-        list_tools = tools_of(this)
+        list_tools = None if reads_calls(self._inner) else tools_of(this)
         return bad_call(action, list_tools, most_calls_of(this)) if list_tools and valid_actions_of(this) is None else ""
 
 
