@@ -36,6 +36,7 @@ def make_app(service: ChatService, rules: Rules | None = None, *, sweep_seconds:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await service.restore()
         sweeping = asyncio.create_task(_sweep(service, sweep_seconds))
         try:
             yield

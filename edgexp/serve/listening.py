@@ -80,7 +80,10 @@ def bind(host: str, port: int) -> socket.socket:
 
 def listen(app: App, listening: socket.socket, connections: int, ready: Callable[[], None] = lambda: None,
            begin: Callable[[uvicorn.Server], None] = lambda _: None) -> int:
-    """Serve until Ctrl-C or SIGTERM, or until the server that `begin` is given is told to exit; the signal's number. Answers under way have `STOP_SECONDS`; then everything is kept and closed."""
+    """Serve until Ctrl-C or SIGTERM, or until the server that `begin` is given is told to exit; the signal's number.
+
+    Answers under way have `STOP_SECONDS`; then everything is kept and closed.
+    """
     config = uvicorn.Config(
         app, http=Patient, ws="none", lifespan="on", log_level="warning", access_log=False, server_header=False, date_header=False,
         limit_concurrency=connections, timeout_graceful_shutdown=STOP_SECONDS, h11_max_incomplete_event_size=64 << 10,

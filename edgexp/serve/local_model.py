@@ -206,11 +206,11 @@ class LocalModel:
 
     def _step(self) -> None:
         """One piece of a prompt or one token for everybody."""
-        for job in self._active:
-            job.generation.prepare()
+        for job in list(self._active):
+            self._guarded(job, lambda job: job.generation.prepare())
         try:
             self._engine.evaluate([job.generation.sequence for job in self._active])
-        except EdgexpError:  # of one of them: each by itself
+        except Exception:  # of one of them: each by itself
             for job in list(self._active):
                 self._guarded(job, lambda job: self._engine.evaluate([job.generation.sequence]))
         for job in list(self._active):

@@ -6,11 +6,13 @@ Knows no HTTP. For the event loop's thread alone; whatever blocks is done on thr
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from time import perf_counter, time
 from typing import Any
+
+import msgspec
 
 from edgexp.errors import EdgexpError
 from edgexp.serve.answering import Answerer, Question, TooLong
@@ -19,7 +21,7 @@ from edgexp.serve.journal import Journal, Line, turn_line
 from edgexp.serve.keeping import Keeper
 from edgexp.serve.protocol import ChatRequest, Refusal, Written, unknown_session
 from edgexp.serve.redaction import Redaction
-from edgexp.serve.sessions import ChatSession, Match, Sessions
+from edgexp.serve.sessions import ChatSession, Match, Sessions, stays
 
 _log = logging.getLogger("edgexp.serve")
 
@@ -146,14 +148,16 @@ class ChatService:
         room = self.model.room
         budget = min(self.limits.memory_tokens, room - min(room // 2, self.limits.memory_tokens) - bare)
         goal, observation = task_of(asked.messages)
-        memory, session.recall, session.costs = await keeper.recall(goal, observation, self.model.cost, budget)
+        memory, recall, session.costs = await keeper.recall(goal, observation, self.model.cost, budget)
+        session.recall = msgspec.structs.replace(recall, query=self._redaction.clean(recall.query))
         session.memory = tuple(one.trajectory for one in memory.recalled)
 
     async def _finish(self, turn: Turn, written: Written) -> None:
         """Take an answer in, and write it down before anybody is told that it is whole."""
         session, usage = turn.session, written.usage
-        clean = [self._clean(said) for said in turn.asked.messages]
-        keep = self.sessions.finish(session, turn.match, clean, self._clean(written.said))
+        keep = stays(session, turn.match)
+        said = await asyncio.to_thread(self._clean_all, (*turn.asked.messages[keep:], written.said))
+        self.sessions.finish(session, turn.match, written.said, said)
         session.model = self.model.name
         for name in session.tokens:
             session.tokens[name] += getattr(usage, name)
@@ -161,6 +165,9 @@ class ChatService:
             self._tell(f"session {session.id}: the history was rewritten after message {turn.match.known}; "
                        f"{usage.prompt - usage.cached:,} of {usage.prompt:,} tokens of the prompt were evaluated for it")  # fmt: skip
         await self._write(turn_line(session, keep))
+
+    def _clean_all(self, messages: Sequence[Said]) -> list[Said]:
+        return [self._clean(said) for said in messages]
 
     def _clean(self, said: Said) -> Said:
         clean = self._redaction.clean

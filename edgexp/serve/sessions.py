@@ -143,16 +143,14 @@ class Sessions:
         session.busy = True
         return session
 
-    def finish(self, session: ChatSession, match: Match, said: Sequence[Said], answer: Said) -> int:
-        """An answer is finished. `said` and `answer` are without secrets; how many messages stay as they were."""
-        full = answer_digests(match, answer, self._secret)
-        keep = min(_shared(session.chain, match.chain), len(session.said))
+    def finish(self, session: ChatSession, match: Match, answer: Said, said: Sequence[Said]) -> None:
+        """An answer is finished. `said` is what is to be kept of the messages after `stays`, the answer included and without secrets."""
+        full, keep = answer_digests(match, answer, self._secret), stays(session, match)
         self._unlist(session)
         session.chain, session.loose = full
-        session.said = [*session.said[:keep], *said[keep:], answer]
+        session.said = [*session.said[:keep], *said]
         session.turns, session.dirty, session.used = session.turns + 1, True, time()
         self._list(session)
-        return keep
 
     def release(self, session: ChatSession) -> None:
         """Nobody waits for the session any more. One in which nothing was ever answered is gone."""
@@ -201,6 +199,11 @@ class Sessions:
         for digest in session.chain:
             if self._within.get(digest) == session.id:
                 del self._within[digest]
+
+
+def stays(session: ChatSession, match: Match) -> int:
+    """How many of a request's messages the session has as they are."""
+    return min(_shared(session.chain, match.chain), len(session.said))
 
 
 def answer_digests(match: Match, answer: Said, secret: bytes) -> tuple[list[bytes], list[bytes]]:
