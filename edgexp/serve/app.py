@@ -172,8 +172,8 @@ class _Stream(Response):
         turn = self._turn
         try:
             await _unless_gone(Request(scope, receive), self._send_all(send))
-        except (Refusal, OSError, TimeoutError):
-            pass  # the client has gone, or takes nothing
+        except (EdgexpError, OSError):
+            pass  # the client was told, or has gone, or takes nothing
         finally:
             self._service.end(turn)
 
@@ -182,12 +182,10 @@ class _Stream(Response):
         events = self._events()
         try:
             first = await anext(events)  # what fails before there is anything to send is an ordinary error
-        except Refusal as refusal:
-            await refuse(refusal, send)
-            raise
         except EdgexpError as error:
+            self._service.end(turn)
             await refuse(_as_refusal(error), send)
-            raise Refusal(str(error)) from error
+            raise
         headers = [one for one in self.raw_headers if one[0] != b"content-length"]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await self._event(send, bodies.first(turn.about()))
@@ -197,6 +195,7 @@ class _Stream(Response):
                 async for piece in events:
                     written = await self._piece(send, piece) or written
         except EdgexpError as error:
+            self._service.end(turn)
             await self._event(send, _as_refusal(error).body)
         if written is not None and turn.asked.usage:
             await self._event(send, bodies.usage(written))
@@ -212,6 +211,7 @@ class _Stream(Response):
         if isinstance(piece, str):
             await self._event(send, self._bodies.text(piece))
             return None
+        self._service.end(self._turn)  # first: who knows that it is over may go on at once
         await self._event(send, self._bodies.last(piece, self._turn.about()))
         return piece
 

@@ -1,5 +1,6 @@
 """Everything that serving needs, opened together from settings: the model or the server behind it, the bank, the log of sessions."""
 
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ from edgexp.errors import UsageError
 from edgexp.files import hold_folder, shown
 from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, resolve
 from edgexp.models.model_files import digest_of
+from edgexp.play.chat_client import Terms
 from edgexp.play.fleet import LONGEST
 from edgexp.prompt.bounded import Bounded
 from edgexp.prompt.render import learn_template
@@ -28,8 +30,10 @@ from edgexp.serve.keeping import Keeper
 from edgexp.serve.local_model import LocalModel
 from edgexp.serve.redaction import BUILT_IN, Redaction, compile_patterns
 from edgexp.serve.service import ChatService, Limits
+from edgexp.serve.upstream import open_upstream
 
 Say = Callable[[str], None]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CELLS = 256
 """llama.cpp hands cells out in multiples of this."""
 
@@ -66,6 +70,8 @@ class ServeSettings(Retrieval, frozen=True, kw_only=True):
 def open_service(settings: ServeSettings, say: Say) -> Iterator[ChatService]:
     """The service, ready for an application, which closes it when it ends. `say` is told what takes time or needs knowing."""
     with ExitStack() as stack:
+        if not _NAME.fullmatch(settings.environment):
+            raise UsageError("--environment: a name has up to 64 letters, digits, dots, dashes and underscores")
         own = compile_patterns(settings.redact)
         redaction = Redaction((*(BUILT_IN if settings.redaction else ()), *own))
         path = settings.bank or default_path()
@@ -74,7 +80,7 @@ def open_service(settings: ServeSettings, say: Say) -> Iterator[ChatService]:
             folder = path / "served"
             stack.enter_context(hold_folder(folder, f"another edgexp serve keeps its sessions in {shown(folder)}; name another --bank"))
             journal = Journal(folder)
-        model = open_upstream(settings, say) if settings.upstream else open_local(settings, say)
+        model = _open_model(settings, say)
         undo = stack.enter_context(ExitStack())
         undo.callback(model.close)
         keeper = None
@@ -82,6 +88,14 @@ def open_service(settings: ServeSettings, say: Say) -> Iterator[ChatService]:
             keeper = Keeper(path, settings.encoder, settings.retrieval, settings.environment, secrets.token_hex(4), say)
         undo.pop_all()
         yield ChatService(model, keeper, journal, redaction, settings.limits, say)
+
+
+def _open_model(settings: ServeSettings, say: Say) -> Answerer:
+    if not settings.upstream:
+        return open_local(settings, say)
+    if settings.template or settings.gpu_layers or settings.layout == "apart":
+        raise UsageError("--template, --gpu-layers and --layout apart are for a model of this process; a server has its own")
+    return open_upstream(settings.upstream, Terms(settings.api_key_env, settings.answer_seconds), settings.context, settings.limits.waiting)
 
 
 def open_local(settings: ServeSettings, say: Say) -> Answerer:
@@ -98,8 +112,3 @@ def open_local(settings: ServeSettings, say: Say) -> Answerer:
         close = stack.pop_all().close
         return LocalModel(engine, vocabulary, template, ready.name, slots=settings.slots, room=room, longest=settings.max_tokens,
                           temperature=settings.temperature, sha256=ready.sha256, close=close)  # fmt: skip
-
-
-def open_upstream(settings: ServeSettings, say: Say) -> Answerer:
-    """The model of another server."""
-    raise UsageError("--upstream: not yet")

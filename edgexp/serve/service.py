@@ -8,8 +8,8 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from time import perf_counter, time
+from dataclasses import dataclass, replace
+from time import time
 from typing import Any
 
 import msgspec
@@ -47,7 +47,7 @@ class Turn:
     match: Match
     asked: ChatRequest
     question: Question
-    began: float = field(default_factory=perf_counter)
+    ended: bool = False
 
     def about(self) -> dict[str, Any]:
         """What the answer says of itself."""
@@ -120,8 +120,10 @@ class ChatService:
                 yield piece
 
     def end(self, turn: Turn) -> None:
-        """Nobody waits for the answer any more, whether it came or not."""
-        self._release(turn.session)
+        """Nobody waits for the answer any more, whether it came or not. Ending twice is fine."""
+        if not turn.ended:
+            turn.ended = True
+            self._release(turn.session)
 
     def _release(self, session: ChatSession) -> None:
         self._under_way -= 1

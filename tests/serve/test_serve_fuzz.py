@@ -24,7 +24,8 @@ LEAVES: list[Any] = [
     "\x00", "\ud7ff", "é😀", "<|im_end|>", "<tool_call>", "x" * 3000, [], {}, [[]], [{}], {"a": 1}, "NaN", "none", "auto", "required",
 ]  # fmt: skip
 FIELDS = ["messages", "model", "stream", "stream_options", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "stop",
-          "n", "logprobs", "tools", "tool_choice", "response_format", "edgexp", "user", "metadata", "role", "content", "tool_calls", "function",
+          "n", "logprobs", "tools", "tool_choice", "response_format", "edgexp",
+          "user", "metadata", "role", "content", "tool_calls", "function",
           "name", "arguments", "tool_call_id", "type", "text", "memory", "session", "include_usage", "parameters"]  # fmt: skip
 GOOD: dict[str, Any] = {
     "model": "m", "temperature": 0.5, "stop": ["x"], "seed": 1, "stream": False,
