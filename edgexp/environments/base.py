@@ -11,6 +11,7 @@ An environment is a plain object with the ten members of `Environment`. Everythi
 | `action_tokens` | the most tokens that an action may have | 64; with `tools()` 256 |
 | `expert()` | a scripted player | nobody fills a bank but models and people |
 | `achieved(trajectory)` | the goal that a lost episode did reach | a lost episode teaches nothing in hindsight |
+| `refusals` | the answers which say that an action did nothing | nobody knows which actions did nothing |
 | `remote` | true: it works in another process | False: other episodes wait while it works |
 | `restarts` | how often the process behind it had to be started anew | 0 |
 | `family(task)` | which tasks know things about each other | told from the task's id, see `family_of_id` |
@@ -102,6 +103,19 @@ def valid_actions_of(environment: Environment) -> Callable[[], list[str]] | None
     """What lists the actions that are valid now; None where the environment lists none."""
     list_valid = getattr(environment, "admissible", None)  # asked before every action: the protocol's own check takes longer
     return list_valid if callable(list_valid) else None
+
+
+@runtime_checkable
+class HasRefusals(Protocol):
+    """An environment that answers in the same words whatever cannot be done."""
+
+    refusals: Sequence[str]
+    """Observations after which all is as it was, and will be refused again; none of them ever follows an action that did something."""
+
+
+def refusals_of(environment: Environment) -> Sequence[str]:
+    """The answers that are refusals; none where the environment does not say."""
+    return environment.refusals if isinstance(environment, HasRefusals) else ()
 
 
 @runtime_checkable

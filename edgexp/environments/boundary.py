@@ -356,6 +356,10 @@ def _remote(self: Checked) -> bool:
     return self._ask("remote", lambda: plain.truth(self._inner.remote, self._owner, "remote"))
 
 
+def _refusals(self: Checked) -> Sequence[str]:
+    return self._ask("refusals", lambda: tuple(plain.texts(self._inner.refusals, self._owner, "refusals", LONGEST_OBSERVATION)))
+
+
 def _whole(member: str, least: int) -> Callable[[Checked], int]:
     """A member that is a whole number."""
     return lambda self: self._ask(member, lambda: plain.whole(getattr(self._inner, member), self._owner, member, least))
@@ -365,7 +369,7 @@ _METHODS = {
     "admissible": _admissible, "expert": _expert, "misled": _misled, "achieved": _achieved, "family": _family, "lesson": _lesson,
     "aspects": _aspects, "tools": _tools,
 }  # fmt: skip
-_VALUES = {"remote": _remote, "restarts": _whole("restarts", 0), "most_calls": _whole("most_calls", 1),
+_VALUES = {"refusals": _refusals, "remote": _remote, "restarts": _whole("restarts", 0), "most_calls": _whole("most_calls", 1),
            "action_tokens": _whole("action_tokens", 1)}  # fmt: skip
 
 
