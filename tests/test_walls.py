@@ -73,7 +73,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
 """Library → the only rooms that may import it."""
 
 LONGEST_FILE = 400
-MOST_MODULES = {"": 200, "training": 15, "serve": 20, "export": 10, "cli": 22, "evaluation": 9, "evaluation.report": 8}
+MOST_MODULES = {"": 240, "training": 15, "serve": 20, "export": 10, "cli": 22, "evaluation": 9, "evaluation.report": 8}
 """Folder → the most modules in it, `__init__` apart. A folder with a limit of its own does not count for the one around it."""
 
 

@@ -352,25 +352,20 @@ def _named_texts(aspects: Callable[[Task, str], object], task: Task, goal: str, 
     return {plain.text(name, owner, f"a name of {what}"): plain.text(value, owner, f"a value of {what}") for name, value in found.items()}
 
 
-def _remote(self: Checked) -> bool:
-    return self._ask("remote", lambda: plain.truth(self._inner.remote, self._owner, "remote"))
-
-
-def _refusals(self: Checked) -> Sequence[str]:
-    return self._ask("refusals", lambda: tuple(plain.texts(self._inner.refusals, self._owner, "refusals", LONGEST_OBSERVATION)))
-
-
-def _whole(member: str, least: int) -> Callable[[Checked], int]:
-    """A member that is a whole number."""
-    return lambda self: self._ask(member, lambda: plain.whole(getattr(self._inner, member), self._owner, member, least))
+def _value(member: str, convert: Callable[..., Any], *limits: int) -> Callable[[Checked], Any]:
+    """A member that is no method, as one of `plain.py` converts it."""
+    return lambda self: self._ask(member, lambda: convert(getattr(self._inner, member), self._owner, member, *limits))
 
 
 _METHODS = {
     "admissible": _admissible, "expert": _expert, "misled": _misled, "achieved": _achieved, "family": _family, "lesson": _lesson,
     "aspects": _aspects, "tools": _tools,
 }  # fmt: skip
-_VALUES = {"refusals": _refusals, "remote": _remote, "restarts": _whole("restarts", 0), "most_calls": _whole("most_calls", 1),
-           "action_tokens": _whole("action_tokens", 1)}  # fmt: skip
+_VALUES = {
+    "refusals": _value("refusals", plain.texts, LONGEST_OBSERVATION), "remote": _value("remote", plain.truth),
+    "restarts": _value("restarts", plain.whole), "most_calls": _value("most_calls", plain.whole, 1),
+    "action_tokens": _value("action_tokens", plain.whole, 1),
+}  # fmt: skip
 
 
 @lru_cache(maxsize=256)

@@ -42,7 +42,11 @@ def improved(folder: Path, bank: Path, home: Path, kills: tuple[tuple[str, float
                 if json.loads(line).get("stage") == stage:
                     time.sleep(seconds)
                     os.killpg(process.pid, signal.SIGKILL)
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1200, check=False)
+    while True:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1200, check=False)
+        if "a training whose command was killed stops after its step" not in done.stderr:
+            break
+        time.sleep(1)
     assert done.returncode == 0, done.stderr
     return [state for state in map(json.loads, done.stdout.splitlines()) if "generations" in state]
 

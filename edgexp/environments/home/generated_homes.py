@@ -14,12 +14,12 @@ import msgspec
 from edgexp.environments.base import Expert, Outcome, Start
 from edgexp.environments.calls import Tool
 from edgexp.environments.home import telling
-from edgexp.environments.home.answering import Answering
 from edgexp.environments.home.habits import Habit, ask, habits
 from edgexp.environments.home.hard_requests import HARD
 from edgexp.environments.home.homes import Dwelling, chance, dwelling
 from edgexp.environments.home.inventory import House
 from edgexp.environments.home.knowing import KnowingExpert, Wanted, led_to
+from edgexp.environments.home.replies import Answering
 from edgexp.environments.home.requests import EASY, Maker, Request, Scene
 from edgexp.environments.home.states import SWITCHED
 from edgexp.environments.splits import Housed, Houses

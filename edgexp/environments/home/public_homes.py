@@ -14,11 +14,11 @@ from edgexp.environments import plain
 from edgexp.environments.base import Expert, Outcome, Start, family_of_id
 from edgexp.environments.calls import Call, Tool
 from edgexp.environments.home import sentences, states, telling
-from edgexp.environments.home.answering import Answering, phrases
 from edgexp.environments.home.generated_homes import INSTRUCTIONS, SPLITS, Home
 from edgexp.environments.home.inventory import House, Values
 from edgexp.environments.home.knowing import KnowingExpert, Wanted
 from edgexp.environments.home.offered import ANSWER, FINISH
+from edgexp.environments.home.replies import Answering, phrases
 from edgexp.environments.home.sentences import Sentence
 from edgexp.environments.splits import check_split
 from edgexp.errors import EdgexpError, UsageError
