@@ -121,7 +121,7 @@ class Home(Housed):
     """Requests to the assistant of a home. Needs no files, holds nothing open."""
 
     name = "home"
-    version = "1"
+    version = "2"
     max_steps = 10
     reads_calls = True
     """Home Assistant takes more than the schemas say."""

@@ -150,10 +150,10 @@ def test_the_same_task_and_actions_give_the_same_texts() -> None:
 
 
 PINNED = [
-    "te02ef3dc94bb32e59eae099c",
+    "t6766e342505194845505a4c4",
     "t30961346f38991ee4b65fbdc",
     "t1da7e080fc3d89b1c185359d",
-    "ta6ffa1a97069feb0f4459ecf",
+    "tbbae20aa395bc6374bbd85c7",
 ]
 
 
