@@ -124,11 +124,13 @@ def sampler(temperature: float, seed: int) -> Chooser:
     return choose
 
 
-def free(sequence: TokenSequence, tokenizer: Tokenizer, end: Sequence[int], choose: Chooser = greedy, limit: int = 64) -> Deciding:
+def free(sequence: TokenSequence, tokenizer: Tokenizer, end: Sequence[int], choose: Chooser = greedy, limit: int = 64,
+         block: bool = False) -> Deciding:
     """Generate until the end of turn, a line break after text, or `limit` tokens. `end`: the ids that close a turn.
 
-    The action kept is the text's first line. If the model spelt it in other tokens than the tokenizer would, the sequence is rewound to
-    the tokenizer's spelling, so that the ids of an episode are always those of its rendered trajectory.
+    The action kept is the text's first line. A `block` may have many lines, and ends with the fence that closes it; see `block_of`. If the
+    model spelt it in other tokens than the tokenizer would, the sequence is rewound to the tokenizer's spelling, so that the ids of an
+    episode are always those of its rendered trajectory.
     """
     start, stop = len(sequence.ids), "length"
     for _ in range(limit):
@@ -139,15 +141,31 @@ def free(sequence: TokenSequence, tokenizer: Tokenizer, end: Sequence[int], choo
             stop = "end"
             break
         sequence.append([token])
+        if block and "`" not in tokenizer.decode([token]):
+            continue  # no fence ends here, and a block may be long
         text = tokenizer.decode(sequence.ids[start:])
-        if "\n" in text.lstrip():
-            stop = "newline"
+        if block_of(text)[1] if block else "\n" in text.lstrip():
+            stop = "fence" if block else "newline"
             break
     generated = sequence.ids[start:]
-    lines = tokenizer.decode(generated).strip().splitlines()
-    text = lines[0].strip() if lines else ""
+    written = tokenizer.decode(generated)
+    text = block_of(written)[0] if block else next(iter(written.strip().splitlines()), "").strip()
     sequence.replace([*tokenizer.encode(text), *end], start)
     return Decision(text, len(generated) + (stop == "end"), stop=stop)
+
+
+def block_of(text: str) -> tuple[str, bool]:
+    """The block in what a model wrote, and whether it is closed by a fence: what stands between the first two fences, or behind the first
+    one; all of it where there is none."""
+    lines = text.split("\n")
+    opened = next((place for place, line in enumerate(lines) if line.lstrip().startswith(_FENCE)), None)
+    if opened is None:
+        return text.strip(), False
+    closed = next((place for place in range(opened + 1, len(lines)) if lines[place].strip() == _FENCE), None)
+    return "\n".join(lines[opened + 1 : closed]).strip("\n").rstrip(), closed is not None
+
+
+_FENCE = "```"
 
 
 def admissible(sequence: TokenSequence, actions: Mapping[str, Sequence[int]], choose: Chooser = greedy) -> Deciding:

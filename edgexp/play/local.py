@@ -10,7 +10,7 @@ from edgexp.engine import decide
 from edgexp.engine.decide import Chooser
 from edgexp.engine.engine import TokenSequence
 from edgexp.engine.guided import Guesses, guided
-from edgexp.environments.base import LINE_TOKENS, Environment, most_calls_of, tools_of, valid_actions_of
+from edgexp.environments.base import LINE_TOKENS, Environment, action_form_of, most_calls_of, tools_of, valid_actions_of
 from edgexp.environments.calls import Tool
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.acting import Acting, now
@@ -82,7 +82,8 @@ class LocalPolicy:
     def _choosing(self, episode: Playing) -> Asking[Decision]:
         environment, renderer = episode.environment, self._renderer
         if self._acting.actions == "free":
-            return (yield from decide.free(self._sequence, renderer.answers, renderer.template.end, self._choose, self._limit))
+            block = action_form_of(environment) == "block"
+            return (yield from decide.free(self._sequence, renderer.answers, renderer.template.end, self._choose, self._limit, block))
         list_valid, list_tools = valid_actions_of(environment), tools_of(environment)
         if list_valid is None and list_tools is not None:
             return (yield from self._calling(episode, list_tools))
