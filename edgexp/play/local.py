@@ -105,7 +105,8 @@ class LocalPolicy:
         grammar = grammar_of(tools, most_calls_of(episode.environment), seen_texts(episode, remembered))
         guesses = Guesses(calls_before(episode, remembered), f"{episode.start.goal}\n{episode.observation}")
         answers, end = self._renderer.answers, self._renderer.template.end
-        decision: Decision = yield from guided(self._sequence, answers, end, grammar, self._choose, self._limit, guesses)
+        often = taken_too_often(episode.steps, episode.start.observation, self._acting.repeats)
+        decision: Decision = yield from guided(self._sequence, answers, end, grammar, self._choose, self._limit, guesses, often)
         return decision
 
     def _observe(self, episode: Playing) -> None:
@@ -146,15 +147,23 @@ class LocalPolicy:
 
 
 def drop_repeated_actions(actions: Sequence[str], steps: Sequence[Step], first: str, repeats: int) -> list[str]:
-    """The actions taken fewer than `repeats` times when the same was to be seen as now, and fewer than twice that in the whole episode.
+    """The actions that were not taken too often already; all of them where none is left."""
+    often = taken_too_often(steps, first, repeats)
+    return [action for action in actions if action not in often] or list(actions)
 
-    All of them where none is left, or `repeats` is 0. `first` is the observation before the first step. Of 600 household episodes the
-    expert took no action more than twice, and none twice when the same was to be seen.
+
+def taken_too_often(steps: Sequence[Step], first: str, repeats: int) -> set[str]:
+    """The actions taken `repeats` times when the same was to be seen as now, or twice as often in the whole episode; none where it is 0.
+
+    `first` is the observation before the first step. Of 600 household episodes the expert took no action more than twice, and none twice
+    when the same was to be seen.
     """
+    if not repeats:
+        return set()
     seen = last_observations(first, steps)
     now_taken = Counter(step.action for before, step in zip(seen, steps, strict=False) if before == seen[-1])
     ever_taken = Counter(step.action for step in steps)
-    return [action for action in actions if now_taken[action] < repeats and ever_taken[action] < 2 * repeats] or list(actions)
+    return {action for action in ever_taken if now_taken[action] >= repeats or ever_taken[action] >= 2 * repeats}
 
 
 def _chooser(acting: Acting, task_id: str) -> Chooser:

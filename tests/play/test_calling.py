@@ -174,3 +174,12 @@ def test_blocks_are_played_recorded_and_rendered_as_they_were_said() -> None:
     assert [step.action for step in played.steps] == ["one\ntwo", "a\n  b\nc"] and played.success
     assert policy._sequence.ids == renderer_of(world).trajectory(played).ids
     assert decode(encode(played)) == played
+
+
+def test_the_same_call_is_not_made_again_where_the_same_is_to_be_seen() -> None:
+    wanted = saying(lambda _: 'switch(lamp="porch", on=true)')
+    circling = [step.action for step in played(0, wanted, repeats=0).steps]
+    going_on = [step.action for step in played(0, wanted, repeats=1).steps]
+    assert circling == ['switch(lamp="porch", on=true)'] * 4
+    assert going_on[:2] == ['switch(lamp="porch", on=true)'] * 2, "the second time something else is to be seen"
+    assert len({*going_on}) == 3
