@@ -125,6 +125,7 @@ BUILT_IN = {
 
 BRIDGES = {
     "gym:": "edgexp.environments.bridges.gym:GymEnvironment",
+    "mcp:": "edgexp.environments.bridges.mcp_servers:McpServers",
     "process:": "edgexp.environments.bridges.json_lines:SpokenEnvironment",
 }
 """Beginning of a name → what is made of the rest of it."""
@@ -200,7 +201,7 @@ def _target(name: str) -> tuple[str, tuple[str, ...]]:
         return name, ()
     if name not in known:
         raise UsageError(f"no environment is called {name!r}; known: {', '.join(known)}, or module:attribute, or file.py:attribute, "
-                         "or process:COMMAND, or gym:ID, or the path of a folder of tasks")
+                         "or process:COMMAND, or gym:ID, or mcp:FILE, or the path of a folder of tasks")
     return known[name], ()
 
 
