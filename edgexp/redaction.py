@@ -35,7 +35,7 @@ _PRIVATE_KEY = re.compile(
 
 _OWN_FORM = re.compile(
     _START + r"(?:"
-    r"sk-(?=[A-Za-z_-]{0,100}[0-9])[A-Za-z0-9_-]{16,}+"  # OpenAI, Anthropic, OpenRouter, DeepSeek
+    r"sk-(?=[A-Za-z_-]{0,100}[0-9])[A-Za-z0-9_-]{16,}+|sk-[A-Za-z]{20,}+"  # OpenAI, Anthropic, OpenRouter, DeepSeek
     r"|(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{10,}+|whsec_[A-Za-z0-9+/=]{16,}+"  # Stripe
     r"|gh[pousr]_[A-Za-z0-9]{20,}+|github_pat_[A-Za-z0-9_]{20,}+|gl(?:pat|cbt|dt|rt|ptt|ft|soat)-[A-Za-z0-9_-]{16,}+"  # GitHub, GitLab
     r"|xox[abeoprs]-[A-Za-z0-9-]{10,}+|xapp-[A-Za-z0-9-]{10,}+"  # Slack

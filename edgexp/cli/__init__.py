@@ -26,6 +26,7 @@ COMMANDS = {
     "export": "Turn an adapter into a GGUF file and check that it says what the trained model said.",
     "eval": "Measure whether experience helps: play the same tasks in several ways.",
     "report": "Make a page of what an evaluation found.",
+    "serve": "Serve a model to other programs, with memory: an OpenAI-compatible server.",
     "models": "List, fetch and check model weights.",
     "envs": "List environments, begin your own, and prepare those that run in Java.",
     "doctor": "Check this machine, its libraries, models and banks.",

@@ -10,7 +10,8 @@ run one episode or batch many. In the end the sequence holds the action and its 
 forced rest of an action, the end of turn) stays pending and runs together with the next observation.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+import heapq
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -124,30 +125,84 @@ def sampler(temperature: float, seed: int) -> Chooser:
     return choose
 
 
-def free(sequence: TokenSequence, tokenizer: Tokenizer, end: Sequence[int], choose: Chooser = greedy, limit: int = 64) -> Deciding:
+def free(sequence: TokenSequence, tokenizer: Tokenizer, end: Sequence[int], choose: Chooser = greedy, limit: int = 64,
+         futile: Callable[[str], bool] | None = None) -> Deciding:
     """Generate until the end of turn, a line break after text, or `limit` tokens. `end`: the ids that close a turn.
 
     The action kept is the text's first line. If the model spelt it in other tokens than the tokenizer would, the sequence is rewound to
     the tokenizer's spelling, so that the ids of an episode are always those of its rendered trajectory.
+
+    Where the action is `futile`, the likeliest other beginnings are gone on with greedily, a few of them, until one leads to an action
+    that is not; where none does, the first text stays.
     """
-    start, stop = len(sequence.ids), "length"
-    for _ in range(limit):
-        yield sequence
-        assert sequence.logits is not None
-        token = choose(sequence.logits)
-        if tokenizer.is_end(token):
-            stop = "end"
-            break
-        sequence.append([token])
-        text = tokenizer.decode(sequence.ids[start:])
-        if "\n" in text.lstrip():
-            stop = "newline"
-            break
-    generated = sequence.ids[start:]
-    lines = tokenizer.decode(generated).strip().splitlines()
-    text = lines[0].strip() if lines else ""
-    sequence.replace([*tokenizer.encode(text), *end], start)
-    return Decision(text, len(generated) + (stop == "end"), stop=stop)
+    writing = _Writing(sequence, tokenizer, limit, futile is not None)
+    text, stop = yield from writing.go_on([], choose)
+    if futile and futile(text):
+        for _ in range(_SECOND_THOUGHTS):
+            if (other := writing.next(futile)) is None:
+                break
+            log, beginning = other
+            second = yield from writing.go_on(beginning, greedy, log)
+            if second[0] and not futile(second[0]):
+                text, stop = second
+                break
+    sequence.replace([*tokenizer.encode(text), *end], writing.start)
+    return Decision(text, writing.generated, stop=stop)
+
+
+_SECOND_THOUGHTS, _ALTERNATIVES = 12, 4
+"""Other beginnings that are gone on with at most, and how many of each place in a text are remembered."""
+
+
+class _Writing:
+    """A text being written, and where it could have gone on otherwise."""
+
+    def __init__(self, sequence: TokenSequence, tokenizer: Tokenizer, limit: int, remember: bool):
+        self._sequence, self._tokenizer, self._limit = sequence, tokenizer, limit
+        self.start, self.generated = len(sequence.ids), 0
+        self._others: list[tuple[float, list[int]]] | None = [] if remember else None
+        """A heap of beginnings: minus the logarithm of the probability, and the ids."""
+
+    def go_on(self, beginning: list[int], choose: Chooser, log: float = 0.0) -> Generator[Request, Any, tuple[str, str]]:
+        """Write on after a beginning, the logarithm of whose probability is `log`. Returns the text's first line, and why it ended."""
+        sequence, tokenizer, stop = self._sequence, self._tokenizer, "length"
+        sequence.replace(beginning, self.start)
+        while len(sequence.ids) - self.start < self._limit:
+            yield sequence
+            assert sequence.logits is not None
+            token = choose(sequence.logits)
+            self.generated += 1
+            log = self._pass(sequence.logits, token, log)
+            if tokenizer.is_end(token):
+                stop = "end"
+                break
+            sequence.append([token])
+            if "\n" in tokenizer.decode(sequence.ids[self.start :]).lstrip():
+                stop = "newline"
+                break
+        lines = tokenizer.decode(sequence.ids[self.start :]).strip().splitlines()
+        return (lines[0].strip() if lines else ""), stop
+
+    def next(self, futile: Callable[[str], bool]) -> tuple[float, list[int]] | None:
+        """The likeliest beginning that was not gone on with and is not futile as it stands; None where none is left."""
+        while self._others:
+            cost, ids = heapq.heappop(self._others)
+            if not futile(self._tokenizer.decode(ids).strip()):
+                return -cost, ids
+        return None
+
+    def _pass(self, logits: Logits, token: int, log: float) -> float:
+        """Remember what else could have followed. Returns the logarithm of the probability of the beginning with `token`."""
+        if self._others is None:
+            return log
+        logs = logits.astype(np.float64) - float(logits.max())
+        logs -= np.log(np.exp(logs).sum())
+        before = self._sequence.ids[self.start :]
+        most = min(_ALTERNATIVES, len(logs))
+        for other in np.argpartition(logs, -most)[-most:].tolist():
+            if other != token and not self._tokenizer.is_end(other):
+                heapq.heappush(self._others, (-(log + float(logs[other])), [*before, other]))
+        return log + float(logs[token])
 
 
 def admissible(sequence: TokenSequence, actions: Mapping[str, Sequence[int]], choose: Chooser = greedy) -> Deciding:

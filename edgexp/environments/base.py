@@ -7,9 +7,11 @@ An environment is a plain object with the ten members of `Environment`. Everythi
 | `admissible()` | the actions that are valid now | a model writes its actions freely |
 | `tools()` | what may be called now: an action is a call then, see `calls.py` | an action is a line of text |
 | `most_calls` | how many calls an action may be, with `tools()` | 1 |
+| `reads_calls` | true: it answers whatever is no valid call itself, by rules of its own | it is told by the boundary, and not asked |
 | `action_tokens` | the most tokens that an action may have | 64; with `tools()` 256 |
 | `expert()` | a scripted player | nobody fills a bank but models and people |
 | `achieved(trajectory)` | the goal that a lost episode did reach | a lost episode teaches nothing in hindsight |
+| `refusals` | the answers which say that an action did nothing | nobody knows which actions did nothing |
 | `remote` | true: it works in another process | False: other episodes wait while it works |
 | `restarts` | how often the process behind it had to be started anew | 0 |
 | `family(task)` | which tasks know things about each other | told from the task's id, see `family_of_id` |
@@ -104,6 +106,19 @@ def valid_actions_of(environment: Environment) -> Callable[[], list[str]] | None
 
 
 @runtime_checkable
+class HasRefusals(Protocol):
+    """An environment that answers in the same words whatever cannot be done."""
+
+    refusals: Sequence[str]
+    """Observations after which all is as it was, and will be refused again; none of them ever follows an action that did something."""
+
+
+def refusals_of(environment: Environment) -> Sequence[str]:
+    """The answers that are refusals; none where the environment does not say."""
+    return environment.refusals if isinstance(environment, HasRefusals) else ()
+
+
+@runtime_checkable
 class HasTools(Protocol):
     """An environment whose actions are calls."""
 
@@ -131,6 +146,19 @@ class TakesSeveralCalls(Protocol):
 def most_calls_of(environment: Environment) -> int:
     """How many calls an action may be; 1 where the environment does not say."""
     return int(getattr(environment, "most_calls", 1))
+
+
+@runtime_checkable
+class ReadsCalls(Protocol):
+    """An environment with tools whose rules are wider than their schemas: names in small letters, an answer in words."""
+
+    reads_calls: bool
+    """Whether any text at all reaches its `step`."""
+
+
+def reads_calls(environment: object) -> bool:
+    """Whether an environment answers what is no valid call itself; False where it does not say."""
+    return bool(getattr(environment, "reads_calls", False))
 
 
 LINE_TOKENS, CALL_TOKENS = 64, 256

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, TypeVar, cast
 
 from edgexp.environments import plain
-from edgexp.environments.base import Achieved, Environment, Expert, Outcome, Start, most_calls_of, tools_of, valid_actions_of
+from edgexp.environments.base import Achieved, Environment, Expert, Outcome, Start, most_calls_of, reads_calls, tools_of, valid_actions_of
 from edgexp.environments.calls import Tool
 from edgexp.environments.checked_calls import bad_call, checked_tools
 from edgexp.environments.splits import Made
@@ -195,7 +195,7 @@ class Checked(_Guard):
     def _bad_call(self, action: str) -> str:
         """Why an action is no valid call, where actions are calls: then the environment is not asked."""
         this = cast("Environment", self)
-        list_tools = tools_of(this)
+        list_tools = None if reads_calls(self._inner) else tools_of(this)
         return bad_call(action, list_tools, most_calls_of(this)) if list_tools and valid_actions_of(this) is None else ""
 
 
@@ -352,21 +352,20 @@ def _named_texts(aspects: Callable[[Task, str], object], task: Task, goal: str, 
     return {plain.text(name, owner, f"a name of {what}"): plain.text(value, owner, f"a value of {what}") for name, value in found.items()}
 
 
-def _remote(self: Checked) -> bool:
-    return self._ask("remote", lambda: plain.truth(self._inner.remote, self._owner, "remote"))
-
-
-def _whole(member: str, least: int) -> Callable[[Checked], int]:
-    """A member that is a whole number."""
-    return lambda self: self._ask(member, lambda: plain.whole(getattr(self._inner, member), self._owner, member, least))
+def _value(member: str, convert: Callable[..., Any], *limits: int) -> Callable[[Checked], Any]:
+    """A member that is no method, as one of `plain.py` converts it."""
+    return lambda self: self._ask(member, lambda: convert(getattr(self._inner, member), self._owner, member, *limits))
 
 
 _METHODS = {
     "admissible": _admissible, "expert": _expert, "misled": _misled, "achieved": _achieved, "family": _family, "lesson": _lesson,
     "aspects": _aspects, "tools": _tools,
 }  # fmt: skip
-_VALUES = {"remote": _remote, "restarts": _whole("restarts", 0), "most_calls": _whole("most_calls", 1),
-           "action_tokens": _whole("action_tokens", 1)}  # fmt: skip
+_VALUES = {
+    "refusals": _value("refusals", plain.texts, LONGEST_OBSERVATION), "remote": _value("remote", plain.truth),
+    "restarts": _value("restarts", plain.whole), "most_calls": _value("most_calls", plain.whole, 1),
+    "action_tokens": _value("action_tokens", plain.whole, 1),
+}  # fmt: skip
 
 
 @lru_cache(maxsize=256)

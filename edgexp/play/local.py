@@ -1,7 +1,6 @@
 """The policy that is a language model in this process: a growing prompt with memory at its front, and actions chosen by an engine."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
@@ -10,15 +9,16 @@ from edgexp.engine import decide
 from edgexp.engine.decide import Chooser
 from edgexp.engine.engine import TokenSequence
 from edgexp.engine.guided import guided
-from edgexp.environments.base import LINE_TOKENS, Environment, most_calls_of, tools_of, valid_actions_of
+from edgexp.environments.base import LINE_TOKENS, Environment, most_calls_of, refusals_of, tools_of, valid_actions_of
 from edgexp.environments.calls import Tool
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.acting import Acting, now
 from edgexp.play.call_grammar import grammar_of, seen_texts
-from edgexp.play.episode import Asking, CannotGoOn, Playing, ask, last_observations
+from edgexp.play.circles import Futile, drop_repeated_actions
+from edgexp.play.episode import Asking, CannotGoOn, Playing, ask
 from edgexp.prompt.render import Renderer
 from edgexp.retrieval import Memory, Retriever, fit
-from edgexp.trajectory import Decision, Provenance, Step, Trajectory
+from edgexp.trajectory import Decision, Provenance, Trajectory
 
 ACTION_TOKENS = LINE_TOKENS
 """The most that an action may have, where the environment does not say."""
@@ -82,7 +82,8 @@ class LocalPolicy:
     def _choosing(self, episode: Playing) -> Asking[Decision]:
         environment, renderer = episode.environment, self._renderer
         if self._acting.actions == "free":
-            return (yield from decide.free(self._sequence, renderer.answers, renderer.template.end, self._choose, self._limit))
+            end, futile = renderer.template.end, self._futile(episode)
+            return (yield from decide.free(self._sequence, renderer.answers, end, self._choose, self._limit, futile))
         list_valid, list_tools = valid_actions_of(environment), tools_of(environment)
         if list_valid is None and list_tools is not None:
             return (yield from self._calling(episode, list_tools))
@@ -94,6 +95,11 @@ class LocalPolicy:
         walk: Any = decide.scored if self._acting.actions == "scored" else decide.admissible
         decision: Decision = yield from walk(self._sequence, actions, self._choose)
         return decision
+
+    def _futile(self, episode: Playing) -> Futile | None:
+        """What is not to be said now; None where nobody knows, since the environment does not say which answers are refusals."""
+        repeats, refusals = self._acting.repeats, refusals_of(episode.environment)
+        return Futile(episode.steps, episode.start.observation, repeats, refusals) if repeats and refusals and episode.steps else None
 
     def _calling(self, episode: Playing, list_tools: Callable[[], Sequence[Tool]]) -> Asking[Decision]:
         """A call of what may be called now."""
@@ -141,18 +147,6 @@ class LocalPolicy:
         else:
             self._sequence.share(())
             self._sequence.replace(rendered.ids)
-
-
-def drop_repeated_actions(actions: Sequence[str], steps: Sequence[Step], first: str, repeats: int) -> list[str]:
-    """The actions taken fewer than `repeats` times when the same was to be seen as now, and fewer than twice that in the whole episode.
-
-    All of them where none is left, or `repeats` is 0. `first` is the observation before the first step. Of 600 household episodes the
-    expert took no action more than twice, and none twice when the same was to be seen.
-    """
-    seen = last_observations(first, steps)
-    now_taken = Counter(step.action for before, step in zip(seen, steps, strict=False) if before == seen[-1])
-    ever_taken = Counter(step.action for step in steps)
-    return [action for action in actions if now_taken[action] < repeats and ever_taken[action] < 2 * repeats] or list(actions)
 
 
 def _chooser(acting: Acting, task_id: str) -> Chooser:

@@ -20,8 +20,9 @@ from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.acting import Acting, now
 from edgexp.play.chat_client import KEY_VARIABLE, Address, Answer, ChatClient, ServerFailed, Terms, is_here, parse_address, read_key
 from edgexp.play.choosing import PROBE, Method, chosen, first_line, restrict
+from edgexp.play.circles import drop_repeated_actions
 from edgexp.play.episode import Asking, CannotGoOn, Playing, PolicyFailed, ask, elsewhere
-from edgexp.play.local import ACTION_TOKENS, drop_repeated_actions
+from edgexp.play.local import ACTION_TOKENS
 from edgexp.prompt.messages import FAILED, SUCCEEDED, chat, history, memory_text
 from edgexp.retrieval import Memory, Retriever, fit
 from edgexp.trajectory import Decision, Provenance, Trajectory
