@@ -234,7 +234,7 @@ def test_second_thoughts_of_any_model_are_not_futile_or_are_its_first(seed: int,
     start = list(sequence.ids)
     plain, _ = drive(decide.free(prompted(str(seed)), VOCABULARY, END, chooser(heat), 6), MockEngine())
     futile = frozenset(VOCABULARY.decode([byte]).strip() for byte in barred)
-    decision, asked = drive(decide.free(sequence, VOCABULARY, END, chooser(heat), 6, lambda text: text[:1] in futile), MockEngine())
+    decision, asked = drive(decide.free(sequence, VOCABULARY, END, chooser(heat), 6, futile=lambda text: text[:1] in futile), MockEngine())
     assert decision.text[:1] not in futile or decision.text == plain.text
     assert plain.text[:1] in futile or decision == plain
     assert sequence.ids == [*start, *VOCABULARY.encode(decision.text), *END] and decision.generated == len(asked)
