@@ -11,18 +11,20 @@ from schema_samples import is_possible, tools
 from test_decide_mocked import END, choosers, drive, prompted
 
 from edgexp.engine.decide import greedy
-from edgexp.engine.guided import guided
+from edgexp.engine.guided import Guesses, guided
 from edgexp.environments.calls import Call, Tool, check_call, parse_calls, read_calls, write_calls
 from edgexp.play.call_grammar import grammar_of
 from edgexp.trajectory import Decision
 
+NONE = Guesses()
 
-def decide(offered: Sequence[Tool], *, most: int = 1, seen: Sequence[str] = (), choose: Any = greedy, limit: int = 200,
-           think: Any = by_chance) -> tuple[Decision, MockEngine, list[int]]:
+
+def decide(offered: Sequence[Tool], *, most: int = 1, unwanted: Sequence[str] = (), seen: Sequence[str] = (), choose: Any = greedy,
+           limit: int = 200, think: Any = by_chance, guesses: Guesses = NONE) -> tuple[Decision, MockEngine, list[int]]:
     """A decision among calls, the engine that was asked, and the ids of the action."""
     sequence, engine = prompted(), MockEngine(think)
     before = len(sequence.ids)
-    decision, _ = drive(guided(sequence, VOCABULARY, END, grammar_of(offered, most, seen), choose, limit), engine)
+    decision, _ = drive(guided(sequence, VOCABULARY, END, grammar_of(offered, most, seen), choose, limit, guesses, unwanted), engine)
     return decision, engine, sequence.ids[before:]
 
 
@@ -71,15 +73,34 @@ def test_what_leaves_no_choice_is_not_evaluated() -> None:
 def test_known_texts_cost_no_run_beyond_where_they_part(text: str, examples: tuple[str, ...], runs: int) -> None:
     """Without them every letter costs one, for each is a token here; a guess is of at most eight tokens."""
     add = Tool("Add", "", {"type": "object", "properties": {"item": {"type": "string", "examples": list(examples)}}, "required": ["item"]})
-    for seen in ((), ("nothing like it",)):
-        decision, engine, _ = decide([add], seen=seen, think=saying(lambda _: f'Add(item="{text}")'))
-        assert decision.text == f'Add(item="{text}")' and decision.generated == len(engine.batches) == runs
+    decision, engine, _ = decide([add], seen=["nothing like it"], think=saying(lambda _: f'Add(item="{text}")'))
+    assert decision.text == f'Add(item="{text}")' and decision.generated == len(engine.batches) == runs
 
 
 def test_names_seen_are_guessed_too() -> None:
     add = Tool("Add", "", {"type": "object", "properties": {"item": {"type": "string"}}, "required": ["item"]})
     decision, _, _ = decide([add], seen=["oat milk"], think=saying(lambda _: 'Add(item="oat milk")'))
-    assert decision.generated == 2
+    assert decision.generated == 1, "the only one is guessed from its beginning"
+
+
+@pytest.mark.parametrize(("guesses", "runs"), [
+    (NONE, 8), (Guesses(('TurnOn(name="Garden Light", brightness=50)',)), 4), (Guesses(hint="turn on the garden light"), 7),
+    (Guesses(("Stop()", 'TurnOn(name="Garage")'), "the garage"), 8),
+])  # fmt: skip
+def test_what_was_decided_before_or_is_named_is_guessed(guesses: Guesses, runs: int) -> None:
+    """A wrong guess costs no run either."""
+    decision, engine, _ = decide([LIGHTS, STOP], guesses=guesses, think=saying(lambda _: 'TurnOn(name="Garden Light", brightness=50)'))
+    assert decision.text == 'TurnOn(name="Garden Light", brightness=50)' and decision.generated == len(engine.batches) == runs
+
+
+@given(tools, choosers, st.lists(st.text(max_size=8), max_size=3), st.text(max_size=9))
+def test_no_guess_changes_what_is_decided(offered: list[Tool], choose: Any, texts: list[str], hint: str) -> None:
+    assume(any(map(is_possible, offered)))
+    plain, _, ids = decide(offered)
+    other, _, _ = decide(offered, think=lambda ids: -by_chance(ids))
+    guessed, _, again = decide(offered, guesses=Guesses((other.text, plain.text, *texts), hint + other.text))
+    assert (guessed.text, guessed.probability, again) == (plain.text, pytest.approx(plain.probability), ids)
+    assert guessed.generated <= plain.generated
 
 
 @given(choosers, st.integers(0, 9), st.lists(st.text(min_size=1, max_size=8), max_size=4))
@@ -133,3 +154,25 @@ def test_the_limit_ends_a_text_that_never_ends() -> None:
 def test_calls_are_parsed_as_they_were_meant() -> None:
     decision, _, _ = decide([LIGHTS], think=saying(lambda _: 'TurnOn(name="Garage", brightness=37)'))
     assert parse_calls(decision.text) == [Call("TurnOn", {"name": "Garage", "brightness": 37})]
+
+
+LAMP = Tool("Lamp", "", {"type": "object", "properties": {"name": {"enum": ["a", "b", "c"]}, "on": {"type": "boolean"}},
+                         "required": ["name"]})  # fmt: skip
+
+
+def test_what_is_unwanted_is_not_said_again() -> None:
+    """Each other call is the nearest choice made otherwise."""
+    said: list[str] = []
+    for _ in range(6):
+        decision, _, ids = decide([LAMP], unwanted=said, think=saying(lambda _: 'Lamp(name="b", on=true)'))
+        assert decision.text not in said and ids == [*VOCABULARY.encode(decision.text), *END]
+        said.append(decision.text)
+    assert said[0] == 'Lamp(name="b", on=true)' and len({*said}) == 6
+    assert decide([STOP], unwanted=["Stop()"])[0].text == "Stop()", "where all are unwanted one of them is said"
+
+
+def test_to_say_something_else_costs_no_run_for_what_was_looked_at() -> None:
+    once, first, _ = decide([LAMP], think=by_chance)
+    other, engine, _ = decide([LAMP], unwanted=[once.text], think=by_chance)
+    assert other.text != once.text and len(engine.batches) <= len(first.batches) + 3
+    assert read_calls(other.text, [LAMP])

@@ -121,7 +121,7 @@ class Home(Housed):
     """Requests to the assistant of a home. Needs no files, holds nothing open."""
 
     name = "home"
-    version = "1"
+    version = "2"
     max_steps = 10
     reads_calls = True
     """Home Assistant takes more than the schemas say."""
@@ -152,7 +152,7 @@ class Home(Housed):
         return self._answering.tools() if self._answering else []
 
     def step(self, action: str) -> Outcome:
-        """Take a call, several, or any text: see `answering.py`. Raises EdgexpError before a reset or after the end."""
+        """Take a call, several, or any text: see `replies.py`. Raises EdgexpError before a reset or after the end."""
         return self._running().act(action)
 
     def close(self) -> None:

@@ -42,16 +42,16 @@ class Room(msgspec.Struct, frozen=True):
 
 
 ROOMS = {
-    "kitchen": Room(("Kitchen", "Kitchen", "Kitchenette"), 100),
+    "kitchen": Room(("Kitchen", "Kitchen", "Galley"), 100),
     "living": Room(("Living Room", "Living Room", "Lounge", "Family Room", "Sitting Room"), 100),
     "bedroom": Room(("Bedroom", "Master Bedroom", "Main Bedroom", "Bedroom 1"), 100, upstairs=True),
     "second": Room(("Guest Room", "Kids Room", "Nursery", "Bedroom 2", "Spare Room", "Emma's Room", "Noah's Room"), 65, upstairs=True),
     "bath": Room(("Bathroom", "Bathroom", "Shower Room"), 50, upstairs=True),
-    "hall": Room(("Hallway", "Entry", "Hall", "Front Porch", "Foyer"), 60),
+    "hall": Room(("Hallway", "Entrance", "Hall", "Vestibule", "Foyer"), 60),
     "dining": Room(("Dining Room", "Dining Area"), 30),
     "office": Room(("Office", "Study", "Library", "Workshop", "Music Room"), 45, upstairs=True),
     "garage": Room(("Garage",), 35),
-    "outside": Room(("Garden", "Backyard", "Patio", "Balcony", "Front Yard", "Rooftop Terrace"), 65),
+    "outside": Room(("Garden", "Backyard", "Patio", "Balcony", "Front Yard", "Veranda"), 65),
     "basement": Room(("Basement", "Cellar", "Laundry Room", "Utility Room"), 30),
 }
 _FLOORS = (("Downstairs", "Upstairs"), ("Ground Floor", "First Floor"), ("First Floor", "Second Floor"), ("Ground", "Upper"))
@@ -76,45 +76,45 @@ class Thing(msgspec.Struct, frozen=True):
 
 _LAMPS = ("Floor Lamp", "Reading Lamp", "Table Lamp", "Corner Lamp", "Wall Lamp", "Spotlights", "LED Strip", "Lantern", "Pendant",
           "Arc Lamp", "Uplighter", "Picture Light", "Hue Go", "Salt Lamp", "Paper Lamp", "Globe", "Tripod Lamp", "Shelf Light")  # fmt: skip
-_BLINDS = Thing("cover", ("{} Blinds", "{} Smart Blinds", "Roller Blind"), 35, "blind")
-_CURTAINS = Thing("cover", ("{} Curtains", "Smart Curtain", "{} Curtain"), 35, "curtain")
+_BLINDS = Thing("cover", ("{} Blinds", "{} Shades", "Roller Blind"), 35, "blind")
+_CURTAINS = Thing("cover", ("{} Curtains", "Drapes", "{} Curtain"), 35, "curtain")
 
 THINGS: dict[str, tuple[Thing, ...]] = {
     "kitchen": (Thing("light", ("Counter Lights", "Island Pendant", "Stove Light"), 55), Thing("switch", ("Coffee Maker", "Kettle",
                 "Dishwasher", "Toaster Plug"), 50, "outlet"), Thing("media_player", ("Kitchen Radio", "Kitchen Speaker", "Echo Dot"), 40,
                                                                     "speaker"),
                 Thing("climate", ("Thermostat", "Kitchen Thermostat"), 25)),
-    "living": (Thing("light", _LAMPS, 90), Thing("light", _LAMPS, 55), Thing("media_player", ("TV", "Living Room TV", "Samsung TV",
+    "living": (Thing("light", _LAMPS, 90), Thing("light", _LAMPS, 55), Thing("media_player", ("TV", "Living Room TV", "LG TV",
                                                                                               "Soundbar"), 75, "tv"),
-               Thing("media_player", ("Sonos", "Living Room Speaker", "Nest Hub", "Record Player"), 40, "speaker"), _CURTAINS,
-               Thing("vacuum", ("Roomba", "Roborock", "Robot Vacuum", "Dusty", "Rosie", "Roborock Downstairs"), 50),
+               Thing("media_player", ("Sonos", "Living Room Speaker", "HomePod", "Record Player"), 40, "speaker"), _CURTAINS,
+               Thing("vacuum", ("Roomba", "Eufy", "Robot Vacuum", "Dusty", "Rosie", "Sweepy"), 50),
                Thing("climate", ("Thermostat", "{} Thermostat", "Fireplace"), 35), Thing("fan", ("Ceiling Fan", "{} Fan"), 20),
                Thing("switch", ("Christmas Tree", "Aquarium", "Game Console"), 25, "outlet")),
-    "bedroom": (Thing("light", ("Bedside Lamp", "Nightstand Lamp", "Bed Light"), 80), _BLINDS, Thing("fan", ("{} Fan", "Bedroom Fan",
+    "bedroom": (Thing("light", ("Bedside Lamp", "Nightstand Lamp", "Bed Light"), 80), _BLINDS, Thing("fan", ("{} Fan", "Box Fan",
                                                                                                              "Tower Fan"), 35),
                 Thing("climate", ("{} Thermostat", "{} Radiator"), 35), Thing("media_player", ("{} Speaker", "Clock Radio"), 25,
                                                                               "speaker")),
     "second": (Thing("light", ("Night Light", "Desk Lamp", "Star Lamp"), 60), _CURTAINS, Thing("fan", ("{} Fan",), 15)),
     "bath": (Thing("light", ("Mirror Light", "Shower Light"), 50), Thing("climate", ("{} Radiator", "Towel Rail"), 35),
              Thing("fan", ("Extractor Fan", "{} Fan"), 35)),
-    "hall": (Thing("lock", ("Front Door Lock", "Front Door", "Smart Lock", "Entry Lock"), 85), Thing("light", ("Coat Rack Light",
+    "hall": (Thing("lock", ("Front Door Lock", "Front Door", "Yale Lock", "Entrance Lock"), 85), Thing("light", ("Coat Rack Light",
                                                                                                                "Stair Lights"), 35)),
     "dining": (Thing("light", ("Chandelier", "Dining Pendant", "Buffet Lamp"), 60), _BLINDS),
     "office": (Thing("light", ("Desk Lamp", "Monitor Light", "Bookshelf Light"), 75), Thing("switch", ("Printer", "Computer",
                                                                                                        "3D Printer"), 45, "outlet"),
                Thing("media_player", ("{} Speaker", "Studio Monitors"), 35, "speaker"), _BLINDS),
-    "garage": (Thing("cover", ("Garage Door", "Garage Door Opener"), 90, "garage"), Thing("lock", ("Garage Lock", "Side Door Lock"), 35),
+    "garage": (Thing("cover", ("Garage Door", "Garage Gate"), 90, "garage"), Thing("lock", ("Garage Lock", "Side Door Lock"), 35),
                Thing("switch", ("Car Charger", "Freezer"), 40, "outlet")),
-    "outside": (Thing("light", ("String Lights", "Path Lights", "Porch Light", "Pond Light"), 55), Thing("valve", ("Sprinkler",
-                                                                                                                   "Irrigation Valve",
+    "outside": (Thing("light", ("String Lights", "Path Lights", "Step Lights", "Pond Light"), 55), Thing("valve", ("Sprinkler",
+                                                                                                                   "Lawn Valve",
                                                                                                                    "Garden Tap",
-                "Drip Line"), 50, "water"), Thing("media_player", ("Outdoor Speakers", "Patio Speaker"), 30, "speaker"),
+                "Drip Line"), 50, "water"), Thing("media_player", ("Garden Speaker", "Patio Speaker"), 30, "speaker"),
                 Thing("lock", ("Back Door Lock", "Gate Lock"), 30), Thing("cover", ("Awning", "Sun Sail"), 25, "awning")),
     "basement": (Thing("switch", ("Washing Machine", "Dehumidifier", "Dryer"), 60, "outlet"), Thing("valve", ("Main Water Valve",), 30,
                                                                                                     "water"),
                  Thing("light", ("Workbench Light",), 30)),
 }  # fmt: skip
-LISTS = ("Shopping List", "Groceries", "To-Do", "Chores", "Packing List", "Hardware Store", "Pharmacy", "Weekend", "Personal Tasks",
+LISTS = ("Shopping List", "Groceries", "To-Do", "Chores", "Packing List", "Hardware Store", "Pharmacy", "Weekend", "Private Errands",
          "Family List",
          "Work Tasks", "Birthday Ideas", "Garden Jobs", "Repairs")  # fmt: skip
 PEOPLE = ("Anna", "Ben", "Carla", "David", "Elif", "Finn", "Greta", "Hugo", "Ines", "Jonas", "Kofi", "Lena", "Mateo", "Nora", "Otis",

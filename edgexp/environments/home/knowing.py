@@ -152,7 +152,7 @@ def _ways(entity: Entity, now: Values, wanted: Values) -> Iterator[tuple[str, di
 
 def _ways_of_player(now: Values, wanted: Values) -> Iterator[tuple[str, dict[str, Any]]]:
     if wanted["state"] in ("playing", "paused"):
-        yield "HassMediaUnpause" if wanted["state"] == "playing" else "HassMediaPause", {}
+        yield "HassMediaUnpause" if wanted["state"] == "playing" or now["state"] != "playing" else "HassMediaPause", {}
     yield "HassSetVolume", {"volume_level": round(100 * wanted["volume"])}
     yield "HassMediaPlayerMute" if wanted["muted"] else "HassMediaPlayerUnmute", {}
     yield "HassMediaNext" if now["track"] < wanted["track"] else "HassMediaPrevious", {}

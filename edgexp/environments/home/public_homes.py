@@ -111,7 +111,7 @@ class PublicHomes:
         return self._answering.tools() if self._answering else []
 
     def step(self, action: str) -> Outcome:
-        """Take a call, several, or any text: see `answering.py`. Raises EdgexpError before a reset or after the end."""
+        """Take a call, several, or any text: see `replies.py`. Raises EdgexpError before a reset or after the end."""
         return self._running().act(action)
 
     def close(self) -> None:

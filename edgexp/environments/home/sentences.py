@@ -95,6 +95,8 @@ def read_folder(root: Path) -> tuple[list[Sentence], dict[str, str]]:
                 tests += _tests_of(home, name, _load(record))
             except EdgexpError as error:
                 problems[record.relative_to(root).as_posix()] = str(error)
+            except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+                problems[record.relative_to(root).as_posix()] = f"it cannot be understood: {plain.explain(error)}"
     return tests, problems
 
 

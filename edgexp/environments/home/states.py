@@ -8,10 +8,13 @@ fan: `percentage`. media_player: `state`, `track`, `volume` (0 to 1), `muted`. t
 All others: `state`. `fixed` holds attributes that nothing changes.
 """
 
+import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from edgexp.environments.home.inventory import Entity, Values
+
+T = TypeVar("T")
 
 SWITCHED = frozenset({"switch", "siren", "input_boolean", "humidifier", "remote", "camera", "water_heater", "automation", "script"})
 """Domains that are on or off and nothing else."""
@@ -48,9 +51,10 @@ def _is_on(state: Any) -> bool:
 
 
 def _read_light(state: Any, attributes: dict[str, Any]) -> Values:
-    modes = attributes.get("supported_color_modes") or [_PLAIN]
+    modes = attributes.get("supported_color_modes")
+    modes = [str(mode) for mode in modes] if modes and isinstance(modes, list) else [_PLAIN]
     mode = attributes.pop("color_mode", None) or modes[0]
-    brightness = attributes.pop("brightness", None)
+    brightness = _number(attributes.pop("brightness", None), None)
     lit = bool(brightness) or _is_on(state)  # a light that has a brightness is on, whatever its state says
     return {"on": lit, "brightness": brightness, "modes": list(modes), "mode": mode, "color": attributes.pop("rgb_color", None),
             "kelvin": attributes.pop("color_temp_kelvin", None), "fixed": attributes}
@@ -72,10 +76,7 @@ def _dims(values: Values) -> bool:
 
 
 def _read_moving(state: Any, attributes: dict[str, Any]) -> Values:
-    position = attributes.pop("current_position", None)
-    if not isinstance(position, int | float):
-        position = 100 if _is_on(state) else 0
-    return {"position": position, "fixed": attributes}
+    return {"position": _number(attributes.pop("current_position", None), 100 * _is_on(state)), "fixed": attributes}
 
 
 def _report_moving(values: Values) -> dict[str, Any]:
@@ -83,8 +84,7 @@ def _report_moving(values: Values) -> dict[str, Any]:
 
 
 def _read_fan(state: Any, attributes: dict[str, Any]) -> Values:
-    percentage = attributes.pop("percentage", None)
-    return {"percentage": percentage if isinstance(percentage, int | float) else 100 * _is_on(state), "fixed": attributes}
+    return {"percentage": _number(attributes.pop("percentage", None), 100 * _is_on(state)), "fixed": attributes}
 
 
 def _report_fan(values: Values) -> dict[str, Any]:
@@ -92,7 +92,8 @@ def _report_fan(values: Values) -> dict[str, Any]:
 
 
 def _read_player(state: Any, attributes: dict[str, Any]) -> Values:
-    return {"state": _word(state, "idle"), "track": attributes.pop("media_track", 0), "volume": attributes.pop("volume_level", 1.0),
+    track, volume = attributes.pop("media_track", 0), attributes.pop("volume_level", 1.0)
+    return {"state": _word(state, "idle"), "track": _number(track, 0), "volume": _number(volume, 1.0),
             "muted": attributes.pop("is_volume_muted", None), "fixed": attributes}
 
 
@@ -104,7 +105,8 @@ def _report_player(values: Values) -> dict[str, Any]:
 
 def _read_list(state: Any, attributes: dict[str, Any]) -> Values:
     held = attributes.pop("todo_items", None)
-    return {"items": [str(item.get("summary", "")) if isinstance(item, dict) else str(item) for item in held or ()], "fixed": attributes}
+    items = [str(item.get("summary", "")) if isinstance(item, dict) else str(item) for item in held] if isinstance(held, list) else []
+    return {"items": items, "fixed": attributes}
 
 
 def _report_list(values: Values) -> dict[str, Any]:
@@ -112,9 +114,10 @@ def _report_list(values: Values) -> dict[str, Any]:
 
 
 def _read_climate(state: Any, attributes: dict[str, Any]) -> Values:
-    target = attributes.pop("target_temperature", attributes.pop("temperature", None))
+    target = _number(attributes.pop("target_temperature", attributes.pop("temperature", None)), None)
+    modes = attributes.get("hvac_modes")
     return {"state": _word(state if state is not None else attributes.get("hvac_mode"), "off"), "temperature": target,
-            "modes": list(attributes.get("hvac_modes") or ("off", "heat")), "fixed": attributes}
+            "modes": [str(mode) for mode in modes] if isinstance(modes, list) else ["off", "heat"], "fixed": attributes}
 
 
 def _report_climate(values: Values) -> dict[str, Any]:
@@ -125,6 +128,12 @@ def _read_other(state: Any, attributes: dict[str, Any]) -> Values:
     if state is None:
         state = attributes.get("native_value", "unknown")
     return {"state": _word(state, "unknown"), "fixed": attributes}
+
+
+def _number(value: Any, missing: T) -> Any | T:
+    """A finite number as it is; what a file says instead counts as not said."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value if known else missing
 
 
 def _word(state: Any, missing: str) -> str:
@@ -243,7 +252,7 @@ def complete_item(entity: Entity, values: Values, item: str) -> None:
     """Tick something off. Raises Refused where it does not stand on the list."""
     found = next((held for held in values["items"] if held.casefold() == item.strip().casefold()), None)
     if found is None:
-        raise Refused(f"{item} is not on {entity.name}")
+        raise Refused(f"{entity.name} has no such item")
     values["items"].remove(found)
 
 

@@ -12,6 +12,9 @@ _SILENT = frozenset({"scene", "script", "button", "automation"})
 _SENSORS = frozenset({"sensor", "binary_sensor", "weather", "calendar", "event", "image", "device_tracker", "person", "sun", "zone"})
 """Domains that can only be read."""
 
+_LONGEST_ITEM = 80
+"""Characters of a list's item that are shown."""
+
 
 def describe(house: House, name: str, *, sensors: bool = False) -> str:
     """The whole home, an area a line: each thing with its domain and state. The first sentence says where whoever speaks is.
@@ -57,7 +60,7 @@ def state_words(entity: Entity, values: Values) -> str:
         case "climate":
             return f"{state}, {_number(seen['temperature'])} degrees" if seen["temperature"] is not None else state
         case "todo":
-            return "; ".join(values["items"]) or "empty"
+            return "; ".join(" ".join(item.split())[:_LONGEST_ITEM] for item in values["items"]) or "empty"
     return " ".join(str(state).split())
 
 
