@@ -88,7 +88,7 @@ class MockEngine:
         self.batches += [len(pending)] if pending else []
         for s in pending:
             self._share(s)
-            ran = len(s.ids) - min(s.evaluated, len(s.ids) - 1)  # the last token runs again where only its logits are gone
+            ran = len(s.ids) - min(s.evaluated, len(s.ids) - s.wanted)  # the last token runs again where only its logits are gone
             ids = whole(s)
             s.show(np.stack([self.think(ids[: len(ids) - more]) for more in reversed(range(s.wanted))]))
             s.evaluated, s.ran, self.evaluated = len(s.ids), s.ran + ran, self.evaluated + ran

@@ -113,8 +113,8 @@ def task_options(split: str) -> Callable[[F], F]:
             click.option("--task", "task_ids", multiple=True, metavar="ID", help="Take this task. May be given more than once."),
             click.option("--type", "types", multiple=True, metavar="TYPE",
                          help="Take only tasks of this type. May be given more than once."),
-            click.option("--group", type=click.Choice(["easy", "hard"]),
-                         help="Take only easy or only hard types of task, as the paper has them."),
+            click.option("--group", metavar="NAME",
+                         help="Take only types of task of this group: easy or hard, as the paper has them; `home` has own-past too."),
             click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True,
                          help="Decides which tasks are drawn and how actions are sampled."),
         ]):
@@ -232,8 +232,8 @@ def filter_options(command: F) -> F:
                      help="Only episodes from this kind of player."),
         click.option("--split", help="Only episodes of tasks of this split."),
         click.option("--type", "task_type", metavar="TYPE", help="Only episodes of tasks of this type."),
-        click.option("--group", type=click.Choice(["easy", "hard"]),
-                     help="Only episodes of easy or of hard types of task, as the paper has them."),
+        click.option("--group", metavar="NAME",
+                     help="Only episodes of this group of types of task: easy or hard, as the paper has them, or another."),
     ]):
         command = option(command)
     return command

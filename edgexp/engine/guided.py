@@ -3,13 +3,14 @@ them, and what may be any text is written freely up to its closing quote. Knows 
 
 Always of the grammar by construction, and spelt in the tokenizer's own tokens: at each choice the whole text with each of the ways to go
 on is tokenised, as for a list of valid actions, and the model chooses among tokens where these part. A way that ends where it parts from
-others is followed one choice further first, for what comes next may share a token with it.
+others is followed one choice further first, for what comes next may share a token with it. In free text the model chooses among all tokens
+that keep it a JSON text.
 
-In free text the model chooses among all tokens that keep it a JSON text. Texts that it may well be are guessed: once the model has begun
-one, the rest of it is evaluated together with the token that began it, and kept as far as the model would have written the same.
+What may well come next is guessed and evaluated together with what is known to come: scores that are there already cost no run of the
+model. A guess decides nothing. It is dropped where the model takes another way.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -17,15 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgexp.engine.decide import Chooser, Deciding, Node, build, common_name, forced, greedy, softmax
-from edgexp.engine.engine import TokenSequence
+from edgexp.engine.decide import Chooser, Deciding, Node, build, common_name, forced, greedy, leaves, softmax
+from edgexp.engine.engine import Logits, TokenSequence
 from edgexp.engine.grammar import Open, Quoted, Stack, Way, Write, advance, shortest_from, ways
-from edgexp.engine.quoted import Inside, Pieces, closing_tokens, read_pieces
+from edgexp.engine.quoted import Inside, closing_tokens, read_pieces
 from edgexp.engine.tokenizer import Tokenizer
 from edgexp.trajectory import Decision
 
 LONGEST_GUESS = 8
-"""Tokens of a known text that are evaluated at once."""
+"""Tokens."""
 MOST_ALTERNATIVES = 100
 _DEPTH = 3
 """How many choices further a way is followed, where it ends too early to be compared."""
@@ -33,13 +34,23 @@ _DEPTH = 3
 Working = Generator[TokenSequence, Any, None]
 
 
+@dataclass(frozen=True)
+class Guesses:
+    """What helps to guess."""
+
+    texts: tuple[str, ...] = ()
+    """Whole texts that may well be decided again, the likeliest first."""
+    hint: str = ""
+    """A text in which what is decided may well be named."""
+
+
 def guided(sequence: TokenSequence, tokenizer: Tokenizer, end: Sequence[int], grammar: Stack, choose: Chooser = greedy,
-           limit: int = 256) -> Deciding:
+           limit: int = 256, guesses: Guesses = Guesses()) -> Deciding:
     """Decide a text of the grammar. `end`: the ids that close a turn; `limit`: tokens, after which the shortest end is taken.
 
     `generated` of the decision counts runs of the model. Its probability is the product of all shares, those of free text included.
     """
-    walk = _Walk(sequence, tokenizer, tuple(end), choose, limit)
+    walk = _Walk(sequence, tokenizer, tuple(end), choose, limit, guesses)
     yield from walk.run(grammar)
     rest = sorted(walk.others.items(), key=lambda item: (-item[1], item[0]))[:MOST_ALTERNATIVES]
     return Decision(walk.text, walk.runs, walk.probability, tuple(rest), "length" if walk.cut else "end")
@@ -54,6 +65,7 @@ class _Walk:
     end: tuple[int, ...]
     choose: Chooser
     limit: int
+    guesses: Guesses
     text: str = ""
     runs: int = 0
     probability: float = 1.0
@@ -64,6 +76,10 @@ class _Walk:
         self._start = len(self.sequence.ids)
         self._behind = ""
         """What was written behind a closing quote already: the next choice is among what begins like that."""
+        self._hint = self.guesses.hint.casefold()
+        self._likely = [[*self.tokenizer.encode(text), *self.end] for text in self.guesses.texts]
+        self._ids, self._base, self._rows = list[int](), 0, np.empty((0, 0), np.float32)
+        """Ids, and the scores after the first `base` of them, after one more, and so on."""
 
     def run(self, grammar: Stack) -> Working:
         way = advance(grammar)
@@ -85,6 +101,25 @@ class _Walk:
     def _is_full(self) -> bool:
         return len(self.tokenizer.encode(self.text)) >= self.limit
 
+    def _scores(self, path: list[int], guess: Sequence[int]) -> Generator[TokenSequence, Any, Logits]:
+        """The scores after the text so far, as ids; `guess`: what may follow it."""
+        place = len(path) - self._base
+        if not (0 <= place < len(self._rows) and self._ids[: len(path)] == path):
+            sequence, ahead = self.sequence, list(guess[:LONGEST_GUESS]) if self.sequence.takes_back else []
+            sequence.replace([*path, *ahead], self._start)
+            sequence.wanted = 1 + len(ahead)
+            yield sequence
+            self.runs += 1
+            assert sequence.logits is not None
+            rows = sequence.logits[None] if sequence.rows is None else sequence.rows
+            self._ids, self._base, self._rows, place = [*path, *ahead], len(path), rows, 0
+        row: Logits = self._rows[place]
+        return row
+
+    def _remembered(self, path: list[int]) -> list[int]:
+        """The tokens by which a text goes on that may well be decided again; none where no such text begins like this."""
+        return next((ids[len(path) :] for ids in self._likely if ids[: len(path)] == path), [])
+
     # One of several ways
 
     def _decide(self, choice: Open) -> Generator[TokenSequence, Any, Way]:
@@ -92,22 +127,29 @@ class _Walk:
         offered = self._comparable([way for way in ways(choice) if way.text.startswith(self._behind)])
         spelt = {tuple(self._spell(way)): way for way in reversed(offered)}
         root = build(list(spelt))
-        taken: list[Way] = list(spelt.values())
+        taken, ids = list(spelt.values()), list(spelt)
         names = [self.text + way.text + ("" if way.next is None else "…") for way in taken]
+        hinted = [self._is_hinted(way.text) for way in taken]
         path, node = forced(root)
         while node.leaf is None:
-            self.sequence.replace(path, self._start)
-            yield self.sequence
-            self.runs += 1
-            child = self._choose_child(node, names)
+            guess = self._remembered(path)
+            if not guess or guess[0] not in node.children:
+                best = max(leaves(node), key=hinted.__getitem__)
+                guess = list(ids[best][len(path) :]) if hinted[best] else []
+            scores = yield from self._scores(path, guess)
+            child = self._choose_child(scores, node, names)
             more, node = forced(node.children[child])
             path = [*path, child, *more]
         return taken[node.leaf]
 
-    def _choose_child(self, node: Node, names: list[str]) -> int:
+    def _is_hinted(self, text: str) -> int:
+        """How many letters of a way to go on are named in the hint; 0 where it is not."""
+        words = text.strip(' "=(){}[],:').casefold()
+        return len(words) if words in self._hint else 0
+
+    def _choose_child(self, logits: Logits, node: Node, names: list[str]) -> int:
         children = list(node.children)
-        assert self.sequence.logits is not None
-        scores = self.sequence.logits[children]
+        scores = logits[children]
         shares, chosen = softmax(scores), self.choose(scores)
         for place, (child, share) in enumerate(zip(children, shares, strict=True)):
             if place != chosen:
@@ -131,15 +173,15 @@ class _Walk:
         """Of ways that go on with a choice, those whose last token is where they part from others."""
         if len(offered) < 2:
             return set()
-        root = build([*{tuple(self._spell(way)): None for way in offered}])
+        spelt = [self._spell(way) for way in offered]
+        root = build([*{tuple(ids): None for ids in spelt}])
         short = set()
-        for way in offered:
+        for way, ids in zip(offered, spelt, strict=True):
             if isinstance(way.next, Open) and not way.next.digit:
-                *path, last = self._spell(way)
                 node = root
-                for token in path:
+                for token in ids[:-1]:
                     node = node.children[token]
-                if len(node.children) > 1 and node.children[last].leaf is not None:
+                if len(node.children) > 1 and node.children[ids[-1]].leaf is not None:
                     short.add(id(way))
         return short
 
@@ -147,61 +189,32 @@ class _Walk:
 
     def _write(self, quoted: Quoted, rest: Stack) -> Working:
         """Free text up to its closing quote."""
-        sequence, spelt = self.sequence, self.tokenizer.encode(self.text)
-        sequence.replace(spelt, self._start)
-        known, following = self._known(quoted, spelt), _following(rest)
-        inside, ahead = Inside(), list[int]()
-        while inside.after is None and len(sequence.ids) - self._start < self.limit:
-            sequence.wanted = 1 + len(ahead)
-            yield sequence
-            self.runs += 1
-            assert sequence.logits is not None
-            rows = sequence.logits[None] if sequence.rows is None else sequence.rows
-            written = self._take(rows, ahead, inside, quoted, following)
-            if not written:
-                break
-            for token in written:
-                inside, known = inside.go_on(self._pieces(rows).spelt[token]) or inside, known.get(token, {})
-            ahead = _single(known)[:LONGEST_GUESS] if inside.after is None and sequence.takes_back else []
-            sequence.append(ahead)
-        self.cut |= inside.after is None
-        self.text += _padded(inside, quoted) + '"'
-        self._behind = inside.after or ""
-
-    def _take(self, rows: NDArray[np.float32], ahead: list[int], inside: Inside | None, quoted: Quoted,
-              following: Sequence[str]) -> list[int]:
-        """The tokens that the model goes on with: what was guessed as long as it says the same, and one more; none where none may
-        follow."""
-        sequence, written = self.sequence, list[int]()
-        begun = len(sequence.ids) - len(ahead)
-        for place, row in enumerate(rows):
-            assert inside is not None
-            allowed = self._allowed(self._pieces(rows), inside, quoted, following, sequence.ids[self._start : begun + place])
+        path, inside, following = self.tokenizer.encode(self.text), Inside(), _following(rest)
+        known = self._known(quoted, path)
+        while inside.after is None and len(path) < self.limit:
+            scores = yield from self._scores(path, self._remembered(path) or _single(known))
+            allowed = self._allowed(len(scores), inside, quoted, following, path)
             if not len(allowed):
                 break
-            scores = row[allowed]
-            chosen = self.choose(scores)
-            self.probability *= float(softmax(scores)[chosen])
-            written.append(token := int(allowed[chosen]))
-            if place == len(ahead) or token != ahead[place]:
-                sequence.cut(begun + place)
-                sequence.append([token])
-                break
-            inside = inside.go_on(self._pieces(rows).spelt[token])
-        return written
+            chosen = self.choose(scores[allowed])
+            self.probability *= float(softmax(scores[allowed])[chosen])
+            token = int(allowed[chosen])
+            path, known = [*path, token], known.get(token, {})
+            inside = inside.go_on(read_pieces(self.tokenizer, len(scores)).spelt[token]) or inside
+        self.cut |= inside.after is None
+        self.text += inside.text + "." * max(0, quoted.least - inside.length) + '"'
+        self._behind = inside.after or ""
 
-    def _pieces(self, rows: NDArray[np.float32]) -> Pieces:
-        return read_pieces(self.tokenizer, rows.shape[1])
-
-    def _allowed(self, pieces: Pieces, inside: Inside, quoted: Quoted, following: Sequence[str], ids: list[int]) -> NDArray[np.intp]:
+    def _allowed(self, size: int, inside: Inside, quoted: Quoted, following: Sequence[str], path: list[int]) -> NDArray[np.intp]:
         """The tokens that may come next. The text is closed by the tokens that the tokenizer would take, where it is spelt so far as the
         tokenizer would."""
-        closers, own = closing_tokens(pieces, following), set[int]()
+        pieces, own = read_pieces(self.tokenizer, size), set[int]()
         for text in following if not inside.half else ():
             spelt = self.tokenizer.encode(f'{self.text}{inside.text}"{text}')
-            if spelt[: len(ids)] == ids and len(spelt) > len(ids):
-                own.add(spelt[len(ids)])
-        return pieces.allowed(inside, quoted.least, quoted.most, [token for token in closers if token in own] or closers)
+            if spelt[: len(path)] == path and len(spelt) > len(path):
+                own.add(spelt[len(path)])
+        closers = closing_tokens(pieces, tuple(following))
+        return pieces.allowed(inside, quoted.least, quoted.most, closers & own or closers)
 
     def _known(self, quoted: Quoted, spelt: list[int]) -> dict[int, Any]:
         """A tree of the tokens of texts that this one may be, without the token that closes them."""
@@ -233,7 +246,8 @@ def _apart(offered: list[Way]) -> list[Way]:
     for way in sorted(offered, key=lambda way: (way.text, way.next is None)):
         if not (kept and kept[-1].next is not None and way.text.startswith(kept[-1].text)):
             kept.append(way)
-    return [way for way in offered if any(way is one for one in kept)]
+    chosen = {*map(id, kept)}
+    return [way for way in offered if id(way) in chosen]
 
 
 def _following(rest: Stack) -> list[str]:
@@ -242,15 +256,10 @@ def _following(rest: Stack) -> list[str]:
     return [one.text for one in ways(way.next)] if not way.text and isinstance(way.next, Open) else [way.text]
 
 
-def _single(known: Mapping[int, Any]) -> list[int]:
+def _single(known: dict[int, Any]) -> list[int]:
     """The tokens that follow in a tree as long as there is one only."""
     path = []
     while len(known) == 1:
         [(token, known)] = known.items()
         path.append(token)
     return path
-
-
-def _padded(inside: Inside, quoted: Quoted) -> str:
-    """What was written, with what it lacks of its least length."""
-    return inside.text + "." * max(0, quoted.least - inside.length)

@@ -5,7 +5,7 @@ A token may hold a half character, a half escape (`\\` before its `n`), or a clo
 """
 
 import codecs
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -76,10 +76,12 @@ class Pieces:
     """What stands behind a closing quote → the tokens that close like that."""
     odd: dict[bytes, list[int]] = field(default_factory=dict)
     """A first byte → the tokens that can follow half a character or half an escape, which begin with it."""
+    found: dict[tuple[str, ...], set[int]] = field(default_factory=dict)
+    """What `closing_tokens` found so far."""
 
     def allowed(self, inside: Inside, least: int, most: int | None, closing: Iterable[int]) -> NDArray[np.intp]:
         """The tokens that may go on with a text, of those that close it only some."""
-        closers = [token for token in closing if self._goes_on(inside, token, least, most)]
+        closers = [token for token in sorted(closing) if self._goes_on(inside, token, least, most)]
         if inside.half:
             first = _ESCAPES if inside.half == b"\\" else ()
             starts = [letter.encode() for letter in first] or [bytes([byte]) for byte in range(0x80, 0xC0)]
@@ -97,6 +99,15 @@ def piece_of(tokenizer: Tokenizer, token: int) -> bytes:
     """The bytes of a token."""
     piece = getattr(tokenizer, "piece", None)
     return bytes(piece(token)) if piece else tokenizer.decode([token]).encode()
+
+
+def _plain(piece: bytes) -> int | None:
+    """How many characters a piece is, if they are whole and mean nothing but themselves. Most tokens are such, and this is quick."""
+    try:
+        text = piece.decode()
+    except UnicodeDecodeError:
+        return None
+    return len(text) if text.isprintable() and '"' not in text and "\\" not in text else None
 
 
 _READ = WeakKeyDictionary[Tokenizer, Pieces]()
@@ -118,6 +129,9 @@ def _read(tokenizer: Tokenizer, size: int) -> Pieces:
             continue
         if len(piece) == 1 or 0x80 <= piece[0] < 0xC0:
             found.odd.setdefault(piece[:1], []).append(token)
+        if (letters := _plain(piece)) is not None:
+            found.within[token], found.lengths[token] = True, letters
+            continue
         after = Inside().go_on(piece)
         if after is None:
             continue
@@ -128,6 +142,11 @@ def _read(tokenizer: Tokenizer, size: int) -> Pieces:
     return found
 
 
-def closing_tokens(pieces: Pieces, following: Sequence[str]) -> list[int]:
+def closing_tokens(pieces: Pieces, following: tuple[str, ...]) -> set[int]:
     """The tokens that close a text so that one of the given texts can follow it."""
-    return [token for after, tokens in pieces.closing.items() for token in tokens if any(text.startswith(after) for text in following)]
+    if following not in pieces.found:
+        if len(pieces.found) > 100:
+            pieces.found.clear()
+        fitting = (tokens for after, tokens in pieces.closing.items() if any(text.startswith(after) for text in following))
+        pieces.found[following] = {token for tokens in fitting for token in tokens}
+    return pieces.found[following]

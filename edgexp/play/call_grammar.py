@@ -17,7 +17,7 @@ from edgexp.errors import EdgexpError
 from edgexp.play.episode import Playing
 from edgexp.trajectory import Trajectory
 
-MOST_EXAMPLES = 200
+MOST_EXAMPLES, MOST_BEFORE = 200, 50
 _QUOTED = re.compile(r'"((?:[^"\\\n]|\\.){1,120})"')
 """A text in double quotes, as calls and many observations have them."""
 
@@ -45,6 +45,15 @@ def seen_texts(episode: Playing, remembered: Iterable[Trajectory] = ()) -> list[
     past = (text for t in remembered for step in t.steps for text in (step.action, step.observation))
     found = (quoted for text in (*reversed(told), *past) for quoted in _QUOTED.findall(text))
     return list(islice(dict.fromkeys(_plain(quoted) for quoted in found), MOST_EXAMPLES))
+
+
+def calls_before(episode: Playing, remembered: Sequence[Trajectory] = ()) -> tuple[str, ...]:
+    """Calls that may well be made again: of past episodes those at the same place first, then of this one the latest first."""
+    number = len(episode.steps)
+    same = (t.steps[number].action for t in remembered if number < len(t.steps))
+    others = (step.action for t in remembered for step in t.steps)
+    own = (step.action for step in reversed(episode.steps))
+    return tuple(islice(dict.fromkeys((*same, *others, *own)), MOST_BEFORE))
 
 
 def _plain(quoted: str) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 from edgexp.engine import decide
 from edgexp.engine.decide import Chooser
 from edgexp.engine.engine import TokenSequence
-from edgexp.engine.guided import guided
+from edgexp.engine.guided import Guesses, guided
 from edgexp.environments.base import LINE_TOKENS, Environment, most_calls_of, refusals_of, tools_of, valid_actions_of
 from edgexp.environments.calls import Tool
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.acting import Acting, now
-from edgexp.play.call_grammar import grammar_of, seen_texts
+from edgexp.play.call_grammar import calls_before, grammar_of, seen_texts
 from edgexp.play.circles import Futile, drop_repeated_actions
 from edgexp.play.episode import Asking, CannotGoOn, Playing, ask
 from edgexp.prompt.render import Renderer
@@ -106,10 +106,11 @@ class LocalPolicy:
         if self._acting.actions == "scored":
             raise UsageError("there are too many calls to score every one; play it with: --actions admissible, or --actions free")
         tools = yield from ask(episode.environment, list_tools)
-        seen = seen_texts(episode, [r.trajectory for r in self.memory.recalled])
-        grammar = grammar_of(tools, most_calls_of(episode.environment), seen)
-        renderer = self._renderer
-        decision: Decision = yield from guided(self._sequence, renderer.answers, renderer.template.end, grammar, self._choose, self._limit)
+        remembered = [r.trajectory for r in self.memory.recalled]
+        grammar = grammar_of(tools, most_calls_of(episode.environment), seen_texts(episode, remembered))
+        guesses = Guesses(calls_before(episode, remembered), f"{episode.start.goal}\n{episode.observation}")
+        answers, end = self._renderer.answers, self._renderer.template.end
+        decision: Decision = yield from guided(self._sequence, answers, end, grammar, self._choose, self._limit, guesses)
         return decision
 
     def _observe(self, episode: Playing) -> None:

@@ -11,18 +11,20 @@ from schema_samples import is_possible, tools
 from test_decide_mocked import END, choosers, drive, prompted
 
 from edgexp.engine.decide import greedy
-from edgexp.engine.guided import guided
+from edgexp.engine.guided import Guesses, guided
 from edgexp.environments.calls import Call, Tool, check_call, parse_calls, read_calls, write_calls
 from edgexp.play.call_grammar import grammar_of
 from edgexp.trajectory import Decision
 
+NONE = Guesses()
+
 
 def decide(offered: Sequence[Tool], *, most: int = 1, seen: Sequence[str] = (), choose: Any = greedy, limit: int = 200,
-           think: Any = by_chance) -> tuple[Decision, MockEngine, list[int]]:
+           think: Any = by_chance, guesses: Guesses = NONE) -> tuple[Decision, MockEngine, list[int]]:
     """A decision among calls, the engine that was asked, and the ids of the action."""
     sequence, engine = prompted(), MockEngine(think)
     before = len(sequence.ids)
-    decision, _ = drive(guided(sequence, VOCABULARY, END, grammar_of(offered, most, seen), choose, limit), engine)
+    decision, _ = drive(guided(sequence, VOCABULARY, END, grammar_of(offered, most, seen), choose, limit, guesses), engine)
     return decision, engine, sequence.ids[before:]
 
 
@@ -71,15 +73,34 @@ def test_what_leaves_no_choice_is_not_evaluated() -> None:
 def test_known_texts_cost_no_run_beyond_where_they_part(text: str, examples: tuple[str, ...], runs: int) -> None:
     """Without them every letter costs one, for each is a token here; a guess is of at most eight tokens."""
     add = Tool("Add", "", {"type": "object", "properties": {"item": {"type": "string", "examples": list(examples)}}, "required": ["item"]})
-    for seen in ((), ("nothing like it",)):
-        decision, engine, _ = decide([add], seen=seen, think=saying(lambda _: f'Add(item="{text}")'))
-        assert decision.text == f'Add(item="{text}")' and decision.generated == len(engine.batches) == runs
+    decision, engine, _ = decide([add], seen=["nothing like it"], think=saying(lambda _: f'Add(item="{text}")'))
+    assert decision.text == f'Add(item="{text}")' and decision.generated == len(engine.batches) == runs
 
 
 def test_names_seen_are_guessed_too() -> None:
     add = Tool("Add", "", {"type": "object", "properties": {"item": {"type": "string"}}, "required": ["item"]})
     decision, _, _ = decide([add], seen=["oat milk"], think=saying(lambda _: 'Add(item="oat milk")'))
-    assert decision.generated == 2
+    assert decision.generated == 1, "the only one is guessed from its beginning"
+
+
+@pytest.mark.parametrize(("guesses", "runs"), [
+    (NONE, 8), (Guesses(('TurnOn(name="Garden Light", brightness=50)',)), 4), (Guesses(hint="turn on the garden light"), 7),
+    (Guesses(("Stop()", 'TurnOn(name="Garage")'), "the garage"), 8),
+])  # fmt: skip
+def test_what_was_decided_before_or_is_named_is_guessed(guesses: Guesses, runs: int) -> None:
+    """A wrong guess costs no run either."""
+    decision, engine, _ = decide([LIGHTS, STOP], guesses=guesses, think=saying(lambda _: 'TurnOn(name="Garden Light", brightness=50)'))
+    assert decision.text == 'TurnOn(name="Garden Light", brightness=50)' and decision.generated == len(engine.batches) == runs
+
+
+@given(tools, choosers, st.lists(st.text(max_size=8), max_size=3), st.text(max_size=9))
+def test_no_guess_changes_what_is_decided(offered: list[Tool], choose: Any, texts: list[str], hint: str) -> None:
+    assume(any(map(is_possible, offered)))
+    plain, _, ids = decide(offered)
+    other, _, _ = decide(offered, think=lambda ids: -by_chance(ids))
+    guessed, _, again = decide(offered, guesses=Guesses((other.text, plain.text, *texts), hint + other.text))
+    assert (guessed.text, guessed.probability, again) == (plain.text, pytest.approx(plain.probability), ids)
+    assert guessed.generated <= plain.generated
 
 
 @given(choosers, st.integers(0, 9), st.lists(st.text(min_size=1, max_size=8), max_size=4))
