@@ -12,7 +12,6 @@ import click
 
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.terminal import echo, echo_json, reserve_standard_output, style
-from edgexp.trajectory import Task
 
 if TYPE_CHECKING:
     from edgexp.bank import Bank, Filters, Status
@@ -213,11 +212,6 @@ def _template(context: click.Context, parameter: click.Parameter, value: str | N
         if error.errno == errno.ENAMETOOLONG:
             return value  # a template itself, not where it is
         raise
-
-
-def wanted(types: tuple[str, ...], group: str | None) -> Callable[[Task], bool]:
-    """Whether a task is of the types and the group asked for; nothing asked for means all."""
-    return lambda task: (not types or task.type in types) and (group is None or task.group == group)
 
 
 encoder_option = click.option("--encoder", metavar="NAME", help="Encoder, by name or folder.  [default: the one that made the bank]")

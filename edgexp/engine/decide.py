@@ -126,16 +126,17 @@ def sampler(temperature: float, seed: int) -> Chooser:
 
 
 def free(sequence: TokenSequence, tokenizer: Tokenizer, end: Sequence[int], choose: Chooser = greedy, limit: int = 64,
-         futile: Callable[[str], bool] | None = None) -> Deciding:
+         block: bool = False, futile: Callable[[str], bool] | None = None) -> Deciding:
     """Generate until the end of turn, a line break after text, or `limit` tokens. `end`: the ids that close a turn.
 
-    The action kept is the text's first line. If the model spelt it in other tokens than the tokenizer would, the sequence is rewound to
-    the tokenizer's spelling, so that the ids of an episode are always those of its rendered trajectory.
+    The action kept is the text's first line. A `block` may have many lines, and ends with the fence that closes it; see `block_of`. If the
+    model spelt it in other tokens than the tokenizer would, the sequence is rewound to the tokenizer's spelling, so that the ids of an
+    episode are always those of its rendered trajectory.
 
     Where the action is `futile`, the likeliest other beginnings are gone on with greedily, a few of them, until one leads to an action
     that is not; where none does, the first text stays.
     """
-    writing = _Writing(sequence, tokenizer, limit, futile is not None)
+    writing = _Writing(sequence, tokenizer, limit, block, futile is not None)
     text, stop = yield from writing.go_on([], choose)
     if futile and futile(text):
         for _ in range(_SECOND_THOUGHTS):
@@ -157,14 +158,14 @@ _SECOND_THOUGHTS, _ALTERNATIVES = 12, 4
 class _Writing:
     """A text being written, and where it could have gone on otherwise."""
 
-    def __init__(self, sequence: TokenSequence, tokenizer: Tokenizer, limit: int, remember: bool):
-        self._sequence, self._tokenizer, self._limit = sequence, tokenizer, limit
+    def __init__(self, sequence: TokenSequence, tokenizer: Tokenizer, limit: int, block: bool, remember: bool):
+        self._sequence, self._tokenizer, self._limit, self._block = sequence, tokenizer, limit, block
         self.start, self.generated = len(sequence.ids), 0
         self._others: list[tuple[float, list[int]]] | None = [] if remember else None
         """A heap of beginnings: minus the logarithm of the probability, and the ids."""
 
     def go_on(self, beginning: list[int], choose: Chooser, log: float = 0.0) -> Generator[Request, Any, tuple[str, str]]:
-        """Write on after a beginning, the logarithm of whose probability is `log`. Returns the text's first line, and why it ended."""
+        """Write on after a beginning, the logarithm of whose probability is `log`. Returns the action, and why it ended."""
         sequence, tokenizer, stop = self._sequence, self._tokenizer, "length"
         sequence.replace(beginning, self.start)
         while len(sequence.ids) - self.start < self._limit:
@@ -177,11 +178,18 @@ class _Writing:
                 stop = "end"
                 break
             sequence.append([token])
-            if "\n" in tokenizer.decode(sequence.ids[self.start :]).lstrip():
-                stop = "newline"
+            if self._is_whole(token):
+                stop = "fence" if self._block else "newline"
                 break
-        lines = tokenizer.decode(sequence.ids[self.start :]).strip().splitlines()
-        return (lines[0].strip() if lines else ""), stop
+        written = tokenizer.decode(sequence.ids[self.start :])
+        return (block_of(written)[0] if self._block else next(iter(written.strip().splitlines()), "").strip()), stop
+
+    def _is_whole(self, token: int) -> bool:
+        """Whether nothing more belongs to the action, now that a token was added."""
+        if self._block and "`" not in self._tokenizer.decode([token]):
+            return False  # no fence ends here, and a block may be long
+        written = self._tokenizer.decode(self._sequence.ids[self.start :])
+        return block_of(written)[1] if self._block else "\n" in written.lstrip()
 
     def next(self, futile: Callable[[str], bool]) -> tuple[float, list[int]] | None:
         """The likeliest beginning that was not gone on with and is not futile as it stands; None where none is left."""
@@ -203,6 +211,20 @@ class _Writing:
             if other != token and not self._tokenizer.is_end(other):
                 heapq.heappush(self._others, (-(log + float(logs[other])), [*before, other]))
         return log + float(logs[token])
+
+
+def block_of(text: str) -> tuple[str, bool]:
+    """The block in what a model wrote, and whether it is closed by a fence: what stands between the first two fences, or behind the first
+    one; all of it where there is none."""
+    lines = text.split("\n")
+    opened = next((place for place, line in enumerate(lines) if line.lstrip().startswith(_FENCE)), None)
+    if opened is None:
+        return text.strip(), False
+    closed = next((place for place in range(opened + 1, len(lines)) if lines[place].strip() == _FENCE), None)
+    return "\n".join(lines[opened + 1 : closed]).strip("\n").rstrip(), closed is not None
+
+
+_FENCE = "```"
 
 
 def admissible(sequence: TokenSequence, actions: Mapping[str, Sequence[int]], choose: Chooser = greedy) -> Deciding:

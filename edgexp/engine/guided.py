@@ -10,7 +10,7 @@ What may well come next is guessed and evaluated together with what is known to 
 model. A guess decides nothing. It is dropped where the model takes another way.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Container, Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -30,6 +30,8 @@ LONGEST_GUESS = 8
 MOST_ALTERNATIVES = 100
 _DEPTH = 3
 """How many choices further a way is followed, where it ends too early to be compared."""
+_TRIES = 20
+"""How often another text is tried in place of an unwanted one."""
 
 Working = Generator[TokenSequence, Any, None]
 
@@ -45,13 +47,18 @@ class Guesses:
 
 
 def guided(sequence: TokenSequence, tokenizer: Tokenizer, end: Sequence[int], grammar: Stack, choose: Chooser = greedy,
-           limit: int = 256, guesses: Guesses = Guesses()) -> Deciding:
+           limit: int = 256, guesses: Guesses = Guesses(), unwanted: Container[str] = ()) -> Deciding:
     """Decide a text of the grammar. `end`: the ids that close a turn; `limit`: tokens, after which the shortest end is taken.
 
-    `generated` of the decision counts runs of the model. Its probability is the product of all shares, those of free text included.
+    Where an unwanted text comes out, the nearest choice on its way is made otherwise, as often as that is worth it. `generated` of the
+    decision counts runs of the model. Its probability is the product of all shares, those of free text included.
     """
     walk = _Walk(sequence, tokenizer, tuple(end), choose, limit, guesses)
     yield from walk.run(grammar)
+    for _ in range(_TRIES):
+        if walk.text not in unwanted or not walk.turn_off():
+            break
+        yield from walk.run(grammar)
     rest = sorted(walk.others.items(), key=lambda item: (-item[1], item[0]))[:MOST_ALTERNATIVES]
     return Decision(walk.text, walk.runs, walk.probability, tuple(rest), "length" if walk.cut else "end")
 
@@ -78,12 +85,18 @@ class _Walk:
         """What was written behind a closing quote already: the next choice is among what begins like that."""
         self._hint = self.guesses.hint.casefold()
         self._likely = [[*self.tokenizer.encode(text), *self.end] for text in self.guesses.texts]
-        self._ids, self._base, self._rows = list[int](), 0, np.empty((0, 0), np.float32)
-        """Ids, and the scores after the first `base` of them, after one more, and so on."""
+        self._rows: dict[tuple[int, ...], Logits] = {}
+        """Ids → the scores after them."""
+        self._closed = set[tuple[int, ...]]()
+        """Beginnings of ids that are not followed any more."""
+        self._turns: dict[tuple[int, ...], float] = {}
+        """The choices on the way, by their ids → how likely the best other choice is, as a share of that."""
 
     def run(self, grammar: Stack) -> Working:
+        """Decide a text, from its beginning."""
         way = advance(grammar)
-        self.text += way.text
+        self.text, self._behind, self.probability, self.cut = way.text, "", 1.0, False
+        self.others, self._turns = {}, {}
         while way.next is not None:
             if self._is_full():
                 self.text, self.cut = self.text + shortest_from(way), True
@@ -98,13 +111,19 @@ class _Walk:
             self.text, self._behind = self.text + way.text, ""
         self.sequence.replace([*self.tokenizer.encode(self.text), *self.end], self._start)
 
+    def turn_off(self) -> bool:
+        """Close the way at the choice that was the least sure, the last one of several; False where there is no other way."""
+        likeliest = max(self._turns, key=lambda ids: (self._turns[ids], len(ids)), default=())
+        if self._turns.get(likeliest, 0) > 0:
+            self._closed.add(likeliest)
+        return likeliest in self._closed
+
     def _is_full(self) -> bool:
         return len(self.tokenizer.encode(self.text)) >= self.limit
 
     def _scores(self, path: list[int], guess: Sequence[int]) -> Generator[TokenSequence, Any, Logits]:
         """The scores after the text so far, as ids; `guess`: what may follow it."""
-        place = len(path) - self._base
-        if not (0 <= place < len(self._rows) and self._ids[: len(path)] == path):
+        if tuple(path) not in self._rows:
             sequence, ahead = self.sequence, list(guess[:LONGEST_GUESS]) if self.sequence.takes_back else []
             sequence.replace([*path, *ahead], self._start)
             sequence.wanted = 1 + len(ahead)
@@ -112,9 +131,8 @@ class _Walk:
             self.runs += 1
             assert sequence.logits is not None
             rows = sequence.logits[None] if sequence.rows is None else sequence.rows
-            self._ids, self._base, self._rows, place = [*path, *ahead], len(path), rows, 0
-        row: Logits = self._rows[place]
-        return row
+            self._rows |= {(*path, *ahead[:more]): row for more, row in enumerate(rows)}
+        return self._rows[tuple(path)]
 
     def _remembered(self, path: list[int]) -> list[int]:
         """The tokens by which a text goes on that may well be decided again; none where no such text begins like this."""
@@ -137,7 +155,7 @@ class _Walk:
                 best = max(leaves(node), key=hinted.__getitem__)
                 guess = list(ids[best][len(path) :]) if hinted[best] else []
             scores = yield from self._scores(path, guess)
-            child = self._choose_child(scores, node, names)
+            child = self._choose_child(scores, node, path, names)
             more, node = forced(node.children[child])
             path = [*path, child, *more]
         return taken[node.leaf]
@@ -147,10 +165,12 @@ class _Walk:
         words = text.strip(' "=(){}[],:').casefold()
         return len(words) if words in self._hint else 0
 
-    def _choose_child(self, logits: Logits, node: Node, names: list[str]) -> int:
-        children = list(node.children)
+    def _choose_child(self, logits: Logits, node: Node, path: list[int], names: list[str]) -> int:
+        """One of the ways that part here, of those that are not closed."""
+        children = [child for child in node.children if (*path, child) not in self._closed] or list(node.children)
         scores = logits[children]
         shares, chosen = softmax(scores), self.choose(scores)
+        self._turns[*path, children[chosen]] = float(np.delete(shares, chosen).max(initial=0) / max(shares[chosen], 1e-30))
         for place, (child, share) in enumerate(zip(children, shares, strict=True)):
             if place != chosen:
                 self.others[common_name(node.children[child], names)] = self.probability * float(share)

@@ -8,7 +8,8 @@ An environment is a plain object with the ten members of `Environment`. Everythi
 | `tools()` | what may be called now: an action is a call then, see `calls.py` | an action is a line of text |
 | `most_calls` | how many calls an action may be, with `tools()` | 1 |
 | `reads_calls` | true: it answers whatever is no valid call itself, by rules of its own | it is told by the boundary, and not asked |
-| `action_tokens` | the most tokens that an action may have | 64; with `tools()` 256 |
+| `action_form` | what an action is that a model writes: a `line`, or a `block` of lines | `line` |
+| `action_tokens` | the most tokens that an action may have | a line 64, a block 512; with `tools()` 256 |
 | `expert()` | a scripted player | nobody fills a bank but models and people |
 | `achieved(trajectory)` | the goal that a lost episode did reach | a lost episode teaches nothing in hindsight |
 | `refusals` | the answers which say that an action did nothing | nobody knows which actions did nothing |
@@ -31,7 +32,7 @@ Everything is deterministic: the same task and the same actions give the same te
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -161,8 +162,25 @@ def reads_calls(environment: object) -> bool:
     return bool(getattr(environment, "reads_calls", False))
 
 
-LINE_TOKENS, CALL_TOKENS = 64, 256
-"""The most that an action may have where the environment does not say: a line, and a call."""
+Form = Literal["line", "block"]
+
+
+@runtime_checkable
+class HasForm(Protocol):
+    """An environment whose actions are no lines."""
+
+    action_form: Form
+    """`block`: code, a statement, a document. A model ends it with its turn, or with the fence that closes a fenced block; then the block
+    is what stands between the fences."""
+
+
+def action_form_of(environment: Environment) -> Form:
+    """What an action is that a model writes freely."""
+    return "block" if getattr(environment, "action_form", "line") == "block" else "line"
+
+
+LINE_TOKENS, CALL_TOKENS, BLOCK_TOKENS = 64, 256, 512
+"""The most that an action may have where the environment does not say."""
 
 
 @runtime_checkable
@@ -175,7 +193,8 @@ class LimitsActions(Protocol):
 
 def action_tokens_of(environment: Environment) -> int:
     """The most tokens that an action may have."""
-    usual = LINE_TOKENS if tools_of(environment) is None or valid_actions_of(environment) else CALL_TOKENS
+    calls = tools_of(environment) is not None and valid_actions_of(environment) is None
+    usual = CALL_TOKENS if calls else BLOCK_TOKENS if action_form_of(environment) == "block" else LINE_TOKENS
     return int(getattr(environment, "action_tokens", usual))
 
 

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, TypeVar, cast
 
 from edgexp.environments import plain
-from edgexp.environments.base import Achieved, Environment, Expert, Outcome, Start, most_calls_of, reads_calls, tools_of, valid_actions_of
+from edgexp.environments.base import Achieved, Environment, Expert, Outcome, Start
 from edgexp.environments.calls import Tool
 from edgexp.environments.checked_calls import bad_call, checked_tools
 from edgexp.environments.splits import Made
@@ -178,7 +178,7 @@ class Checked(_Guard):
 
     def _step(self, action: str) -> Outcome:
         state = self._state
-        if state.going and (wrong := self._bad_call(action)):
+        if state.going and (wrong := bad_call(action, cast("Environment", self))):
             outcome = Outcome(wrong, 0.0, False, state.outcome.success, state.outcome.score)
         else:
             state.tools, value = None, self._inner.step(action)
@@ -190,13 +190,6 @@ class Checked(_Guard):
         if outcome.done:
             state.going = False
         return outcome
-
-
-    def _bad_call(self, action: str) -> str:
-        """Why an action is no valid call, where actions are calls: then the environment is not asked."""
-        this = cast("Environment", self)
-        list_tools = None if reads_calls(self._inner) else tools_of(this)
-        return bad_call(action, list_tools, most_calls_of(this)) if list_tools and valid_actions_of(this) is None else ""
 
 
 def outcome_of(value: object, owner: str) -> Outcome:
@@ -357,14 +350,19 @@ def _value(member: str, convert: Callable[..., Any], *limits: int) -> Callable[[
     return lambda self: self._ask(member, lambda: convert(getattr(self._inner, member), self._owner, member, *limits))
 
 
+def _action_form(self: Checked) -> str:
+    return self._ask("action_form", lambda: plain.one_of(self._inner.action_form, self._owner, "action_form", ("line", "block")))
+
+
 _METHODS = {
     "admissible": _admissible, "expert": _expert, "misled": _misled, "achieved": _achieved, "family": _family, "lesson": _lesson,
     "aspects": _aspects, "tools": _tools,
 }  # fmt: skip
 _VALUES = {
     "refusals": _value("refusals", plain.texts, LONGEST_OBSERVATION), "remote": _value("remote", plain.truth),
+    "reads_calls": _value("reads_calls", plain.truth),
     "restarts": _value("restarts", plain.whole), "most_calls": _value("most_calls", plain.whole, 1),
-    "action_tokens": _value("action_tokens", plain.whole, 1),
+    "action_tokens": _value("action_tokens", plain.whole, 1), "action_form": _action_form,
 }  # fmt: skip
 
 

@@ -4,12 +4,13 @@ Knows no environment by name. See `boundary.py`, whose part this is.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 from edgexp.environments import plain, schemas
+from edgexp.environments.base import Environment, most_calls_of, reads_calls, tools_of, valid_actions_of
 from edgexp.environments.calls import BadCall, Tool, read_calls, shape_of
 from edgexp.errors import EdgexpError
 
@@ -41,10 +42,13 @@ def checked_tools(found: object, owner: str, *, going: bool) -> list[Tool]:
     return callable_now
 
 
-def bad_call(action: str, tools: Callable[[], Iterable[Tool]], most: int) -> str:
-    """Why an action is no valid call now, in one line; empty where it is one."""
+def bad_call(action: str, environment: Environment) -> str:
+    """Why an action is no valid call now, in one line; empty where it is one, or not for us to judge."""
+    list_tools = tools_of(environment)
+    if list_tools is None or reads_calls(environment) or valid_actions_of(environment) is not None:
+        return ""
     try:
-        read_calls(action, list(tools()), most)
+        read_calls(action, list_tools(), most_calls_of(environment))
     except BadCall as error:
         return plain.one_line(str(error))
     return ""

@@ -127,6 +127,7 @@ BUILT_IN = {
 BRIDGES = {
     "gym:": "edgexp.environments.bridges.gym:GymEnvironment",
     "home:": "edgexp.environments.home.public_homes:PublicHomes",
+    "mcp:": "edgexp.environments.bridges.mcp_servers:McpServers",
     "process:": "edgexp.environments.bridges.json_lines:SpokenEnvironment",
 }
 """Beginning of a name → what is made of the rest of it."""
@@ -202,7 +203,7 @@ def _target(name: str) -> tuple[str, tuple[str, ...]]:
         return name, ()
     if name not in known:
         raise UsageError(f"no environment is called {name!r}; known: {', '.join(known)}, or module:attribute, or file.py:attribute, "
-                         "or process:COMMAND, or gym:ID, or home:PATH, or the path of a folder of tasks")
+                         "or process:COMMAND, or gym:ID, or mcp:FILE, or home:PATH, or the path of a folder of tasks")
     return known[name], ()
 
 

@@ -18,8 +18,14 @@ def drop_repeated_actions(actions: Sequence[str], steps: Sequence[Step], first: 
     All of them where none is left, or `repeats` is 0. `first` is the observation before the first step. An expert may come back to a
     place time and again, but it has seen something new in between: of 600 household episodes none of its actions would be dropped.
     """
+    often = taken_too_often(steps, first, repeats)
+    return [action for action in actions if action not in often] or list(actions)
+
+
+def taken_too_often(steps: Sequence[Step], first: str, repeats: int) -> set[str]:
+    """What `drop_repeated_actions` drops: each was taken already."""
     taken = _Taken(steps, first, repeats)
-    return [action for action in actions if not taken.too_often(action)] or list(actions)
+    return {step.action for step in steps if taken.too_often(step.action)}
 
 
 class Futile:

@@ -9,12 +9,12 @@ from edgexp.engine import decide
 from edgexp.engine.decide import Chooser
 from edgexp.engine.engine import TokenSequence
 from edgexp.engine.guided import Guesses, guided
-from edgexp.environments.base import LINE_TOKENS, Environment, most_calls_of, refusals_of, tools_of, valid_actions_of
+from edgexp.environments.base import LINE_TOKENS, Environment, action_form_of, most_calls_of, refusals_of, tools_of, valid_actions_of
 from edgexp.environments.calls import Tool
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.acting import Acting, now
 from edgexp.play.call_grammar import calls_before, grammar_of, seen_texts
-from edgexp.play.circles import Futile, drop_repeated_actions
+from edgexp.play.circles import Futile, drop_repeated_actions, taken_too_often
 from edgexp.play.episode import Asking, CannotGoOn, Playing, ask
 from edgexp.prompt.render import Renderer
 from edgexp.retrieval import Memory, Retriever, fit
@@ -82,8 +82,9 @@ class LocalPolicy:
     def _choosing(self, episode: Playing) -> Asking[Decision]:
         environment, renderer = episode.environment, self._renderer
         if self._acting.actions == "free":
-            end, futile = renderer.template.end, self._futile(episode)
-            return (yield from decide.free(self._sequence, renderer.answers, end, self._choose, self._limit, futile))
+            block = action_form_of(environment) == "block"
+            end, futile = renderer.template.end, None if block else self._futile(episode)
+            return (yield from decide.free(self._sequence, renderer.answers, end, self._choose, self._limit, block, futile))
         list_valid, list_tools = valid_actions_of(environment), tools_of(environment)
         if list_valid is None and list_tools is not None:
             return (yield from self._calling(episode, list_tools))
@@ -110,7 +111,8 @@ class LocalPolicy:
         grammar = grammar_of(tools, most_calls_of(episode.environment), seen_texts(episode, remembered))
         guesses = Guesses(calls_before(episode, remembered), f"{episode.start.goal}\n{episode.observation}")
         answers, end = self._renderer.answers, self._renderer.template.end
-        decision: Decision = yield from guided(self._sequence, answers, end, grammar, self._choose, self._limit, guesses)
+        often = taken_too_often(episode.steps, episode.start.observation, self._acting.repeats)
+        decision: Decision = yield from guided(self._sequence, answers, end, grammar, self._choose, self._limit, guesses, often)
         return decision
 
     def _observe(self, episode: Playing) -> None:

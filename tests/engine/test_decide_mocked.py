@@ -234,7 +234,7 @@ def test_second_thoughts_of_any_model_are_not_futile_or_are_its_first(seed: int,
     start = list(sequence.ids)
     plain, _ = drive(decide.free(prompted(str(seed)), VOCABULARY, END, chooser(heat), 6), MockEngine())
     futile = frozenset(VOCABULARY.decode([byte]).strip() for byte in barred)
-    decision, asked = drive(decide.free(sequence, VOCABULARY, END, chooser(heat), 6, lambda text: text[:1] in futile), MockEngine())
+    decision, asked = drive(decide.free(sequence, VOCABULARY, END, chooser(heat), 6, futile=lambda text: text[:1] in futile), MockEngine())
     assert decision.text[:1] not in futile or decision.text == plain.text
     assert plain.text[:1] in futile or decision == plain
     assert sequence.ids == [*start, *VOCABULARY.encode(decision.text), *END] and decision.generated == len(asked)
@@ -296,3 +296,29 @@ def test_cutting_and_appending(before: list[int], length: int, more: list[int]) 
     sequence.append(more)
     assert sequence.ids == [*before[:length], *more] and sequence.evaluated == min(length, len(before))
     assert not more or sequence.logits is None
+
+
+@pytest.mark.parametrize(("said", "text", "stop"), [
+    ("SELECT 1;\nSELECT 2;", "SELECT 1;\nSELECT 2;", "end"), ("```sql\nSELECT 1\n```\nThat is it.", "SELECT 1", "fence"),
+    ("Here it is:\n```python\n\n  a = 1\n    b\n\n```", "  a = 1\n    b", "fence"), ("```\nnever closed", "never closed", "end"),
+    ("  one line  ", "one line", "end"), ("```\n```", "", "fence"), ("", "", "end"), ("a `b` c\n`d`", "a `b` c\n`d`", "end"),
+])  # fmt: skip
+def test_a_block_has_many_lines_and_ends_with_its_fence(said: str, text: str, stop: str) -> None:
+    sequence = prompted()
+    decision, _ = drive(decide.free(sequence, VOCABULARY, END, limit=200, block=True), MockEngine(saying(lambda _: said)))
+    assert (decision.text, decision.stop) == (text, stop)
+    assert sequence.ids == [*PROMPT, *VOCABULARY.encode(text), *END]
+
+
+def test_a_block_that_is_too_long_is_cut() -> None:
+    decision, _ = drive(decide.free(prompted(), VOCABULARY, END, limit=20, block=True), MockEngine(saying(lambda _: "line\n" * 50)))
+    assert decision == Decision("line\nline\nline\nline", 20, stop="length")
+
+
+@given(st.text(), st.text())
+def test_a_block_that_is_taken_out_has_nothing_to_be_taken_out_of(before: str, inside: str) -> None:
+    """Unless it has fences itself."""
+    block, closed = decide.block_of(f"{before}\n```\n{inside}\n```\n")
+    assert closed or "```" in before + inside
+    if "`" not in before + inside:
+        assert block == inside.strip("\n").rstrip() and decide.block_of(block) == (block.strip(), False)

@@ -19,12 +19,12 @@ from edgexp.trajectory import Decision
 NONE = Guesses()
 
 
-def decide(offered: Sequence[Tool], *, most: int = 1, seen: Sequence[str] = (), choose: Any = greedy, limit: int = 200,
-           think: Any = by_chance, guesses: Guesses = NONE) -> tuple[Decision, MockEngine, list[int]]:
+def decide(offered: Sequence[Tool], *, most: int = 1, unwanted: Sequence[str] = (), seen: Sequence[str] = (), choose: Any = greedy,
+           limit: int = 200, think: Any = by_chance, guesses: Guesses = NONE) -> tuple[Decision, MockEngine, list[int]]:
     """A decision among calls, the engine that was asked, and the ids of the action."""
     sequence, engine = prompted(), MockEngine(think)
     before = len(sequence.ids)
-    decision, _ = drive(guided(sequence, VOCABULARY, END, grammar_of(offered, most, seen), choose, limit, guesses), engine)
+    decision, _ = drive(guided(sequence, VOCABULARY, END, grammar_of(offered, most, seen), choose, limit, guesses, unwanted), engine)
     return decision, engine, sequence.ids[before:]
 
 
@@ -154,3 +154,25 @@ def test_the_limit_ends_a_text_that_never_ends() -> None:
 def test_calls_are_parsed_as_they_were_meant() -> None:
     decision, _, _ = decide([LIGHTS], think=saying(lambda _: 'TurnOn(name="Garage", brightness=37)'))
     assert parse_calls(decision.text) == [Call("TurnOn", {"name": "Garage", "brightness": 37})]
+
+
+LAMP = Tool("Lamp", "", {"type": "object", "properties": {"name": {"enum": ["a", "b", "c"]}, "on": {"type": "boolean"}},
+                         "required": ["name"]})  # fmt: skip
+
+
+def test_what_is_unwanted_is_not_said_again() -> None:
+    """Each other call is the nearest choice made otherwise."""
+    said: list[str] = []
+    for _ in range(6):
+        decision, _, ids = decide([LAMP], unwanted=said, think=saying(lambda _: 'Lamp(name="b", on=true)'))
+        assert decision.text not in said and ids == [*VOCABULARY.encode(decision.text), *END]
+        said.append(decision.text)
+    assert said[0] == 'Lamp(name="b", on=true)' and len({*said}) == 6
+    assert decide([STOP], unwanted=["Stop()"])[0].text == "Stop()", "where all are unwanted one of them is said"
+
+
+def test_to_say_something_else_costs_no_run_for_what_was_looked_at() -> None:
+    once, first, _ = decide([LAMP], think=by_chance)
+    other, engine, _ = decide([LAMP], unwanted=[once.text], think=by_chance)
+    assert other.text != once.text and len(engine.batches) <= len(first.batches) + 3
+    assert read_calls(other.text, [LAMP])

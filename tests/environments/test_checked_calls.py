@@ -107,6 +107,15 @@ def test_limits_are_whole_numbers(member: str) -> None:
         check_line(str(error.value))
 
 
+def test_the_form_of_actions_is_one_that_there_is() -> None:
+    for value in ("", "lines", None, 5, ["block"], Evil(), "\ud800"):
+        world = Home()
+        world.action_form = value  # type: ignore[attr-defined]
+        with pytest.raises(EdgexpError, match="action_form") as error:
+            checked(world, "test")
+        check_line(str(error.value))
+
+
 def test_optional_members_are_there_where_they_were() -> None:
     class Limited(Home):
         most_calls, action_tokens = np.int64(3), 99

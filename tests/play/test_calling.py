@@ -8,9 +8,10 @@ import pytest
 from bank_samples import WordEncoder
 from mock_engine import VOCABULARY, MockEngine, make_policy, renderer_of, saying
 from tool_toys import LAMPS, THINGS, Home
+from toys import Counting
 
 from edgexp.bank import Bank, Filters
-from edgexp.environments.base import Outcome
+from edgexp.environments.base import Outcome, action_form_of, action_tokens_of
 from edgexp.environments.boundary import checked
 from edgexp.environments.calls import check_call, parse_call
 from edgexp.errors import UsageError
@@ -145,3 +146,40 @@ def test_an_environment_with_tools_is_not_played_freely_unless_told() -> None:
     assert with_actions(Settings(), at_home()).actions == "admissible"
     assert with_actions(Settings(actions="free"), at_home()).actions == "free"
     assert Acting().actions == "admissible"
+
+
+class Statements(Counting):
+    """Every action is a block of lines; the longest wins."""
+
+    admissible = None  # type: ignore[assignment]
+    action_form, action_tokens = "block", 80
+
+    def step(self, action: str) -> Outcome:
+        won = action.count("\n") > 1
+        return Outcome(f"{len(action)} letters", float(won), won, won, float(won))
+
+
+def test_blocks_are_played_recorded_and_rendered_as_they_were_said() -> None:
+    world: Any = checked(Statements(), "test")
+    assert (action_form_of(world), action_tokens_of(world)) == ("block", 80)
+    policy = make_policy(world, actions="free", action_tokens=80)
+    said = iter(["```\none\ntwo\n```", "a\n  b\nc"])
+    kept: dict[int, str] = {}
+
+    def answer(prompt: str) -> str:
+        turn = prompt.count("<|im_start|>assistant")
+        return kept[turn] if turn in kept else kept.setdefault(turn, next(said))
+
+    played = run(play(world, world.tasks("train")[0], policy), MockEngine(saying(answer))).trajectory
+    assert [step.action for step in played.steps] == ["one\ntwo", "a\n  b\nc"] and played.success
+    assert policy._sequence.ids == renderer_of(world).trajectory(played).ids
+    assert decode(encode(played)) == played
+
+
+def test_the_same_call_is_not_made_again_where_the_same_is_to_be_seen() -> None:
+    wanted = saying(lambda _: 'switch(lamp="porch", on=true)')
+    circling = [step.action for step in played(0, wanted, repeats=0).steps]
+    going_on = [step.action for step in played(0, wanted, repeats=1).steps]
+    assert circling == ['switch(lamp="porch", on=true)'] * 4
+    assert going_on[:2] == ['switch(lamp="porch", on=true)'] * 2, "the second time something else is to be seen"
+    assert len({*going_on}) == 3

@@ -69,7 +69,7 @@ AREAS = ("Garden", "Garage", "Kitchen", "Bedroom", "Living Room")
 _name, _area, _percent = {"enum": list(NAMES)}, {"enum": list(AREAS)}, {"type": "integer", "minimum": 0, "maximum": 100}
 
 
-def tool(name: str, needed: Sequence[str] = (), **fields: Any) -> Tool:
+def tool(name: str, needed: Sequence[str] = (), /, **fields: Any) -> Tool:
     return Tool(name, "", {"type": "object", "properties": fields, "required": list(needed), "additionalProperties": False})
 
 

@@ -64,6 +64,7 @@ class Hello(msgspec.Struct, frozen=True):
     offers: tuple[str, ...] = ()
     most_calls: int | None = None
     action_tokens: int | None = None
+    action_form: str | None = None
 
 
 class SpokenEnvironment:
@@ -91,9 +92,9 @@ class SpokenEnvironment:
             self.admissible = self._admissible
         if "tools" in self._hello.offers:
             self.tools = self._tools
-        for limit in ("most_calls", "action_tokens"):
-            if (most := getattr(self._hello, limit)) is not None:
-                setattr(self, limit, most)
+        for said in ("most_calls", "action_tokens", "action_form"):
+            if (value := getattr(self._hello, said)) is not None:
+                setattr(self, said, value)
         if "expert" in self._hello.offers:
             self.expert = self._expert
 
@@ -262,7 +263,7 @@ class SpokenEnvironment:
     def _read_hello(self, answer: Any) -> Hello:
         what, who = "what hello() answered", self._who
         given = self._fields(answer, what, ("name", "version", "max_steps", "splits", "instructions"),
-                             ("offers", "most_calls", "action_tokens"))  # fmt: skip
+                             ("offers", "most_calls", "action_tokens", "action_form"))  # fmt: skip
         name, version = (plain.text(given[key], who, f"the {key} of {what}") for key in ("name", "version"))
         splits = tuple(plain.texts(given["splits"], who, f"splits of {what}"))
         offers = tuple(plain.texts(given.get("offers", []), who, f"offers of {what}"))
@@ -271,8 +272,11 @@ class SpokenEnvironment:
         if unknown := {*offers} - {*OFFERS}:
             raise EdgexpError(f"{who}: {what} offers {plain.shown(min(unknown))}; what can be offered is {', '.join(OFFERS)}")
         instructions = plain.text(given["instructions"], who, f"the instructions of {what}", LONGEST_INSTRUCTIONS)
-        most = (plain.whole(given[key], who, f"{key} of {what}", 1) if key in given else None for key in ("most_calls", "action_tokens"))
-        return Hello(name, version, plain.whole(given["max_steps"], who, f"max_steps of {what}", 1), splits, instructions, offers, *most)
+        limits = (plain.whole(given[key], who, f"{key} of {what}", 1) if key in given else None for key in ("most_calls", "action_tokens"))
+        calls, tokens = limits
+        form = plain.one_of(given["action_form"], who, f"action_form of {what}", ("line", "block")) if "action_form" in given else None
+        steps = plain.whole(given["max_steps"], who, f"max_steps of {what}", 1)
+        return Hello(name, version, steps, splits, instructions, offers, calls, tokens, form)
 
     def _read_tasks(self, answer: Any, split: str) -> list[Task]:
         what = f"what tasks({split!r}) answered"
