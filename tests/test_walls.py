@@ -69,7 +69,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
 """Library → the only rooms that may import it."""
 
 LONGEST_FILE = 400
-MOST_MODULES = {"": 170, "training": 15, "export": 10, "cli": 18, "evaluation": 9, "evaluation.report": 8}
+MOST_MODULES = {"": 190, "training": 15, "export": 10, "cli": 18, "evaluation": 9, "evaluation.report": 8}
 """Folder → the most modules in it, `__init__` apart. A folder with a limit of its own does not count for the one around it."""
 
 

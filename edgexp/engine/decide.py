@@ -10,7 +10,7 @@ run one episode or batch many. In the end the sequence holds the action and its 
 forced rest of an action, the end of turn) stays pending and runs together with the next observation.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -125,14 +125,13 @@ def sampler(temperature: float, seed: int) -> Chooser:
 
 
 def free(sequence: TokenSequence, tokenizer: Tokenizer, end: Sequence[int], choose: Chooser = greedy, limit: int = 64,
-         block: bool = False) -> Deciding:
-    """Generate until the end of turn, a line break after text, or `limit` tokens. `end`: the ids that close a turn.
+         read: "Reading | None" = None) -> Deciding:
+    """Generate until the end of turn, until `read` finds the action complete, or `limit` tokens. `end`: the ids that close a turn.
 
-    The action kept is the text's first line. A `block` may have many lines, and ends with the fence that closes it; see `block_of`. If the
-    model spelt it in other tokens than the tokenizer would, the sequence is rewound to the tokenizer's spelling, so that the ids of an
-    episode are always those of its rendered trajectory.
+    Unless another `read` is given, an action is the text's first line. If the model spelt it in other tokens than the tokenizer would,
+    the sequence is rewound to the tokenizer's spelling, so that the ids of an episode are always those of its rendered trajectory.
     """
-    start, stop = len(sequence.ids), "length"
+    start, stop, read = len(sequence.ids), "length", read or line_of
     for _ in range(limit):
         yield sequence
         assert sequence.logits is not None
@@ -141,15 +140,11 @@ def free(sequence: TokenSequence, tokenizer: Tokenizer, end: Sequence[int], choo
             stop = "end"
             break
         sequence.append([token])
-        if block and "`" not in tokenizer.decode([token]):
-            continue  # no fence ends here, and a block may be long
-        text = tokenizer.decode(sequence.ids[start:])
-        if block_of(text)[1] if block else "\n" in text.lstrip():
-            stop = "fence" if block else "newline"
+        if read(tokenizer.decode(sequence.ids[start:]))[1]:
+            stop = "newline" if read is line_of else "closed"
             break
     generated = sequence.ids[start:]
-    written = tokenizer.decode(generated)
-    text = block_of(written)[0] if block else next(iter(written.strip().splitlines()), "").strip()
+    text, _ = read(tokenizer.decode(generated))
     sequence.replace([*tokenizer.encode(text), *end], start)
     return Decision(text, len(generated) + (stop == "end"), stop=stop)
 
@@ -176,6 +171,15 @@ def think(sequence: TokenSequence, tokenizer: Tokenizer, opened: Sequence[int], 
         sequence.cut(len(sequence.ids) - 1)
     sequence.append(closed)
     return thought.strip(), runs
+
+
+Reading = Callable[[str], tuple[str, bool]]
+"""What action a text is so far, and whether it is complete."""
+
+
+def line_of(text: str) -> tuple[str, bool]:
+    """The first line of a text that says something, and whether another one has begun."""
+    return next(iter(text.strip().splitlines()), "").strip(), "\n" in text.lstrip()
 
 
 def block_of(text: str) -> tuple[str, bool]:

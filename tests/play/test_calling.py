@@ -183,3 +183,15 @@ def test_the_same_call_is_not_made_again_where_the_same_is_to_be_seen() -> None:
     assert circling == ['switch(lamp="porch", on=true)'] * 4
     assert going_on[:2] == ['switch(lamp="porch", on=true)'] * 2, "the second time something else is to be seen"
     assert len({*going_on}) == 3
+
+
+@pytest.mark.parametrize("said", [
+    '<tool_call>\n{"name": "switch", "arguments": {"lamp": "big lamp", "on": true}}\n</tool_call>\nDone!',
+    "switch(lamp='big lamp', on=True)\nThat is it.", '{"name": "switch", "parameters": {"lamp": "big lamp", "on": true}} and so on',
+])  # fmt: skip
+def test_a_call_in_the_models_own_form_is_kept_in_ours(said: str) -> None:
+    world = at_home()
+    policy = make_policy(world, actions="free", action_tokens=120)
+    trajectory = run(play(world, world.tasks("train")[0], policy), MockEngine(saying(lambda _: said))).trajectory
+    assert trajectory.success and trajectory.steps[0].action == 'switch(lamp="big lamp", on=true)'
+    assert policy._sequence.ids == renderer_of(world).trajectory(trajectory).ids
