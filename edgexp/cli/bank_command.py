@@ -26,7 +26,7 @@ from edgexp.cli.options import (
     use_encoder,
     writing,
 )
-from edgexp.cli.vault_command import forget_everywhere, vault
+from edgexp.cli.vault_command import vault
 from edgexp.cli.warm_command import warm
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.terminal import echo, echo_json
@@ -278,6 +278,8 @@ def forget(ids: tuple[str, ...], bank: Path | None, quarantined: bool, yes: bool
       edgexp bank forget t1c9
       edgexp bank forget --quarantined --yes
     """
+    from edgexp.play.warming import forget_everywhere
+
     _some(ids, quarantined, "--quarantined")
     with writing(bank) as opened:
         chosen = _chosen(opened, ids, quarantined)

@@ -18,6 +18,7 @@ from edgexp.embedding import open_encoder
 from edgexp.errors import EdgexpError
 from edgexp.play.episode import recall_of
 from edgexp.play.record import log_entry
+from edgexp.play.warming import forget_everywhere
 from edgexp.retrieval import Memory, Retrieval, fit, retriever_for
 from edgexp.serve.conversation import SPLIT, trajectory_of
 from edgexp.serve.sessions import ChatSession
@@ -111,13 +112,25 @@ class Keeper:
         """What experience says of some trajectories."""
         return await self.on_thread(lambda bank: bank.usefulness(ids))
 
+    async def mark(self, identity: str, success: bool) -> str:
+        """Say how what a trajectory tells ended; it is accepted, and its id is another one, which is told. Raises UsageError for none."""
+        def work(bank: Bank) -> str:
+            before = bank.get(identity)
+            after = msgspec.structs.replace(before, success=success, score=float(success), end="done")
+            bank.add([after], "accepted")
+            if after.id != identity:
+                bank.forget([identity])
+            return after.id
+
+        return await self.on_thread(work)
+
     async def accept(self, identity: str) -> int:
         """Release a trajectory from quarantine."""
         return await self.on_thread(lambda bank: bank.accept([bank.find(identity)]))
 
     async def forget(self, ids: Iterable[str]) -> int:
         """Remove trajectories for good; those that are not there are passed over."""
-        return await self.on_thread(lambda bank: bank.forget(list(ids)))
+        return await self.on_thread(lambda bank: forget_everywhere(bank, list(ids)))
 
 
 def _search(bank: Bank, text: str, number: int, environment: str) -> list[dict[str, Any]]:
@@ -133,8 +146,9 @@ def _search(bank: Bank, text: str, number: int, environment: str) -> list[dict[s
 
 def _row(bank: Bank, entry: Entry, score: float, useful: Usefulness | None) -> dict[str, Any]:
     try:
-        goal = bank.get(entry.id).goal
+        trajectory = bank.get(entry.id)
+        goal, ending = trajectory.goal, trajectory.end
     except EdgexpError as error:
-        goal = str(error)
-    return {**msgspec.structs.asdict(entry), "likeness": score, "goal": goal,
+        goal, ending = str(error), ""
+    return {**msgspec.structs.asdict(entry), "likeness": score, "goal": goal, "ending": ending,
             "usefulness": msgspec.structs.asdict(useful) if useful else None}  # fmt: skip
