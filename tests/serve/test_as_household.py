@@ -19,7 +19,7 @@ from edgexp.serve.opening import ServeSettings, open_service
 from edgexp.trajectory import Task
 
 pytestmark = pytest.mark.slow
-STEPS, CONTEXT = 4, 4096
+STEPS, CONTEXT = 3, 4096
 
 
 @pytest.fixture(scope="module")
