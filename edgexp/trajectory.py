@@ -17,6 +17,9 @@ from edgexp.errors import EdgexpError
 Source = Literal["expert", "agent", "import", "person", "takeover"]
 """Who acted. `takeover`: a model, until its environment's expert took over."""
 
+NO_OUTCOME = "no outcome"
+"""How an episode ends of which nobody has said whether it succeeded. It counts as one that did not."""
+
 
 class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One thing to do in one environment; `id` is stable and unique among all environments, for example `household/train/17`."""
@@ -59,6 +62,8 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     """The address of the server that had the model, without name and login; empty for a model of one's own process."""
     settings: str = ""
     """How that server was asked, in words."""
+    origin: str = ""
+    """Where an import is from: the format, the SHA-256 of the file, and the place in it."""
 
 
 class Trajectory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,13 +78,18 @@ class Trajectory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     score: float
     """The environment's own score of the end, 0 to 1."""
     end: str
-    """Why it ended: `done`, `max_steps`, `context_full`, `gave_up` or `error: …`."""
+    """Why it ended: `done`, `max_steps`, `context_full`, `gave_up`, `no outcome` or `error: …`."""
     provenance: Provenance
 
     @property
     def broke_off(self) -> bool:
         """Whether the episode ended because the environment or the policy failed."""
         return self.end.startswith("error: ")
+
+    @property
+    def outcome_known(self) -> bool:
+        """Whether anybody has said whether the episode succeeded."""
+        return self.end != NO_OUTCOME
 
     @property
     def id(self) -> str:
@@ -98,7 +108,7 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     alternatives: tuple[tuple[str, float], ...] = ()
     """Other valid actions, or beginnings of several (ending in `…`), with their probabilities, most probable first."""
     stop: str = "end"
-    """`end` of turn, `newline`, or `length`: the limit on an action's tokens was met."""
+    """`end` of turn, `newline`, `fence`: a block was closed, or `length`: the limit on an action's tokens was met."""
     mistake: bool = False
     """As in `Step`."""
     seconds: float = 0.0

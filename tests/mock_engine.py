@@ -44,6 +44,9 @@ class MockVocabulary:
         pieces = (bytes([i]) if i < 256 else self.CONTROL[i - 256].encode() for i in ids)
         return b"".join(pieces).decode("utf-8", "replace")
 
+    def piece(self, token: int) -> bytes:
+        return bytes([token]) if token < 256 else self.CONTROL[token - 256].encode()
+
     def is_end(self, token: int) -> bool:
         return token == 257
 
@@ -85,8 +88,10 @@ class MockEngine:
         self.batches += [len(pending)] if pending else []
         for s in pending:
             self._share(s)
-            ran = len(s.ids) - min(s.evaluated, len(s.ids) - 1)  # the last token runs again where only its logits are gone
-            s.evaluated, s.ran, s.logits, self.evaluated = len(s.ids), s.ran + ran, self.think(whole(s)), self.evaluated + ran
+            ran = len(s.ids) - min(s.evaluated, len(s.ids) - s.wanted)  # the last token runs again where only its logits are gone
+            ids = whole(s)
+            s.show(np.stack([self.think(ids[: len(ids) - more]) for more in reversed(range(s.wanted))]))
+            s.evaluated, s.ran, self.evaluated = len(s.ids), s.ran + ran, self.evaluated + ran
 
     def _share(self, s: TokenSequence) -> None:
         for stretch in stretches(s.shared) if s.held != s.shared else ():

@@ -42,10 +42,10 @@ def write_episode(database: Database, episode: Episode) -> str:
 
 
 def read_episode(database: Database, prefix: str) -> Episode:
-    """The episode whose id begins with `prefix`, with its recalls. Raises UsageError when there is not exactly one."""
+    """The episode whose id is `prefix` or alone begins with it, with its recalls. Raises UsageError when there is not exactly one."""
     sql = f"SELECT number, id, {columns(database, _COLUMNS)} FROM episode WHERE id >= ? AND id < ? ORDER BY id LIMIT 2"
     found = database.rows(sql, (prefix, prefix + "\U0010ffff"))
-    if len(found) != 1:
+    if len(found) != 1 and not (found and found[0][1] == prefix):  # an id itself sorts before all that begin with it
         which = "more than one episode" if found else "no episode"
         raise UsageError(f"{which} of the log in {database.path.parent} has an id that begins with {prefix!r}")
     number, identity, *values = found[0]

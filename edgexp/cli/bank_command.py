@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 import msgspec
 
+from edgexp.cli.import_command import import_sessions
 from edgexp.cli.options import (
     MOST_EPISODES,
     Place,
@@ -26,13 +27,14 @@ from edgexp.cli.options import (
     use_encoder,
     writing,
 )
+from edgexp.cli.review_command import accept, forget, review
 from edgexp.cli.vault_command import vault
 from edgexp.cli.warm_command import warm
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.terminal import echo, echo_json
 
 if TYPE_CHECKING:
-    from edgexp.bank import Bank, Kind
+    from edgexp.bank import Kind
 
 
 @click.command()
@@ -246,49 +248,6 @@ def export(file: Path, bank: Path | None, status: str, **filters: Any) -> None:
 
 
 @click.command()
-@click.argument("ids", nargs=-1, metavar="[ID]...")
-@bank_option
-@click.option("--all", "everything", is_flag=True, help="Accept everything in quarantine.")
-def accept(ids: tuple[str, ...], bank: Path | None, everything: bool) -> None:
-    """Release episodes from quarantine, so that prompts can hold them.
-
-    \b
-    Examples:
-      edgexp bank accept t1c9 t2f0
-      edgexp bank accept --all
-    """
-    _some(ids, everything, "--all")
-    with writing(bank) as opened:
-        chosen = _chosen(opened, ids, everything)
-        echo(f"{opened.accept(chosen):,} accepted")
-
-
-@click.command()
-@click.argument("ids", nargs=-1, metavar="[ID]...")
-@bank_option
-@click.option("--quarantined", is_flag=True, help="Remove everything in quarantine.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-def forget(ids: tuple[str, ...], bank: Path | None, quarantined: bool, yes: bool) -> None:
-    """Remove episodes for good.
-
-    They leave the database, every index file, and the vault, whatever the model. The log keeps the ids that other episodes remembered.
-
-    \b
-    Examples:
-      edgexp bank forget t1c9
-      edgexp bank forget --quarantined --yes
-    """
-    from edgexp.play.warming import forget_everywhere
-
-    _some(ids, quarantined, "--quarantined")
-    with writing(bank) as opened:
-        chosen = _chosen(opened, ids, quarantined)
-        if not yes and chosen:
-            click.confirm(f"forget {len(chosen):,} of {opened.count(status=None):,} trajectories for good?", abort=True, err=True)
-        echo(f"{forget_everywhere(opened, chosen):,} forgotten")
-
-
-@click.command()
 @bank_option
 @json_option
 def verify(bank: Path | None, as_json: bool) -> None:
@@ -334,19 +293,6 @@ def rebuild(bank: Path | None, encoder: str | None) -> None:
     echo(f"index files made anew, {embedded:,} trajectories embedded")
 
 
-def _some(ids: tuple[str, ...], everything: bool, option: str) -> None:
-    """Either ids or the option that stands for all."""
-    if bool(ids) == everything:
-        raise UsageError(f"name some ids, or give {option}" if not ids else f"ids and {option} exclude each other")
-
-
-def _chosen(opened: "Bank", ids: tuple[str, ...], quarantined: bool) -> list[str]:
-    """Full ids: those that were named, or all in quarantine."""
-    if quarantined:
-        return opened.ids("quarantined")
-    return [opened.find(identity) for identity in ids]
-
-
 def _write_whole(path: Path, lines: Iterable[bytes]) -> int:
     """Write lines to a file that appears when the last one is there; how many there were."""
     from edgexp.files import whole_file
@@ -379,7 +325,9 @@ for command in (
     show,
     why,
     add,
+    import_sessions,
     export,
+    review,
     accept,
     forget,
     verify,

@@ -16,7 +16,6 @@ from edgexp.cli.options import (
     settings_of,
     steps_option,
     task_options,
-    wanted,
 )
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import UsageError
@@ -79,7 +78,7 @@ def collect(policy: str, number: int, steps: int | None, mistakes: float, hand_b
     from msgspec.structs import replace
 
     from edgexp.environments.registry import make
-    from edgexp.play.collecting import expert_episodes, left_to_play, split_to_play, spread
+    from edgexp.play.collecting import draw, expert_episodes, left_to_play, split_to_play
     from edgexp.play.fleet import Environments
     from edgexp.play.hindsight import in_hindsight
     from edgexp.play.session import open_bank, open_session
@@ -103,7 +102,7 @@ def collect(policy: str, number: int, steps: int | None, mistakes: float, hand_b
         if task_ids:
             drawn = [world.task(t) for t in task_ids]
         else:
-            drawn = spread(world.tasks(split_to_play(world, split, "train")), number, settings.seed, wanted(types, group))
+            drawn = draw(world, split_to_play(world, split, "train"), number, settings.seed, types, group)
         who: tuple[Source, ...] = ("agent", "takeover") if policy == "takeover" else ("expert",) if policy == "expert" else ("agent",)
         tasks = left_to_play(bank, drawn, who, cast("Again", again or ("none" if policy == "expert" else "lost")))
         if policy == "expert":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, cast
 import click
 import msgspec
 
-from edgexp.cli.options import MOST_EPISODES, json_option, say, task_options, wanted
+from edgexp.cli.options import MOST_EPISODES, json_option, say, task_options
 from edgexp.terminal import clean, console, echo, echo_json
 
 if TYPE_CHECKING:
@@ -144,12 +144,12 @@ def _served(name: str) -> "ServedEnvironment":
 
 def _draw(environment: "ServedEnvironment", split: str | None, number: int | None, task_ids: tuple[str, ...], types: tuple[str, ...],
           group: str | None, seed: int) -> "list[Task]":
-    from edgexp.play.collecting import split_to_play, spread
+    from edgexp.play.collecting import draw, split_to_play
 
     if task_ids:
         return [environment.task(task_id) for task_id in task_ids]
-    tasks = environment.tasks(split_to_play(cast("Environment", environment), split, "train"))
-    return spread(tasks, len(tasks) if number is None else number, seed, wanted(types, group))
+    world = cast("Environment", environment)
+    return draw(world, split_to_play(world, split, "train"), number, seed, types, group)
 
 
 def _freeze(servers: "list[ServedEnvironment]", left: "list[Task]", as_json: bool) -> "list[GoldPath]":

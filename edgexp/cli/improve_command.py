@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 @click.option("--hours", type=Finite(0, 100_000), default=None, help="Begin nothing new after so many hours.  [default: no limit]")
 @click.option("--model", default=None, metavar="MODEL", help="The model of the first round.  [default: the recipe's base]")
 @click.option("--no-expert", is_flag=True, help="No demonstrations and no takeovers: the model learns from what it won by itself.")
+@click.option("--go-on", is_flag=True,
+              help="Train on from the best model's adapter, not from where the recipe begins: less to train, if --set train.steps says so.")
 @click.option("--tasks", type=click.IntRange(1, MOST_EPISODES), default=120, show_default=True,
               help="Training tasks to play in a round.")
 @click.option("--dev", type=click.IntRange(1, MOST_EPISODES), default=60, show_default=True, help="Tasks to check a new model by.")
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
               help="Let that generation play from now on, and stop.")
 @click.option("--show", is_flag=True, help="Show the generations and stop.")
 @json_option
-def improve(recipe: str, rounds: int, hours: float | None, model: str | None, no_expert: bool, tasks: int, dev: int, steps: int | None,
-            actions: str, parallel: int, out: Path | None, changes: tuple[str, ...], back_to: int | None, show: bool,
+def improve(recipe: str, rounds: int, hours: float | None, model: str | None, no_expert: bool, go_on: bool, tasks: int, dev: int,
+            steps: int | None, actions: str, parallel: int, out: Path | None, changes: tuple[str, ...], back_to: int | None, show: bool,
             as_json: bool) -> None:
     """Let a model get better by itself: it plays, learns from what teaches, and is checked, round after round.
 
@@ -42,18 +44,19 @@ def improve(recipe: str, rounds: int, hours: float | None, model: str | None, no
     it takes over from a model that errs; a lost episode counts as one of the goal that it did reach, where the environment can tell. The
     recipe then trains a new model on all of it, and both play the same dev tasks. Only a model that is better with an interval above zero
     becomes the best; every model is kept, and `edgexp run --model RECIPE-g2` plays that of round 2 (with --out, FOLDER-g2). You can
-    interrupt the command at any moment and start it again.
+    interrupt the command at any moment and start it again. index.html in the rounds' folder shows the curve.
 
     \b
     Examples:
       edgexp improve exprag-lora-robust --rounds 2
       edgexp improve exprag-lora-robust --hours 8 --parallel 2
       edgexp improve mine.toml --no-expert
+      edgexp improve mine.toml --go-on --set train.steps=40
       edgexp improve exprag-lora-robust --back-to 1
     """
     from edgexp.cli.displays import watch_improving
     from edgexp.home import home
-    from edgexp.improve import generations
+    from edgexp.improve import curve, generations
     from edgexp.improve.rounds import Budget, Rounds
     from edgexp.improve.work import RecipeWork, Ways, settings_text
     from edgexp.play.acting import Actions
@@ -61,25 +64,26 @@ def improve(recipe: str, rounds: int, hours: float | None, model: str | None, no
 
     name, settings = recipes.load(recipe, changes)
     folder = (out or home() / "improve" / name).expanduser().absolute()
-    if back_to is not None:
-        _show(generations.roll_back(folder, back_to), as_json)
-        return
-    if show:
-        _show(generations.read(folder), as_json)
+    if back_to is not None or show:
+        known = generations.read(folder) if back_to is None else generations.roll_back(folder, back_to)
+        if known is not None:
+            curve.write_page(folder, known, going=False)
+        _show(folder, known, as_json)
         return
     chosen: Actions = actions  # type: ignore[assignment]
-    ways = Ways(tasks=tasks, dev=dev, steps=steps or 0, actions=chosen, expert=not no_expert)
+    ways = Ways(tasks=tasks, dev=dev, steps=steps or 0, actions=chosen, expert=not no_expert, go_on=go_on)
     first = model or settings.base.model
     with watch_improving(as_json) as (watch, advance):
         work = RecipeWork(_model_name(folder), settings, ways, folder / "bank", parallel, watch, advance)
         work.begin()
         told = Rounds(folder, name, settings_text(settings, ways, first), first)
         try:
-            state = told.improve(work, Budget(rounds, hours), lambda state: _tell(state, as_json))
+            state = told.improve(work, Budget(rounds, hours), lambda state: _tell(folder, state, as_json))
         except KeyboardInterrupt:
             say(f"interrupted; the same command goes on ({folder})")
             raise click.exceptions.Exit(130) from None
-    _show(state, as_json)
+    curve.write_page(folder, state, going=False)
+    _show(folder, state, as_json)
 
 
 def _model_name(folder: Path) -> str:
@@ -94,15 +98,20 @@ def _json(state: "State") -> bytes:
     return msgspec.json.encode({name: value for name, value in msgspec.to_builtins(state).items() if name != "asked"})
 
 
-def _tell(state: "State", as_json: bool) -> None:
+def _tell(folder: Path, state: "State", as_json: bool) -> None:
+    from edgexp.improve import curve
+
+    curve.write_page(folder, state, going=True)
     if as_json:
         echo_json(_json(state))
     else:
         say(f"round {state.round}: {state.stage}; the best is generation {state.best}")
 
 
-def _show(state: "State | None", as_json: bool) -> None:
+def _show(folder: Path, state: "State | None", as_json: bool) -> None:
     from rich.table import Table
+
+    from edgexp.improve import curve
 
     if state is None:
         echo("no rounds yet")
@@ -120,3 +129,4 @@ def _show(state: "State | None", as_json: bool) -> None:
         best = " (best)" if g.number == state.best else ""
         table.add_row(f"{g.number}{best}", g.model or "nothing to learn from", str(g.parent) if g.number else "", str(g.kept), *row)
     console().print(table)
+    echo(f"the curve: {folder / curve.PAGE}")

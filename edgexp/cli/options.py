@@ -12,7 +12,6 @@ import click
 
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.terminal import echo, echo_json, reserve_standard_output, style
-from edgexp.trajectory import Task
 
 if TYPE_CHECKING:
     from edgexp.bank import Bank, Filters, Status
@@ -113,8 +112,8 @@ def task_options(split: str) -> Callable[[F], F]:
             click.option("--task", "task_ids", multiple=True, metavar="ID", help="Take this task. May be given more than once."),
             click.option("--type", "types", multiple=True, metavar="TYPE",
                          help="Take only tasks of this type. May be given more than once."),
-            click.option("--group", type=click.Choice(["easy", "hard"]),
-                         help="Take only easy or only hard types of task, as the paper has them."),
+            click.option("--group", metavar="NAME",
+                         help="Take only types of task of this group: easy or hard, as the paper has them; `home` has own-past too."),
             click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True,
                          help="Decides which tasks are drawn and how actions are sampled."),
         ]):
@@ -215,11 +214,6 @@ def _template(context: click.Context, parameter: click.Parameter, value: str | N
         raise
 
 
-def wanted(types: tuple[str, ...], group: str | None) -> Callable[[Task], bool]:
-    """Whether a task is of the types and the group asked for; nothing asked for means all."""
-    return lambda task: (not types or task.type in types) and (group is None or task.group == group)
-
-
 encoder_option = click.option("--encoder", metavar="NAME", help="Encoder, by name or folder.  [default: the one that made the bank]")
 
 
@@ -232,8 +226,8 @@ def filter_options(command: F) -> F:
                      help="Only episodes from this kind of player."),
         click.option("--split", help="Only episodes of tasks of this split."),
         click.option("--type", "task_type", metavar="TYPE", help="Only episodes of tasks of this type."),
-        click.option("--group", type=click.Choice(["easy", "hard"]),
-                     help="Only episodes of easy or of hard types of task, as the paper has them."),
+        click.option("--group", metavar="NAME",
+                     help="Only episodes of this group of types of task: easy or hard, as the paper has them, or another."),
     ]):
         command = option(command)
     return command

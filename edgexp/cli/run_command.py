@@ -18,7 +18,6 @@ from edgexp.cli.options import (
     settings_of,
     steps_option,
     task_options,
-    wanted,
 )
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.terminal import console, echo_json
@@ -94,19 +93,12 @@ def run(number: int | None, task_ids: tuple[str, ...], types: tuple[str, ...], g
 def _tasks(session: "OpenSession", number: int, task_ids: tuple[str, ...], types: tuple[str, ...], group: str | None,
            split: str | None) -> "Iterable[Task]":
     """The tasks in the order in which they are played, made when they are asked for where they come again."""
-    from edgexp.errors import UsageError
-    from edgexp.play.collecting import MOST_DRAWN, in_turn, split_to_play, spread
+    from edgexp.play.collecting import MOST_DRAWN, draw, in_turn, split_to_play
 
     environment = session.environment
     if task_ids:
         return in_turn([environment.task(task_id) for task_id in task_ids], number)
-    split = split_to_play(environment, split, "dev")
-    there = environment.tasks(split)
-    tasks = spread(there, min(number, MOST_DRAWN), session.settings.seed, wanted(types, group))
-    if not tasks:
-        known = sorted({t.type for t in there[:500]})
-        raise UsageError(f"no task of split {split} is of that type or group; its types: {', '.join(known)}" if known else
-                         f"split {split} of {environment.name} has no tasks")
+    tasks = draw(environment, split_to_play(environment, split, "dev"), min(number, MOST_DRAWN), session.settings.seed, types, group)
     return in_turn(tasks, number)
 
 

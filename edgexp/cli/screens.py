@@ -174,8 +174,7 @@ def entries(shown: Sequence[Entry], found: Sequence[Trajectory], total: int) -> 
     table = _table("id", "outcome", "steps", "by", "task", "goal")
     for entry, trajectory in zip(shown, found, strict=True):
         by = entry.source if entry.status == "accepted" else f"{entry.source}, quarantined"
-        outcome = _outcome(entry.success, entry.score)
-        table.add_row(entry.id[:_SHORT], outcome, str(entry.steps), plain(by), plain(entry.task_id), _line(trajectory.goal))
+        table.add_row(entry.id[:_SHORT], _outcome_of(trajectory), str(entry.steps), plain(by), plain(entry.task_id), _line(trajectory.goal))
     console().print(table)
     if len(shown) < total:
         console().print(Text(f"the newest {len(shown):,} of {total:,}; -n 0 for all", "dim"))
@@ -188,24 +187,29 @@ def hits(shown: Sequence[Hit], found: Sequence[Trajectory]) -> None:
         return
     table = _table("score", "id", "outcome", "steps", "task", "goal")
     for hit, t in zip(shown, found, strict=True):
-        outcome = _outcome(t.success, t.score)
-        table.add_row(f"{hit.score:.3f}", hit.id[:_SHORT], outcome, str(len(t.steps)), plain(t.task.id), _line(t.goal))
+        table.add_row(f"{hit.score:.3f}", hit.id[:_SHORT], _outcome_of(t), str(len(t.steps)), plain(t.task.id), _line(t.goal))
     console().print(table)
 
 
-def trajectory(shown: Trajectory, useful: Usefulness) -> None:
-    """`bank show`."""
+def trajectory(shown: Trajectory, useful: Usefulness, longest: int = 0) -> None:
+    """`bank show`, and `bank review`, which cuts texts at `longest` characters."""
+
+    def cut(text: str) -> str:
+        return text if not longest or len(text) <= longest else f"{text[:longest]}\n(and {len(text) - longest:,} characters more)"
+
     out, t, who = console(), shown, shown.provenance
     by = " ".join(part for part in (who.source, who.model, who.created) if part)
     out.print(plain(f"{t.id}  {t.task.id}  {t.task.type} {t.task.group}  by {by}", "dim"))
-    out.print(Text.assemble(plain(t.goal, "bold"), "  ", _outcome(t.success, t.score), plain(f" ({t.end})", "dim")))
+    if who.origin:
+        out.print(plain(f"from {who.origin}", "dim"))
+    out.print(Text.assemble(plain(cut(t.goal), "bold"), "  ", _outcome_of(t), plain(f" ({t.end})", "dim")))
     often = f"in the prompts of {useful.uses:,} episodes, of which {useful.wins:,} were won and {useful.expected:.1f} were to be expected"
     out.print(Text(f"{often if useful.uses else 'in no prompt yet'}: usefulness {useful.value:+.2f}", "dim"))
-    out.print(plain(t.observation))
+    out.print(plain(cut(t.observation)))
     for number, step in enumerate(t.steps, 1):
         note = "  (a mistake, on purpose)" if step.mistake else ""
-        out.print(Text.assemble((f"{number:3} > ", "dim"), plain(step.action, "cyan"), (note, "dim")))
-        out.print(plain(step.observation))
+        out.print(Text.assemble((f"{number:3} > ", "dim"), plain(cut(step.action), "cyan"), (note, "dim")))
+        out.print(plain(cut(step.observation)))
 
 
 def episodes(shown: Sequence[Episode]) -> None:
@@ -256,6 +260,10 @@ def _table(*columns: str, header: bool = True) -> Table:
         justify: Literal["left", "right"] = "right" if column in ("score", "steps", "frame", "usefulness") else "left"
         table.add_column(column, justify=justify, no_wrap=column in ("id", "episode", "outcome"))
     return table
+
+
+def _outcome_of(trajectory: Trajectory) -> Text:
+    return _outcome(trajectory.success, trajectory.score) if trajectory.outcome_known else Text("unknown", "yellow")
 
 
 def _outcome(success: bool, score: float) -> Text:

@@ -10,7 +10,8 @@ run one episode or batch many. In the end the sequence holds the action and its 
 forced rest of an action, the end of turn) stays pending and runs together with the next observation.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+import heapq
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -124,30 +125,106 @@ def sampler(temperature: float, seed: int) -> Chooser:
     return choose
 
 
-def free(sequence: TokenSequence, tokenizer: Tokenizer, end: Sequence[int], choose: Chooser = greedy, limit: int = 64) -> Deciding:
+def free(sequence: TokenSequence, tokenizer: Tokenizer, end: Sequence[int], choose: Chooser = greedy, limit: int = 64,
+         block: bool = False, futile: Callable[[str], bool] | None = None) -> Deciding:
     """Generate until the end of turn, a line break after text, or `limit` tokens. `end`: the ids that close a turn.
 
-    The action kept is the text's first line. If the model spelt it in other tokens than the tokenizer would, the sequence is rewound to
-    the tokenizer's spelling, so that the ids of an episode are always those of its rendered trajectory.
+    The action kept is the text's first line. A `block` may have many lines, and ends with the fence that closes it; see `block_of`. If the
+    model spelt it in other tokens than the tokenizer would, the sequence is rewound to the tokenizer's spelling, so that the ids of an
+    episode are always those of its rendered trajectory.
+
+    Where the action is `futile`, the likeliest other beginnings are gone on with greedily, a few of them, until one leads to an action
+    that is not; where none does, the first text stays.
     """
-    start, stop = len(sequence.ids), "length"
-    for _ in range(limit):
-        yield sequence
-        assert sequence.logits is not None
-        token = choose(sequence.logits)
-        if tokenizer.is_end(token):
-            stop = "end"
-            break
-        sequence.append([token])
-        text = tokenizer.decode(sequence.ids[start:])
-        if "\n" in text.lstrip():
-            stop = "newline"
-            break
-    generated = sequence.ids[start:]
-    lines = tokenizer.decode(generated).strip().splitlines()
-    text = lines[0].strip() if lines else ""
-    sequence.replace([*tokenizer.encode(text), *end], start)
-    return Decision(text, len(generated) + (stop == "end"), stop=stop)
+    writing = _Writing(sequence, tokenizer, limit, block, futile is not None)
+    text, stop = yield from writing.go_on([], choose)
+    if futile and futile(text):
+        for _ in range(_SECOND_THOUGHTS):
+            if (other := writing.next(futile)) is None:
+                break
+            log, beginning = other
+            second = yield from writing.go_on(beginning, greedy, log)
+            if second[0] and not futile(second[0]):
+                text, stop = second
+                break
+    sequence.replace([*tokenizer.encode(text), *end], writing.start)
+    return Decision(text, writing.generated, stop=stop)
+
+
+_SECOND_THOUGHTS, _ALTERNATIVES = 12, 4
+"""Other beginnings that are gone on with at most, and how many of each place in a text are remembered."""
+
+
+class _Writing:
+    """A text being written, and where it could have gone on otherwise."""
+
+    def __init__(self, sequence: TokenSequence, tokenizer: Tokenizer, limit: int, block: bool, remember: bool):
+        self._sequence, self._tokenizer, self._limit, self._block = sequence, tokenizer, limit, block
+        self.start, self.generated = len(sequence.ids), 0
+        self._others: list[tuple[float, list[int]]] | None = [] if remember else None
+        """A heap of beginnings: minus the logarithm of the probability, and the ids."""
+
+    def go_on(self, beginning: list[int], choose: Chooser, log: float = 0.0) -> Generator[Request, Any, tuple[str, str]]:
+        """Write on after a beginning, the logarithm of whose probability is `log`. Returns the action, and why it ended."""
+        sequence, tokenizer, stop = self._sequence, self._tokenizer, "length"
+        sequence.replace(beginning, self.start)
+        while len(sequence.ids) - self.start < self._limit:
+            yield sequence
+            assert sequence.logits is not None
+            token = choose(sequence.logits)
+            self.generated += 1
+            log = self._pass(sequence.logits, token, log)
+            if tokenizer.is_end(token):
+                stop = "end"
+                break
+            sequence.append([token])
+            if self._is_whole(token):
+                stop = "fence" if self._block else "newline"
+                break
+        written = tokenizer.decode(sequence.ids[self.start :])
+        return (block_of(written)[0] if self._block else next(iter(written.strip().splitlines()), "").strip()), stop
+
+    def _is_whole(self, token: int) -> bool:
+        """Whether nothing more belongs to the action, now that a token was added."""
+        if self._block and "`" not in self._tokenizer.decode([token]):
+            return False  # no fence ends here, and a block may be long
+        written = self._tokenizer.decode(self._sequence.ids[self.start :])
+        return block_of(written)[1] if self._block else "\n" in written.lstrip()
+
+    def next(self, futile: Callable[[str], bool]) -> tuple[float, list[int]] | None:
+        """The likeliest beginning that was not gone on with and is not futile as it stands; None where none is left."""
+        while self._others:
+            cost, ids = heapq.heappop(self._others)
+            if not futile(self._tokenizer.decode(ids).strip()):
+                return -cost, ids
+        return None
+
+    def _pass(self, logits: Logits, token: int, log: float) -> float:
+        """Remember what else could have followed. Returns the logarithm of the probability of the beginning with `token`."""
+        if self._others is None:
+            return log
+        logs = logits.astype(np.float64) - float(logits.max())
+        logs -= np.log(np.exp(logs).sum())
+        before = self._sequence.ids[self.start :]
+        most = min(_ALTERNATIVES, len(logs))
+        for other in np.argpartition(logs, -most)[-most:].tolist():
+            if other != token and not self._tokenizer.is_end(other):
+                heapq.heappush(self._others, (-(log + float(logs[other])), [*before, other]))
+        return log + float(logs[token])
+
+
+def block_of(text: str) -> tuple[str, bool]:
+    """The block in what a model wrote, and whether it is closed by a fence: what stands between the first two fences, or behind the first
+    one; all of it where there is none."""
+    lines = text.split("\n")
+    opened = next((place for place, line in enumerate(lines) if line.lstrip().startswith(_FENCE)), None)
+    if opened is None:
+        return text.strip(), False
+    closed = next((place for place in range(opened + 1, len(lines)) if lines[place].strip() == _FENCE), None)
+    return "\n".join(lines[opened + 1 : closed]).strip("\n").rstrip(), closed is not None
+
+
+_FENCE = "```"
 
 
 def admissible(sequence: TokenSequence, actions: Mapping[str, Sequence[int]], choose: Chooser = greedy) -> Deciding:
@@ -176,7 +253,7 @@ def admissible(sequence: TokenSequence, actions: Mapping[str, Sequence[int]], ch
         sequence.append([children[chosen]])
         node = node.children[children[chosen]]
         decided += 1
-    rest = sorted(((_name(n, texts), p) for n, p in others), key=lambda item: (-item[1], item[0]))
+    rest = sorted(((common_name(n, texts), p) for n, p in others), key=lambda item: (-item[1], item[0]))
     return Decision(texts[node.leaf], decided, probability, tuple(rest))
 
 
@@ -233,7 +310,7 @@ def _branches(root: Node) -> tuple[list[int], list[int], list[tuple[Node, int]]]
     return parents, tokens, branches
 
 
-def _name(node: Node, texts: list[str]) -> str:
+def common_name(node: Node, texts: list[str]) -> str:
     """An action's text, or the common beginning of the actions below a node."""
     below = [texts[i] for i in leaves(node)]
     if len(below) == 1:

@@ -9,7 +9,7 @@ Some models (Mamba, RWKV; in part LFM2, Granite 4.0-h, Qwen3.5) keep a state ins
 What llama.cpp cannot forget in part is forgotten whole and evaluated anew; trees of continuations are evaluated path by path there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class Engine:
         """An empty sequence. Raises EdgexpError when all slots are taken."""
         if not self._free:
             raise EdgexpError("all sequences of the engine are in use; free some or ask for more slots")
-        return TokenSequence(self._free.pop())
+        return TokenSequence(self._free.pop(), takes_back=not self.model.recurrent)
 
     def fork(self, source: TokenSequence) -> TokenSequence:
         """A new sequence with the same ids; what is evaluated is shared, not copied (a recurrent state: until one of them grows)."""
@@ -88,15 +88,18 @@ class Engine:
             if not sequence.ids:
                 raise ValueError("an empty sequence has nothing to evaluate")
             # Seen, but its logits are gone: the last token runs again.
-            sequence.evaluated = min(sequence.evaluated, len(sequence.ids) - 1)
+            sequence.wanted = max(1, min(sequence.wanted, len(sequence.ids)))
+            sequence.evaluated = min(sequence.evaluated, len(sequence.ids) - sequence.wanted)
         for batch in _equal(pending) if self.own_cells else [pending]:
-            self._evaluate_batch(batch)
+            for few in _few(batch, self._context.most_outputs):
+                self._evaluate_batch(few)
 
     def _evaluate_batch(self, sequences: Sequence[TokenSequence]) -> None:
         tokens: list[int] = []
         positions: list[int] = []
         slots: list[int] = []
         ends: dict[int, TokenSequence] = {}
+        outputs: list[int] = []
         for sequence in sequences:
             self._settle(sequence)
             pending = sequence.ids[sequence.evaluated :]
@@ -104,15 +107,17 @@ class Engine:
             positions += range(sequence.base + sequence.evaluated, sequence.base + len(sequence.ids))
             slots += [sequence.slot] * len(pending)
             ends[len(tokens) - 1] = sequence
+            outputs += range(len(tokens) - sequence.wanted, len(tokens))
         try:
-            rows = self._context.run(tokens, positions, [(s,) for s in slots], list(ends))
+            rows = iter(self._context.run(tokens, positions, [(s,) for s in slots], outputs))
         except BaseException:
             for sequence in ends.values():
                 self._forget(sequence)
             raise
-        for row, sequence in zip(rows, ends.values(), strict=True):
+        for sequence in ends.values():
             sequence.ran += len(sequence.ids) - sequence.evaluated
-            sequence.logits, sequence.evaluated, sequence.stored = row, len(sequence.ids), len(sequence.ids)
+            sequence.show(np.stack([next(rows) for _ in range(sequence.wanted)]))
+            sequence.evaluated = sequence.stored = len(sequence.ids)
 
     def evaluate_tree(self, sequence: TokenSequence, parents: Sequence[int], tokens: Sequence[int]) -> Logits:
         """Logits after each node of a tree of continuations, [nodes, vocabulary]; the sequence itself stays as it is.
@@ -215,6 +220,18 @@ def log_probability(logits: Logits, token: int) -> float:
     """Natural logarithm of the softmax of `logits` at `token`, summed in double precision."""
     top = float(logits.max())
     return float(logits[token]) - top - float(np.log(np.exp(logits.astype(np.float64) - top).sum()))
+
+
+def _few(sequences: Sequence[TokenSequence], most: int) -> Iterator[list[TokenSequence]]:
+    """Sequences in groups that want at most so many rows of logits together."""
+    group, rows = list[TokenSequence](), 0
+    for sequence in sequences:
+        if group and rows + sequence.wanted > most:
+            yield group
+            group, rows = [], 0
+        group.append(sequence)
+        rows += sequence.wanted
+    yield group
 
 
 def _equal(sequences: Sequence[TokenSequence]) -> list[list[TokenSequence]]:

@@ -49,6 +49,8 @@ class TokenSequence:
     """One growing list of token ids. Make them with `Engine.new` or `Engine.fork`."""
 
     slot: int
+    takes_back: bool = field(default=True, kw_only=True)
+    """Whether what was evaluated last can be forgotten at no cost."""
     ids: list[int] = field(default_factory=list)
     """Its own ids: those after what it shares."""
     shared: Shared = NOTHING
@@ -67,6 +69,10 @@ class TokenSequence:
     """… and those that were in memory already."""
     logits: Logits | None = None
     """Scores of the next token, [vocabulary]; None until evaluated up to the last id."""
+    wanted: int = 1
+    """After how many of the last ids scores are wanted, the next time it is evaluated …"""
+    rows: Logits | None = None
+    """… and these, [wanted, vocabulary], the last of them `logits`."""
 
     @property
     def base(self) -> int:
@@ -90,13 +96,17 @@ class TokenSequence:
         before = len(self.ids)
         self.ids.extend(tokens)
         if len(self.ids) > before:
-            self.logits = None
+            self.logits = self.rows = None
 
     def cut(self, length: int) -> None:
         """Forget all ids from `length` on."""
         if length < len(self.ids):
             del self.ids[length:]
-            self.evaluated, self.logits = min(self.evaluated, length), None
+            self.evaluated, self.logits, self.rows = min(self.evaluated, length), None, None
+
+    def show(self, rows: Logits) -> None:
+        """Take the scores after the last ids, [wanted, vocabulary]; those of the last one alone are wanted from now on."""
+        self.rows, self.logits, self.wanted = rows, rows[-1], 1
 
     def replace(self, ids: Sequence[int], start: int = 0) -> int:
         """Make `ids` what the sequence holds from `start` on, keeping what is the same at its front. Returns `evaluated`."""

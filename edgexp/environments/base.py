@@ -5,8 +5,14 @@ An environment is a plain object with the ten members of `Environment`. Everythi
 | member | what it is | where it is missing |
 |---|---|---|
 | `admissible()` | the actions that are valid now | a model writes its actions freely |
+| `tools()` | what may be called now: an action is a call then, see `calls.py` | an action is a line of text |
+| `most_calls` | how many calls an action may be, with `tools()` | 1 |
+| `reads_calls` | true: it answers whatever is no valid call itself, by rules of its own | it is told by the boundary, and not asked |
+| `action_form` | what an action is that a model writes: a `line`, or a `block` of lines | `line` |
+| `action_tokens` | the most tokens that an action may have | a line 64, a block 512; with `tools()` 256 |
 | `expert()` | a scripted player | nobody fills a bank but models and people |
 | `achieved(trajectory)` | the goal that a lost episode did reach | a lost episode teaches nothing in hindsight |
+| `refusals` | the answers which say that an action did nothing | nobody knows which actions did nothing |
 | `remote` | true: it works in another process | False: other episodes wait while it works |
 | `restarts` | how often the process behind it had to be started anew | 0 |
 | `family(task)` | which tasks know things about each other | told from the task's id, see `family_of_id` |
@@ -26,10 +32,11 @@ Everything is deterministic: the same task and the same actions give the same te
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
+from edgexp.environments.calls import Tool
 from edgexp.trajectory import Task, Trajectory
 
 
@@ -97,6 +104,98 @@ def valid_actions_of(environment: Environment) -> Callable[[], list[str]] | None
     """What lists the actions that are valid now; None where the environment lists none."""
     list_valid = getattr(environment, "admissible", None)  # asked before every action: the protocol's own check takes longer
     return list_valid if callable(list_valid) else None
+
+
+@runtime_checkable
+class HasRefusals(Protocol):
+    """An environment that answers in the same words whatever cannot be done."""
+
+    refusals: Sequence[str]
+    """Observations after which all is as it was, and will be refused again; none of them ever follows an action that did something."""
+
+
+def refusals_of(environment: Environment) -> Sequence[str]:
+    """The answers that are refusals; none where the environment does not say."""
+    return environment.refusals if isinstance(environment, HasRefusals) else ()
+
+
+@runtime_checkable
+class HasTools(Protocol):
+    """An environment whose actions are calls."""
+
+    def tools(self) -> Sequence[Tool]:
+        """What may be called now, in a fixed order, with the values that are valid now; empty when the episode is over.
+
+        Before the first reset it may be asked as well: what it returns then is what can be said of all tasks.
+        """
+
+
+def tools_of(environment: Environment) -> Callable[[], Sequence[Tool]] | None:
+    """What lists the tools that may be called now; None where the environment has none."""
+    list_tools = getattr(environment, "tools", None)  # as in `valid_actions_of`
+    return list_tools if callable(list_tools) else None
+
+
+@runtime_checkable
+class TakesSeveralCalls(Protocol):
+    """An environment with tools that takes several calls as one action."""
+
+    most_calls: int
+    """How many; 1 or more."""
+
+
+def most_calls_of(environment: Environment) -> int:
+    """How many calls an action may be; 1 where the environment does not say."""
+    return int(getattr(environment, "most_calls", 1))
+
+
+@runtime_checkable
+class ReadsCalls(Protocol):
+    """An environment with tools whose rules are wider than their schemas: names in small letters, an answer in words."""
+
+    reads_calls: bool
+    """Whether any text at all reaches its `step`."""
+
+
+def reads_calls(environment: object) -> bool:
+    """Whether an environment answers what is no valid call itself; False where it does not say."""
+    return bool(getattr(environment, "reads_calls", False))
+
+
+Form = Literal["line", "block"]
+
+
+@runtime_checkable
+class HasForm(Protocol):
+    """An environment whose actions are no lines."""
+
+    action_form: Form
+    """`block`: code, a statement, a document. A model ends it with its turn, or with the fence that closes a fenced block; then the block
+    is what stands between the fences."""
+
+
+def action_form_of(environment: Environment) -> Form:
+    """What an action is that a model writes freely."""
+    return "block" if getattr(environment, "action_form", "line") == "block" else "line"
+
+
+LINE_TOKENS, CALL_TOKENS, BLOCK_TOKENS = 64, 256, 512
+"""The most that an action may have where the environment does not say."""
+
+
+@runtime_checkable
+class LimitsActions(Protocol):
+    """An environment that says how long its actions may be."""
+
+    action_tokens: int
+    """Tokens; 1 or more. A model that has not come to an end by then is cut short."""
+
+
+def action_tokens_of(environment: Environment) -> int:
+    """The most tokens that an action may have."""
+    calls = tools_of(environment) is not None and valid_actions_of(environment) is None
+    usual = CALL_TOKENS if calls else BLOCK_TOKENS if action_form_of(environment) == "block" else LINE_TOKENS
+    return int(getattr(environment, "action_tokens", usual))
 
 
 class Expert(Protocol):

@@ -14,6 +14,8 @@ from typing import Any, TypeVar, cast
 
 from edgexp.environments import plain
 from edgexp.environments.base import Achieved, Environment, Expert, Outcome, Start
+from edgexp.environments.calls import Tool
+from edgexp.environments.checked_calls import bad_call, checked_tools
 from edgexp.environments.splits import Made
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Task, Trajectory
@@ -75,6 +77,9 @@ class _State:
         self.going, self.size = False, 0
         self.known: set[str] = set()
         """Actions that were checked before."""
+        self.tools: Sequence[Tool] | None = None
+        """What may be called, as far as it was asked since the last action."""
+        self.outcome = Outcome("")
 
 
 class Checked(_Guard):
@@ -162,7 +167,7 @@ class Checked(_Guard):
         return plain.task(found[position], self._owner, f"task {position} of tasks({split!r})")
 
     def _reset(self, task: Task) -> Start:
-        self._state.going = False
+        self._state.going, self._state.tools, self._state.outcome = False, None, Outcome("")
         value, owner, what = self._inner.reset(task), self._owner, f"reset({task.id!r})"
         if not isinstance(value, Start):
             plain.refuse(value, owner, f"what {what} returned", f"a Start(goal, observation) is wanted{_gym(value)}")
@@ -172,8 +177,13 @@ class Checked(_Guard):
         return value if type(value) is Start and goal is value.goal and seen is value.observation else Start(goal, seen)
 
     def _step(self, action: str) -> Outcome:
-        value, state = self._inner.step(action), self._state
-        outcome = value if _is_plain(value) else outcome_of(value, self._owner)
+        state = self._state
+        if state.going and (wrong := bad_call(action, cast("Environment", self))):
+            outcome = Outcome(wrong, 0.0, False, state.outcome.success, state.outcome.score)
+        else:
+            state.tools, value = None, self._inner.step(action)
+            outcome = value if _is_plain(value) else outcome_of(value, self._owner)
+        state.outcome = outcome
         state.size += len(outcome.observation)
         if state.size > LONGEST_EPISODE:
             raise EdgexpError(f"{self._owner}: the observations of this episode have more than {LONGEST_EPISODE:,} characters together")
@@ -231,6 +241,14 @@ def _valid_actions(self: Checked) -> list[str]:
         state.known.update(found)
     ordered = sorted({*found})
     return found if found == ordered else ordered
+
+
+def _tools(self: Checked) -> Sequence[Tool]:
+    """Tools whose schemas can be read; some of them can be called while an episode is under way."""
+    state, found = self._state, self._state.tools if self._state.going else None
+    if found is None:
+        found = state.tools = self._ask("tools()", lambda: checked_tools(self._inner.tools(), self._owner, going=state.going))
+    return found
 
 
 def _expert(self: Checked) -> Expert:
@@ -327,19 +345,25 @@ def _named_texts(aspects: Callable[[Task, str], object], task: Task, goal: str, 
     return {plain.text(name, owner, f"a name of {what}"): plain.text(value, owner, f"a value of {what}") for name, value in found.items()}
 
 
-def _remote(self: Checked) -> bool:
-    return self._ask("remote", lambda: plain.truth(self._inner.remote, self._owner, "remote"))
+def _value(member: str, convert: Callable[..., Any], *limits: int) -> Callable[[Checked], Any]:
+    """A member that is no method, as one of `plain.py` converts it."""
+    return lambda self: self._ask(member, lambda: convert(getattr(self._inner, member), self._owner, member, *limits))
 
 
-def _restarts(self: Checked) -> int:
-    return self._ask("restarts", lambda: plain.whole(self._inner.restarts, self._owner, "restarts"))
+def _action_form(self: Checked) -> str:
+    return self._ask("action_form", lambda: plain.one_of(self._inner.action_form, self._owner, "action_form", ("line", "block")))
 
 
 _METHODS = {
     "admissible": _admissible, "expert": _expert, "misled": _misled, "achieved": _achieved, "family": _family, "lesson": _lesson,
-    "aspects": _aspects,
+    "aspects": _aspects, "tools": _tools,
 }  # fmt: skip
-_VALUES = {"remote": _remote, "restarts": _restarts}
+_VALUES = {
+    "refusals": _value("refusals", plain.texts, LONGEST_OBSERVATION), "remote": _value("remote", plain.truth),
+    "reads_calls": _value("reads_calls", plain.truth),
+    "restarts": _value("restarts", plain.whole), "most_calls": _value("most_calls", plain.whole, 1),
+    "action_tokens": _value("action_tokens", plain.whole, 1), "action_form": _action_form,
+}  # fmt: skip
 
 
 @lru_cache(maxsize=256)

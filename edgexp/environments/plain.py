@@ -83,6 +83,13 @@ def whole(value: object, owner: str, what: str, least: int = 0) -> int:
     return value
 
 
+def one_of(value: object, owner: str, what: str, words: tuple[str, ...]) -> str:
+    """One of some words as a plain `str`."""
+    if (found := text(value, owner, what)) not in words:
+        refuse(found, owner, what, f"{' or '.join(map(repr, words))} is wanted")
+    return found
+
+
 def texts(value: object, owner: str, what: str, limit: int = LONGEST_NAME, most: int = 1_000) -> list[str]:
     """The texts of any collection, in its order. One text is no collection: nobody means its letters."""
     if isinstance(value, str | bytes | bytearray | memoryview | Mapping) or not isinstance(value, Iterable):

@@ -117,6 +117,7 @@ BUILT_IN = {
     "worlds": "edgexp.environments.worlds:Worlds",
     "treatments": "edgexp.environments.treatments:Treatments",
     "errands": "edgexp.environments.errands:Errands",
+    "home": "edgexp.environments.home:Home",
     "alfworld": "edgexp.environments.alfworld:Alfworld",
     "scienceworld": "edgexp.environments.java.scienceworld:ScienceWorld",
     "textworld-express": "edgexp.environments.java.textworld_express:TextWorldExpress",
@@ -125,6 +126,8 @@ BUILT_IN = {
 
 BRIDGES = {
     "gym:": "edgexp.environments.bridges.gym:GymEnvironment",
+    "home:": "edgexp.environments.home.public_homes:PublicHomes",
+    "mcp:": "edgexp.environments.bridges.mcp_servers:McpServers",
     "process:": "edgexp.environments.bridges.json_lines:SpokenEnvironment",
 }
 """Beginning of a name → what is made of the rest of it."""
@@ -200,7 +203,7 @@ def _target(name: str) -> tuple[str, tuple[str, ...]]:
         return name, ()
     if name not in known:
         raise UsageError(f"no environment is called {name!r}; known: {', '.join(known)}, or module:attribute, or file.py:attribute, "
-                         "or process:COMMAND, or gym:ID, or the path of a folder of tasks")
+                         "or process:COMMAND, or gym:ID, or mcp:FILE, or home:PATH, or the path of a folder of tasks")
     return known[name], ()
 
 

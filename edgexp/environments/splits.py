@@ -60,6 +60,10 @@ class Housed(ABC):
     def type_of(self, house: int, scene: int) -> str:
         """The type of the task that a scene of a house is; both counted over all splits."""
 
+    def group_of(self, house: int, scene: int) -> str:
+        """The group of that task; empty where tasks have none."""
+        return ""
+
     def splits(self) -> Sequence[str]:
         """The names of the splits; a `-bank` has other scenes of the houses of the split it is named after."""
         return tuple(self.houses)
@@ -71,8 +75,8 @@ class Housed(ABC):
 
         def make(position: int) -> Task:
             house, scene = divmod(position, part.scenes)
-            type = self.type_of(part.first + house, part.first_scene + scene)
-            return Task(f"{self.name}/{split}/{house}/{scene}", self.name, split, type)
+            place = part.first + house, part.first_scene + scene
+            return Task(f"{self.name}/{split}/{house}/{scene}", self.name, split, self.type_of(*place), self.group_of(*place))
 
         return Made(part.houses * part.scenes, make)
 

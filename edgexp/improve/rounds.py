@@ -18,8 +18,8 @@ class Work(Protocol):
     def play(self, folder: Path, number: int, model: str) -> int:
         """Play training tasks with a model and keep what teaches; how many episodes that are."""
 
-    def learn(self, folder: Path, number: int) -> str:
-        """Train on all that was kept; the name of the new model."""
+    def learn(self, folder: Path, number: int, parent: int) -> str:
+        """Train on all that was kept; the name of the new model. `parent` is the best generation so far."""
 
     def check(self, folder: Path, number: int, candidate: str, best: str) -> Check:
         """The new model against the best, on tasks that nobody trains on."""
@@ -81,7 +81,7 @@ class Rounds:
             else:
                 _end(state, Generation(number, "", state.best))
         elif state.stage == "learn":
-            state.candidate, state.stage = work.learn(place, number), "check"
+            state.candidate, state.stage = work.learn(place, number, state.best), "check"
         else:
             check = work.check(place, number, state.candidate, best)
             _end(state, Generation(number, state.candidate, state.best, state.kept, check, check.better))

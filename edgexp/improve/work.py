@@ -16,7 +16,7 @@ from edgexp.bank import Bank
 from edgexp.embedding import open_encoder
 from edgexp.environments import registry
 from edgexp.environments.base import Environment, FollowsOthers, expert_of
-from edgexp.errors import EdgexpError
+from edgexp.errors import EdgexpError, UsageError
 from edgexp.evaluation.selection import DevEpisodes
 from edgexp.evaluation.statistics import compare_outcomes
 from edgexp.export.adapter import find_base
@@ -34,7 +34,7 @@ from edgexp.training.train import Watchers, train
 from edgexp.training.train import find_base as base_of
 from edgexp.trajectory import Task, Trajectory
 
-EPISODES = "episodes.jsonl"
+EPISODES, RUN = "episodes.jsonl", "run"
 
 
 class Ways(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,6 +52,8 @@ class Ways(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expert: bool = True
     """Whether experts take over, and their episodes are in the bank at the start."""
     hindsight: bool = True
+    go_on: bool = False
+    """Whether a round trains on from the best generation's adapter; else from where the recipe begins."""
 
 
 def settings_text(recipe: Recipe, ways: Ways, first: str) -> str:
@@ -90,7 +92,12 @@ class RecipeWork:
     """Told what is being done, how much of it is, and how much there is."""
 
     def begin(self) -> None:
-        """Make the bank, and put in the demonstrations that the recipe's banks hold. What is there already is passed over."""
+        """Make the bank, and put in the demonstrations that the recipe's banks hold. What is there already is passed over.
+
+        Raises UsageError for a recipe whose models could not be checked after their export.
+        """
+        if not self.recipe.check.held_out and all(data.use == "train" for data in self.recipe.data):
+            raise UsageError("check.held_out is 0: a new model is compared with what was trained on held-out episodes; set it to 2 or more")
         with Bank.open(self.bank, open_encoder(self.recipe.memory.encoder, self.watch.say)) as bank:
             if not self.ways.expert:
                 return
@@ -116,14 +123,17 @@ class RecipeWork:
             bank.add(kept)
         return sum(t.success for t in kept)
 
-    def learn(self, folder: Path, number: int) -> str:
-        """Train from the base, and export; the model's name."""
+    def learn(self, folder: Path, number: int, parent: int) -> str:
+        """Train from where the recipe begins, or on from the adapter of generation `parent`, and export; the model's name."""
         name = f"{self.name}-g{number}"
         own = tuple(msgspec.structs.replace(data, bank=str(self.bank)) for data in self.recipe.data)
-        recipe = msgspec.structs.replace(self.recipe, data=own)
+        base = self.recipe.base
+        if self.ways.go_on and parent:
+            base = msgspec.structs.replace(base, adapter=str(folder.parent / f"{parent:03d}" / RUN / "adapter"))
+        recipe = msgspec.structs.replace(self.recipe, data=own, base=base)
         plays = recipe.check.select == "rollouts"
         rollouts = DevEpisodes(recipe, base_of(recipe), self.watch.say, self.watch.played) if plays else None
-        adapter = train(folder / "run", name, recipe, self.watch, rollouts=rollouts)
+        adapter = train(folder / RUN, name, recipe, self.watch, rollouts=rollouts)
         export(Request(adapter, find_base(adapter), name, folder / "model"), lambda what, done, total: self.advance(what, done, total))
         return name
 

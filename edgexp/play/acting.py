@@ -17,8 +17,9 @@ class Acting(Retrieval, frozen=True):
 
     actions: Actions = "admissible"
     repeats: Annotated[int, Meta(ge=0)] = 1
-    """Where actions are chosen among the valid ones: times one may be taken when the same is to be seen, and twice that in all; 0 for any
-    number. Small models go in circles."""
+    """Times an action may be taken when the same is to be seen, and twice that in all; 0 for any number. Small models go in circles. It
+    holds where actions are chosen among the valid ones; and for free ones where the environment says which answers are refusals, which
+    are then heeded too."""
     temperature: Annotated[float, Meta(ge=0)] = 0.0
     """0 always takes the likeliest action."""
     seed: int = 0

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from edgexp.engine.decide import block_of
+
 Method = Literal["structured_outputs", "guided_choice", "grammar", "json_schema"]
 """How a server is made to choose: vLLM's way, its older one, llama-server's, and the one that Ollama, LM Studio and others share."""
 PROBE = ("qvx seventy", "wzk ninety")
@@ -60,6 +62,11 @@ def first_line(text: str) -> str:
     """The first line of an answer that says something, without thoughts and control characters."""
     lines = (line.strip() for line in _CONTROLS.sub("", without_thoughts(text)).splitlines())
     return next((line for line in lines if line), "")
+
+
+def whole_block(text: str) -> str:
+    """The block in an answer, without thoughts and control characters."""
+    return block_of(_CONTROLS.sub("", without_thoughts(text)).replace("\r\n", "\n"))[0]
 
 
 def _literal(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from edgexp.bank import Bank, Filters, check_sound
 from edgexp.environments.base import Environment
-from edgexp.errors import EdgexpError
+from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.episode import Episode, play
 from edgexp.play.fleet import Environments
 from edgexp.play.mistakes import ErringExpert
@@ -151,3 +151,26 @@ def spread(tasks: Sequence[Task], count: int, seed: int = 0, keep: Callable[[Tas
     groups = [group for _, group in sorted(by_type.items())]
     longest = max(map(len, groups), default=0)
     return [group[turn] for turn in range(min(count, longest)) for group in groups if turn < len(group)][:count]
+
+
+def draw(environment: Environment, split: str, count: int | None, seed: int = 0, types: Sequence[str] = (),
+         group: str | None = None) -> list[Task]:
+    """`spread` over the tasks of some types and of a group; nothing asked for means all, and so does None as the count.
+
+    Raises UsageError that names what is there, where the split has no such task.
+    """
+    there = environment.tasks(split)
+    drawn = spread(there, len(there) if count is None else count, seed,
+                   lambda task: (not types or task.type in types) and (group is None or task.group == group))  # fmt: skip
+    if not drawn:
+        some = spread(there, _LOOKED_AT)
+        if not some:
+            raise UsageError(f"split {split} of {environment.name} has no tasks")
+        known = {name: ", ".join(sorted({getattr(task, name) for task in some} - {""})) for name in ("type", "group")}
+        raise UsageError(f"no task of split {split} of {environment.name} is of that type or group; "
+                         f"its types: {known['type']}; its groups: {known['group'] or 'none'}")
+    return drawn
+
+
+_LOOKED_AT = 500
+"""Tasks that tell which types and groups there are."""

@@ -1,24 +1,27 @@
 """The policy that is a language model in this process: a growing prompt with memory at its front, and actions chosen by an engine."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
 from edgexp.engine import decide
 from edgexp.engine.decide import Chooser
 from edgexp.engine.engine import TokenSequence
-from edgexp.environments.base import Environment, valid_actions_of
+from edgexp.engine.guided import Guesses, guided
+from edgexp.environments.base import LINE_TOKENS, Environment, action_form_of, most_calls_of, refusals_of, tools_of, valid_actions_of
+from edgexp.environments.calls import Tool
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.acting import Acting, now
-from edgexp.play.episode import Asking, CannotGoOn, Playing, ask, last_observations
+from edgexp.play.call_grammar import calls_before, grammar_of, seen_texts
+from edgexp.play.circles import Futile, drop_repeated_actions, taken_too_often
+from edgexp.play.episode import Asking, CannotGoOn, Playing, ask
 from edgexp.prompt.render import Renderer
 from edgexp.retrieval import Memory, Retriever, fit
-from edgexp.trajectory import Decision, Provenance, Step, Trajectory
+from edgexp.trajectory import Decision, Provenance, Trajectory
 
-ACTION_TOKENS = 64
-"""The most that an action may have."""
+ACTION_TOKENS = LINE_TOKENS
+"""The most that an action may have, where the environment does not say."""
 
 
 class LocalPolicy:
@@ -79,8 +82,12 @@ class LocalPolicy:
     def _choosing(self, episode: Playing) -> Asking[Decision]:
         environment, renderer = episode.environment, self._renderer
         if self._acting.actions == "free":
-            return (yield from decide.free(self._sequence, renderer.answers, renderer.template.end, self._choose, self._limit))
-        list_valid = valid_actions_of(environment)
+            block = action_form_of(environment) == "block"
+            end, futile = renderer.template.end, None if block else self._futile(episode)
+            return (yield from decide.free(self._sequence, renderer.answers, end, self._choose, self._limit, block, futile))
+        list_valid, list_tools = valid_actions_of(environment), tools_of(environment)
+        if list_valid is None and list_tools is not None:
+            return (yield from self._calling(episode, list_tools))
         if list_valid is None:
             raise UsageError(f"the environment {environment.name} does not list valid actions; play it with: --actions free")
         valid = yield from ask(environment, list_valid)
@@ -88,6 +95,24 @@ class LocalPolicy:
         actions: Mapping[str, list[int]] = {action: renderer.action(action) for action in offered}
         walk: Any = decide.scored if self._acting.actions == "scored" else decide.admissible
         decision: Decision = yield from walk(self._sequence, actions, self._choose)
+        return decision
+
+    def _futile(self, episode: Playing) -> Futile | None:
+        """What is not to be said now; None where nobody knows, since the environment does not say which answers are refusals."""
+        repeats, refusals = self._acting.repeats, refusals_of(episode.environment)
+        return Futile(episode.steps, episode.start.observation, repeats, refusals) if repeats and refusals and episode.steps else None
+
+    def _calling(self, episode: Playing, list_tools: Callable[[], Sequence[Tool]]) -> Asking[Decision]:
+        """A call of what may be called now."""
+        if self._acting.actions == "scored":
+            raise UsageError("there are too many calls to score every one; play it with: --actions admissible, or --actions free")
+        tools = yield from ask(episode.environment, list_tools)
+        remembered = [r.trajectory for r in self.memory.recalled]
+        grammar = grammar_of(tools, most_calls_of(episode.environment), seen_texts(episode, remembered))
+        guesses = Guesses(calls_before(episode, remembered), f"{episode.start.goal}\n{episode.observation}")
+        answers, end = self._renderer.answers, self._renderer.template.end
+        often = taken_too_often(episode.steps, episode.start.observation, self._acting.repeats)
+        decision: Decision = yield from guided(self._sequence, answers, end, grammar, self._choose, self._limit, guesses, often)
         return decision
 
     def _observe(self, episode: Playing) -> None:
@@ -125,18 +150,6 @@ class LocalPolicy:
         else:
             self._sequence.share(())
             self._sequence.replace(rendered.ids)
-
-
-def drop_repeated_actions(actions: Sequence[str], steps: Sequence[Step], first: str, repeats: int) -> list[str]:
-    """The actions taken fewer than `repeats` times when the same was to be seen as now, and fewer than twice that in the whole episode.
-
-    All of them where none is left, or `repeats` is 0. `first` is the observation before the first step. Of 600 household episodes the
-    expert took no action more than twice, and none twice when the same was to be seen.
-    """
-    seen = last_observations(first, steps)
-    now_taken = Counter(step.action for before, step in zip(seen, steps, strict=False) if before == seen[-1])
-    ever_taken = Counter(step.action for step in steps)
-    return [action for action in actions if now_taken[action] < repeats and ever_taken[action] < 2 * repeats] or list(actions)
 
 
 def _chooser(acting: Acting, task_id: str) -> Chooser:

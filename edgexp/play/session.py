@@ -15,7 +15,7 @@ from edgexp.bank import Bank, Filters, default_path
 from edgexp.embedding import open_encoder
 from edgexp.engine.vault import DEFAULT_LIMIT
 from edgexp.environments import plain, registry
-from edgexp.environments.base import Environment, valid_actions_of
+from edgexp.environments.base import Environment, action_tokens_of, tools_of, valid_actions_of
 from edgexp.environments.registry import DEFAULT_ENVIRONMENT
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.files import shown
@@ -118,14 +118,17 @@ class Session:
 
     def _make_model(self, place: int, name: str, retriever: Retriever | None, acting: Acting, steps: int | None) -> Learner:
         wanted = 40 * (steps or self.environments.limit(name))
+        tokens = action_tokens_of(self.environments.at(name, place))
         if self.server is not None:
+            self.server.limit = max(self.server.limit, tokens)
             instructions, room = self.environments.at(name, place).instructions(), self.server.room
             return RemotePolicy(self.server, instructions, retriever, acting, reserve=min(room // 2, wanted), whole=self._whole)
         assert self.fleet is not None and self.ready is not None
         renderer, room = self.renderer(name, acting.layout), self.fleet.room
         return LocalPolicy(
             self.fleet.sequence(place, renderer.prefix()), renderer, retriever, acting,
-            context=room, reserve=min(room // 2, wanted), model=self.ready.name, model_sha256=self.ready.sha256,
+            context=room, reserve=min(room // 2, wanted), action_tokens=tokens,
+            model=self.ready.name, model_sha256=self.ready.sha256,
         )  # fmt: skip
 
 
@@ -215,8 +218,11 @@ def open_session(settings: Settings, say: Say = lambda _: None, *, keep: bool = 
 
 
 def with_actions(settings: Settings, environment: Environment) -> Settings:
-    """The settings, with free actions where the environment lists no valid ones. Raises UsageError where they insist on others."""
-    if settings.actions == "free" or valid_actions_of(environment) is not None:
+    """The settings, with free actions where the environment lists neither valid ones nor tools.
+
+    Raises UsageError where they insist on others.
+    """
+    if settings.actions == "free" or valid_actions_of(environment) is not None or tools_of(environment) is not None:
         return settings
     if settings.insist:
         raise UsageError(f"the environment {environment.name} does not list valid actions, so --actions {settings.actions} cannot be; "

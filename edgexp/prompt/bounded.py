@@ -19,6 +19,7 @@ class Bounded:
         self._vocabulary, self._most = vocabulary, 2 * room
         self.control, self.decode = vocabulary.control, vocabulary.decode
         self.is_end, self.is_control = vocabulary.is_end, vocabulary.is_control
+        self.piece = getattr(vocabulary, "piece", lambda token: vocabulary.decode([token]).encode())
         self.bos, self.eos, self.adds_bos = vocabulary.bos, vocabulary.eos, vocabulary.adds_bos
 
     def encode(self, text: str) -> list[int]:

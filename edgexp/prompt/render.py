@@ -173,6 +173,11 @@ class Answers:
         """Ids of an answer."""
         return self._renderer.answer(text)
 
+    def piece(self, token: int) -> bytes:
+        """The bytes of a token; its text's where the tokenizer tells of texts only."""
+        piece = getattr(self._renderer.tokenizer, "piece", None)
+        return bytes(piece(token)) if piece else self.decode([token]).encode()
+
     def is_end(self, token: int) -> bool:
         """Whether a model that says the token has finished."""
         return token == self._renderer.template.stop or self._renderer.tokenizer.is_end(token)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from edgexp.bank import Bank, Embedder, Entry, Filters, Usefulness
+from edgexp.bank.outcomes import judge
 from edgexp.embedding import open_encoder
 from edgexp.errors import EdgexpError
 from edgexp.play.episode import recall_of
@@ -115,12 +116,9 @@ class Keeper:
     async def mark(self, identity: str, success: bool) -> str:
         """Say how what a trajectory tells ended; it is accepted, and its id is another one, which is told. Raises UsageError for none."""
         def work(bank: Bank) -> str:
-            before = bank.get(identity)
-            after = msgspec.structs.replace(before, success=success, score=float(success), end="done")
-            bank.add([after], "accepted")
-            if after.id != identity:
-                bank.forget([identity])
-            return after.id
+            [after], replaced = judge(bank, [identity], success)
+            forget_everywhere(bank, replaced)
+            return after
 
         return await self.on_thread(work)
 
@@ -147,8 +145,8 @@ def _search(bank: Bank, text: str, number: int, environment: str) -> list[dict[s
 def _row(bank: Bank, entry: Entry, score: float, useful: Usefulness | None) -> dict[str, Any]:
     try:
         trajectory = bank.get(entry.id)
-        goal, ending = trajectory.goal, trajectory.end
+        goal, told = trajectory.goal, trajectory.outcome_known
     except EdgexpError as error:
-        goal, ending = str(error), ""
-    return {**msgspec.structs.asdict(entry), "likeness": score, "goal": goal, "ending": ending,
+        goal, told = str(error), True
+    return {**msgspec.structs.asdict(entry), "likeness": score, "goal": goal, "outcome_known": told,
             "usefulness": msgspec.structs.asdict(useful) if useful else None}  # fmt: skip

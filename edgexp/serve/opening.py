@@ -25,10 +25,10 @@ from edgexp.prompt.render import learn_template
 from edgexp.prompt.template import choose_template
 from edgexp.retrieval import Retrieval
 from edgexp.serve.answering import Answerer
+from edgexp.serve.cleaning import Redaction, compile_patterns
 from edgexp.serve.journal import Journal
 from edgexp.serve.keeping import Keeper
 from edgexp.serve.local_model import LocalModel
-from edgexp.serve.redaction import BUILT_IN, Redaction, compile_patterns
 from edgexp.serve.service import ChatService, Limits
 from edgexp.serve.upstream import open_upstream
 
@@ -73,7 +73,7 @@ def open_service(settings: ServeSettings, say: Say) -> Iterator[ChatService]:
         if not _NAME.fullmatch(settings.environment):
             raise UsageError("--environment: a name has up to 64 letters, digits, dots, dashes and underscores")
         own = compile_patterns(settings.redact)
-        redaction = Redaction((*(BUILT_IN if settings.redaction else ()), *own))
+        redaction = Redaction(own, known=settings.redaction)
         path = settings.bank or default_path()
         journal = None
         if settings.record:

@@ -15,11 +15,11 @@ import msgspec
 
 from edgexp.errors import EdgexpError
 from edgexp.serve.answering import Answerer, Question, TooLong
+from edgexp.serve.cleaning import Redaction
 from edgexp.serve.conversation import Said, task_of
 from edgexp.serve.journal import Journal, Line, turn_line
 from edgexp.serve.keeping import Keeper
 from edgexp.serve.protocol import ChatRequest, Refusal, Written, unknown_session
-from edgexp.serve.redaction import Redaction
 from edgexp.serve.sessions import ChatSession, Match, Sessions, stays
 
 RESERVE = 2048

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mock_engine import VOCABULARY, MockEngine, by_chance, saying
+from numpy.typing import NDArray
 
 from edgexp.engine import decide
 from edgexp.engine.decide import Chooser, Deciding, Request, Tree, greedy, sampler
@@ -187,6 +188,58 @@ def test_the_first_line_of_what_is_said_is_the_action(said: str, kept: str, stop
     assert (decision.text, decision.stop) == (kept, stop)
 
 
+def preferring(*answers: str) -> MockEngine:
+    """A model that says the first of some texts; where it has begun otherwise, the first that begins so."""
+
+    def think(ids: Sequence[int]) -> NDArray[np.float32]:
+        said = VOCABULARY.decode(ids[len(PROMPT) :])
+        logits = np.zeros(len(VOCABULARY), np.float32)
+        for rank, answer in enumerate(answers):
+            if answer.startswith(said):
+                token = [*VOCABULARY.encode(answer), 257][len(said)]
+                logits[token] = max(logits[token], 30 - rank)
+        return logits
+
+    return MockEngine(think)
+
+
+SHELVES = tuple(f"go to shelf {number}" for number in range(5, 9))
+
+
+@pytest.mark.parametrize(("said", "futile", "kept"), [
+    (("go to shelf 5", "look"), {"go to shelf 5"}, "look"),
+    (("go to shelf 5", "go to desk 1", "look"), {"go to shelf 5"}, "go to desk 1"),
+    ((*SHELVES, "take mug 1"), {*SHELVES}, "take mug 1"),
+    (("look", "take mug 1"), {"go to shelf 5"}, "look"),
+    (("go to shelf 5", "", "look"), {"go to shelf 5"}, "look"),
+])
+def test_what_is_futile_gives_way_to_the_likeliest_other_text(said: tuple[str, ...], futile: set[str], kept: str) -> None:
+    sequence, engine = prompted(), preferring(*said)
+    decision, asked = drive(decide.free(sequence, VOCABULARY, END, limit=20, futile=futile.__contains__), engine)
+    assert decision.text == kept and decision.stop == "end" and decision.generated == len(asked)
+    assert sequence.ids == [*PROMPT, *VOCABULARY.encode(kept), *END]
+
+
+def test_where_all_is_futile_the_first_text_stays() -> None:
+    decision, _ = drive(decide.free(prompted(), VOCABULARY, END, futile=lambda _: True), preferring("go to shelf 5", "look"))
+    assert decision.text == "go to shelf 5"
+
+
+@given(st.integers(0, 10**6), st.sets(st.integers(0, 255), max_size=200), st.integers(0, 9))
+def test_second_thoughts_of_any_model_are_not_futile_or_are_its_first(seed: int, barred: set[int], heat: int) -> None:
+    def chooser(heat: int) -> Chooser:
+        return sampler(heat, seed) if heat else greedy
+
+    sequence = prompted(str(seed))
+    start = list(sequence.ids)
+    plain, _ = drive(decide.free(prompted(str(seed)), VOCABULARY, END, chooser(heat), 6), MockEngine())
+    futile = frozenset(VOCABULARY.decode([byte]).strip() for byte in barred)
+    decision, asked = drive(decide.free(sequence, VOCABULARY, END, chooser(heat), 6, futile=lambda text: text[:1] in futile), MockEngine())
+    assert decision.text[:1] not in futile or decision.text == plain.text
+    assert plain.text[:1] in futile or decision == plain
+    assert sequence.ids == [*start, *VOCABULARY.encode(decision.text), *END] and decision.generated == len(asked)
+
+
 @given(st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=20), st.floats(0.05, 20), st.integers(0, 999))
 def test_chance_takes_what_is_there_and_the_same_for_the_same_seed(logits: list[float], temperature: float, seed: int) -> None:
     scores = np.array(logits, np.float32)
@@ -243,3 +296,29 @@ def test_cutting_and_appending(before: list[int], length: int, more: list[int]) 
     sequence.append(more)
     assert sequence.ids == [*before[:length], *more] and sequence.evaluated == min(length, len(before))
     assert not more or sequence.logits is None
+
+
+@pytest.mark.parametrize(("said", "text", "stop"), [
+    ("SELECT 1;\nSELECT 2;", "SELECT 1;\nSELECT 2;", "end"), ("```sql\nSELECT 1\n```\nThat is it.", "SELECT 1", "fence"),
+    ("Here it is:\n```python\n\n  a = 1\n    b\n\n```", "  a = 1\n    b", "fence"), ("```\nnever closed", "never closed", "end"),
+    ("  one line  ", "one line", "end"), ("```\n```", "", "fence"), ("", "", "end"), ("a `b` c\n`d`", "a `b` c\n`d`", "end"),
+])  # fmt: skip
+def test_a_block_has_many_lines_and_ends_with_its_fence(said: str, text: str, stop: str) -> None:
+    sequence = prompted()
+    decision, _ = drive(decide.free(sequence, VOCABULARY, END, limit=200, block=True), MockEngine(saying(lambda _: said)))
+    assert (decision.text, decision.stop) == (text, stop)
+    assert sequence.ids == [*PROMPT, *VOCABULARY.encode(text), *END]
+
+
+def test_a_block_that_is_too_long_is_cut() -> None:
+    decision, _ = drive(decide.free(prompted(), VOCABULARY, END, limit=20, block=True), MockEngine(saying(lambda _: "line\n" * 50)))
+    assert decision == Decision("line\nline\nline\nline", 20, stop="length")
+
+
+@given(st.text(), st.text())
+def test_a_block_that_is_taken_out_has_nothing_to_be_taken_out_of(before: str, inside: str) -> None:
+    """Unless it has fences itself."""
+    block, closed = decide.block_of(f"{before}\n```\n{inside}\n```\n")
+    assert closed or "```" in before + inside
+    if "`" not in before + inside:
+        assert block == inside.strip("\n").rstrip() and decide.block_of(block) == (block.strip(), False)

@@ -33,7 +33,8 @@ from edgexp.environments.java.gold import GoldExpert
 from edgexp.trajectory import Task, Trajectory
 
 TASK = Task("bare/train/7", "bare", "train", "carry", "easy")
-OPTIONAL = ("admissible", "expert", "remote", "restarts", "family", "lesson", "aspects", "saw", "advise", "misled", "achieved")
+OPTIONAL = ("admissible", "expert", "remote", "restarts", "family", "lesson", "aspects", "saw", "advise", "misled", "achieved",
+            "tools", "most_calls", "action_tokens", "action_form")
 
 
 class Bare:

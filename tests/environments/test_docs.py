@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mock_engine import MockEngine, make_policy
 from pages import PAGE, printed_environment
 
 from edgexp.environments import base
@@ -41,6 +42,19 @@ def test_the_documented_expert_wins_every_task(folder: Path, monkeypatch: pytest
         for task in world.tasks(split):
             trajectory = run(play(world, task, ExpertPolicy(world))).trajectory
             assert trajectory.success and len(trajectory.steps) == 2
+
+
+def test_the_documented_environment_with_tools_plays(tmp_path: Path) -> None:
+    (tmp_path / "lamps.py").write_text(printed_environment("## Tools"), encoding="utf-8")
+    world = make(f"{tmp_path / 'lamps.py'}:Lamps")
+    calls = ['switch(lamp="attic", on=true)', 'switch(lamp="porch light", on=true)']
+    played = run(play(world, world.task("lamps/test/1"), Scripted(calls)))
+    first, second = played.trajectory.steps
+    assert first.observation == 'switch: lamp is "attic", but "desk lamp"|"porch light"|"reading lamp" is wanted'
+    assert first.observation in PAGE.read_text(encoding="utf-8")
+    assert played.trajectory.success and second.observation == "There is light."
+    by_chance = run(play(world, world.task("lamps/test/2"), make_policy(world, action_tokens=120)), MockEngine()).trajectory
+    assert by_chance.steps and all(step.observation in ("Done.", "There is light.") for step in by_chance.steps)
 
 
 def test_the_documented_environment_is_short() -> None:

@@ -34,8 +34,8 @@ class Scripted:
         self._go("play", number, model)
         return self.outcomes[number - 1][0]
 
-    def learn(self, folder: Path, number: int) -> str:
-        self._go("learn", number, "")
+    def learn(self, folder: Path, number: int, parent: int) -> str:
+        self._go("learn", number, f"on from {parent}")
         return f"toy-g{number}"
 
     def check(self, folder: Path, number: int, candidate: str, best: str) -> Check:
@@ -88,6 +88,7 @@ def test_the_best_plays_and_is_what_a_new_model_is_checked_against(tmp_path: Pat
     work = Scripted([(1, 0.5, 0.1), (1, -0.5, 0.1), (1, 0.1, 0.05)])
     rounds(tmp_path).improve(work, Budget(3))
     assert [model for stage, _, model in work.done if stage == "play"] == ["base", "toy-g1", "toy-g1"]
+    assert [model for stage, _, model in work.done if stage == "learn"] == ["on from 0", "on from 1", "on from 1"]
     assert [model for stage, _, model in work.done if stage == "check"] == ["toy-g1 and base", "toy-g2 and toy-g1", "toy-g3 and toy-g1"]
 
 

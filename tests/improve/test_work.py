@@ -12,7 +12,7 @@ from bank_samples import WordEncoder
 from edgexp.bank import Bank, Embedder
 from edgexp.environments.base import Environment
 from edgexp.environments.registry import make
-from edgexp.errors import EdgexpError
+from edgexp.errors import EdgexpError, UsageError
 from edgexp.improve import work as works
 from edgexp.improve.work import EPISODES, RecipeWork, Ways, settings_text
 from edgexp.play.collecting import expert_episode
@@ -170,11 +170,26 @@ def test_it_learns_from_its_own_bank_and_names_the_model_by_its_round(
     monkeypatch.setattr(works, "find_base", lambda adapter: "base")
     monkeypatch.setattr(works, "export", lambda request, tell: asked.append(request))
     made = work(tmp_path / "a", given)
-    assert made.learn(tmp_path / "a" / "4", 4) == "toy-g4"
+    assert made.learn(tmp_path / "a" / "4", 4, 2) == "toy-g4"
     folder, name, recipe = asked[0]
     assert (folder, name) == (tmp_path / "a" / "4" / "run", "toy-g4")
     assert [data.bank for data in recipe.data] == [str(made.bank)] and recipe.data[0].groups == ("easy",)
     assert (asked[1].name, asked[1].folder) == ("toy-g4", tmp_path / "a" / "4" / "model")
+    assert recipe.base == made.recipe.base, "it begins where the recipe does"
+
+
+def test_it_goes_on_from_the_best_generation_where_it_is_told(
+    tmp_path: Path, given: Path, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bases: list[Any] = []
+    monkeypatch.setattr(works, "train", lambda folder, name, recipe, watch, rollouts: bases.append(recipe.base) or tmp_path)
+    monkeypatch.setattr(works, "find_base", lambda adapter: "base")
+    monkeypatch.setattr(works, "export", lambda request, tell: None)
+    made = work(tmp_path / "a", given, go_on=True)
+    for parent in (0, 2):
+        made.learn(tmp_path / "a" / "generations" / "003", 3, parent)
+    assert bases[0] == made.recipe.base and bases[1].model == made.recipe.base.model
+    assert bases[1].adapter == str(tmp_path / "a" / "generations" / "002" / "run" / "adapter")
 
 
 def test_where_there_is_nothing_to_check_by_that_is_said(tmp_path: Path, given: Path, sessions: Sessions) -> None:
@@ -182,6 +197,13 @@ def test_where_there_is_nothing_to_check_by_that_is_said(tmp_path: Path, given: 
     made.recipe = recipes.parse('[check]\nsplit = "nowhere"\n', "test")
     with pytest.raises(EdgexpError, match="the split nowhere has no tasks to check a model by"):
         made.check(tmp_path / "a" / "1", 1, "new", "old")
+
+
+def test_a_recipe_without_held_out_episodes_is_refused_before_anything_is_played(tmp_path: Path, given: Path) -> None:
+    made = work(tmp_path / "a", given)
+    made.recipe = recipes.parse("[check]\nheld_out = 0\n", "test")
+    with pytest.raises(UsageError, match=r"check\.held_out is 0"):
+        made.begin()
 
 
 def test_the_settings_tell_rounds_apart() -> None:

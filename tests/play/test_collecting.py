@@ -16,8 +16,9 @@ from toys import Counting, make_trajectory
 
 from edgexp.bank import Bank, check_sound
 from edgexp.environments.base import Start
-from edgexp.errors import EdgexpError
-from edgexp.play.collecting import Again, collect, collect_telling, expert_episodes, in_turn, left_to_play, split_to_play, spread
+from edgexp.environments.registry import make
+from edgexp.errors import EdgexpError, UsageError
+from edgexp.play.collecting import Again, collect, collect_telling, draw, expert_episodes, in_turn, left_to_play, split_to_play, spread
 from edgexp.play.fleet import Environments
 from edgexp.play.rollout import Finished
 from edgexp.play.session import OpenSession, Settings
@@ -266,3 +267,26 @@ def test_a_split_too_long_to_list_is_drawn_from() -> None:
     drawn = spread(endless, 30, 1)  # type: ignore[arg-type]
     assert len({task.id for task in drawn}) == 30 and Counter(task.type for task in drawn) == {"a": 10, "b": 10, "c": 10}
     assert endless.asked < 10_000 and spread(endless, 30, 2) != drawn  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("types", "group", "count"), [
+    ((), None, 6), (("pick_heat_then_place_in_recep",), None, 6), ((), "hard", 6), ((), "easy", None),
+])
+def test_tasks_are_drawn_of_what_was_asked_for(types, group, count):
+    world = make("household")
+    tasks = draw(world, "dev", count, 0, types, group) if count else draw(Few(), "train", None, 0, (), group)
+    assert len(tasks) == (count or 2) and all(not types or task.type in types for task in tasks)
+    assert all(group is None or task.group == group for task in tasks)
+
+
+class Few(Counting):
+    """Four tasks, two of them easy."""
+
+    def tasks(self, split):
+        return [Task(f"counting/train/{n}", "counting", "train", "count", group="easy" if n < 2 else "hard") for n in range(4)]
+
+
+@pytest.mark.parametrize(("types", "group"), [(("nonsense",), None), ((), "eazy"), (("count",), "own-past")])
+def test_what_no_task_is_of_is_told_with_what_there_is(types, group):
+    with pytest.raises(UsageError, match=r"no task of split train of counting .*; its types: count; its groups: easy, hard"):
+        draw(Few(), "train", 3, 0, types, group)

@@ -8,15 +8,15 @@ from edgexp.environments.base import Outcome
 from edgexp.environments.registry import make
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.acting import Acting
+from edgexp.play.circles import drop_repeated_actions
 from edgexp.play.collecting import expert_episode
 from edgexp.play.episode import Acted, Began, Ended, Recalled, play
-from edgexp.play.local import LocalPolicy, drop_repeated_actions
+from edgexp.play.local import LocalPolicy
 from edgexp.play.rollout import run, run_many
 from edgexp.play.scripted import ExpertPolicy, Scripted
 from edgexp.prompt.render import Renderer
 from edgexp.retrieval import Memory
 from edgexp.retrieval import Recalled as Found
-from edgexp.trajectory import Step
 
 
 class Fixed:
@@ -180,23 +180,6 @@ def test_control_strings_from_everywhere_stay_text(acting, sequence, model):
     trajectory, *_ = acting(environment=world, retriever=Fixed(memory), actions="free", action_tokens=8)
     controls = [i for i in sequence.ids if model.vocabulary.is_control(i)]
     assert len(controls) == 4 * len(trajectory.steps) + 2  # a turn opens and closes: system, task, actions, observations between them
-
-
-@pytest.mark.parametrize(("taken", "repeats", "left"), [
-    ([], 1, ["a", "b"]),
-    ([("a", "room")], 1, ["b"]),  # a led to where we were
-    ([("a", "hall")], 1, ["a", "b"]),  # elsewhere, it has not been tried
-    ([("a", "hall"), ("b", "room")], 1, ["b"]),
-    ([("a", "hall"), ("a", "yard")], 1, ["b"]),  # wherever it was, twice is enough
-    ([("a", "hall"), ("a", "yard"), ("a", "hall")], 2, ["a", "b"]),
-    ([("a", "room")], 2, ["a", "b"]),
-    ([("a", "room"), ("a", "room")], 2, ["b"]),
-    ([("a", "room"), ("b", "room")], 1, ["a", "b"]),  # nothing else is left
-    ([("a", "room"), ("a", "room")], 0, ["a", "b"]),
-])
-def test_what_was_tried_in_a_situation_is_not_offered_again(taken, repeats, left):
-    steps = [Step(action, observation) for action, observation in taken]
-    assert drop_repeated_actions(["a", "b"], steps, "room", repeats) == left
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ class Cornered(Counting):
     """The one action to choose from is the last of the valid ones."""
 
     def admissible(self) -> list[str]:
-        return ["add one", 'say "ä\\b"']
+        return ['say "ä\\b"', "wait"]
 
 
 def settings_for(url: str, **other: Any) -> Settings:
@@ -133,8 +133,8 @@ def test_actions_that_go_in_circles_are_not_offered() -> None:
     with serving(lambda q: tell(choose(q, ("guided_choice",))), whole=True) as server:
         [played], _ = play_some(settings_for(server.url, environment="test_remote:Cornered"))
     offered = [question["guided_choice"] for question in of_an_episode(server.asked)]
-    assert offered[:2] == [["add one", 'say "ä\\b"']] * 2 and offered[2] == ['say "ä\\b"']
-    assert [step.action for step in played.trajectory.steps][:3] == ["add one", "add one", 'say "ä\\b"']
+    assert offered[:2] == [['say "ä\\b"', "wait"], ["wait"]]
+    assert [step.action for step in played.trajectory.steps][:2] == ['say "ä\\b"', "wait"]
 
 
 def test_a_server_that_does_not_keep_to_the_choice_ends_the_episode() -> None:

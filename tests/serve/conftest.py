@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from serve_toys import Running, ScriptedModel, bank_keeper, serving
 
+from edgexp.serve.cleaning import Redaction
 from edgexp.serve.journal import Journal
-from edgexp.serve.redaction import Redaction
 from edgexp.serve.service import ChatService, Limits
 
 

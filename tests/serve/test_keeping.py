@@ -250,7 +250,7 @@ def test_what_is_forgotten_is_nowhere(make_service, tmp_path):
 
 
 def test_secrets_are_not_kept_and_the_model_is_asked_with_them(make_service, tmp_path):
-    secret = "sk-proj-abcdefghijklmnopqrstuvwx"
+    secret = "sk-proj-abcdefgh1jklmn0pqrstuvwx"
     with serving(make_service(ScriptedModel(lambda question: f"you said {question.messages[-1].text}"))) as server:
         told = server.chat(f"my key is {secret}")
         assert secret in told.json()["choices"][0]["message"]["content"]

@@ -26,6 +26,8 @@ from edgexp.environments.boundary import (
     outcome_of,
 )
 from edgexp.environments.bridges.program import Program, ProgramFailed, split_command
+from edgexp.environments.calls import Tool
+from edgexp.environments.checked_calls import checked_tools
 from edgexp.environments.splits import check_split
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Task
@@ -37,8 +39,8 @@ CALL_SECONDS = 60.0
 """How long it may take for any other."""
 MOST_TASKS = 100_000
 """Tasks of a split, which are all sent at once."""
-OFFERS = ("admissible", "expert", "saw", "advise")
-"""What a program may have besides; the last two are its expert's."""
+OFFERS = ("admissible", "expert", "saw", "advise", "tools")
+"""What a program may have besides; `saw` and `advise` are its expert's."""
 
 Value = TypeVar("Value")
 
@@ -60,6 +62,9 @@ class Hello(msgspec.Struct, frozen=True):
     splits: tuple[str, ...]
     instructions: str
     offers: tuple[str, ...] = ()
+    most_calls: int | None = None
+    action_tokens: int | None = None
+    action_form: str | None = None
 
 
 class SpokenEnvironment:
@@ -85,6 +90,11 @@ class SpokenEnvironment:
         self.name, self.version, self.max_steps = self._hello.name, self._hello.version, self._hello.max_steps
         if "admissible" in self._hello.offers:
             self.admissible = self._admissible
+        if "tools" in self._hello.offers:
+            self.tools = self._tools
+        for said in ("most_calls", "action_tokens", "action_form"):
+            if (value := getattr(self._hello, said)) is not None:
+                setattr(self, said, value)
         if "expert" in self._hello.offers:
             self.expert = self._expert
 
@@ -144,6 +154,13 @@ class SpokenEnvironment:
             return []
         self._check_going()
         return self._put("admissible", {}, self._read_actions)
+
+    def _tools(self) -> list[Tool]:
+        """What may be called now: nothing once the episode is over, nor before there is one."""
+        if not self._going or self._over:
+            return []
+        self._check_going()
+        return self._put("tools", {}, self._read_tools)
 
     def _expert(self) -> Expert:
         """A player that asks the program what to do."""
@@ -245,7 +262,8 @@ class SpokenEnvironment:
 
     def _read_hello(self, answer: Any) -> Hello:
         what, who = "what hello() answered", self._who
-        given = self._fields(answer, what, ("name", "version", "max_steps", "splits", "instructions"), ("offers",))
+        given = self._fields(answer, what, ("name", "version", "max_steps", "splits", "instructions"),
+                             ("offers", "most_calls", "action_tokens", "action_form"))  # fmt: skip
         name, version = (plain.text(given[key], who, f"the {key} of {what}") for key in ("name", "version"))
         splits = tuple(plain.texts(given["splits"], who, f"splits of {what}"))
         offers = tuple(plain.texts(given.get("offers", []), who, f"offers of {what}"))
@@ -254,7 +272,11 @@ class SpokenEnvironment:
         if unknown := {*offers} - {*OFFERS}:
             raise EdgexpError(f"{who}: {what} offers {plain.shown(min(unknown))}; what can be offered is {', '.join(OFFERS)}")
         instructions = plain.text(given["instructions"], who, f"the instructions of {what}", LONGEST_INSTRUCTIONS)
-        return Hello(name, version, plain.whole(given["max_steps"], who, f"max_steps of {what}", 1), splits, instructions, offers)
+        limits = (plain.whole(given[key], who, f"{key} of {what}", 1) if key in given else None for key in ("most_calls", "action_tokens"))
+        calls, tokens = limits
+        form = plain.one_of(given["action_form"], who, f"action_form of {what}", ("line", "block")) if "action_form" in given else None
+        steps = plain.whole(given["max_steps"], who, f"max_steps of {what}", 1)
+        return Hello(name, version, steps, splits, instructions, offers, calls, tokens, form)
 
     def _read_tasks(self, answer: Any, split: str) -> list[Task]:
         what = f"what tasks({split!r}) answered"
@@ -287,6 +309,13 @@ class SpokenEnvironment:
         if not found or "" in found:
             raise EdgexpError(f"{self._who}: {what} is empty or holds an empty text, but the episode is not over")
         return found
+
+    def _read_tools(self, answer: Any) -> list[Tool]:
+        what = "what tools() answered"
+        if not isinstance(answer, list):
+            plain.refuse(answer, self._who, what, "a list of tools is wanted")
+        given = (self._fields(one, f"tool {n} of {what}", ("name",), ("description", "parameters")) for n, one in enumerate(answer, 1))
+        return checked_tools([Tool(**fields) for fields in given], self._who, going=True)
 
     def _read_outcome(self, answer: Any) -> Outcome:
         given = self._fields(answer, "what step() answered", ("observation",), ("reward", "done", "success", "score"))

@@ -58,10 +58,10 @@ def split_command(command: str, who: str) -> list[str]:
 class Program:
     """A running program. Not for several threads at once."""
 
-    def __init__(self, words: Sequence[str], folder: Path | None = None) -> None:
-        """Start it, in `folder` or in the current one. Raises EdgexpError where it cannot be started."""
+    def __init__(self, words: Sequence[str], folder: Path | None = None, environment: Mapping[str, str] | None = None) -> None:
+        """Start it, in `folder` or in the current one, with our variables or with `environment`. Raises EdgexpError where that fails."""
         pipe = subprocess.PIPE
-        self._process, life = launch(words, folder, stdin=pipe, stderr=pipe)
+        self._process, life = launch(words, folder, stdin=pipe, stderr=pipe, environment=environment)
         self._free = weakref.finalize(self, end, self._process, life, os.getpid())
         assert self._process.stdin and self._process.stdout and self._process.stderr
         self._said: deque[str] = deque(maxlen=_KEPT)
@@ -87,7 +87,15 @@ class Program:
 
     def ask(self, line: bytes, seconds: float) -> bytes:
         """Say a line and give the line that is said next. Raises ProgramFailed where none comes in time; the program is ended then."""
+        self.say(line)
+        return self.hear(seconds)
+
+    def say(self, line: bytes) -> None:
+        """Say a line; it is written on a thread, so that nobody waits for a program that does not read."""
         self._out.put(line)
+
+    def hear(self, seconds: float) -> bytes:
+        """The next line that it says. Raises ProgramFailed where none comes in time; the program is ended then."""
         try:
             answer = self._next_line(time.monotonic() + seconds)
         except queue.Empty:

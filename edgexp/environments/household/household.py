@@ -12,6 +12,7 @@ from edgexp.environments.household import scene as goals
 from edgexp.environments.household.generator import generate
 from edgexp.environments.household.scene import GOAL_KINDS, GROUPS, GoalKind, Scene
 from edgexp.environments.household.simulator import Game
+from edgexp.environments.household.texts import NOTHING
 from edgexp.environments.splits import Made, check_split
 from edgexp.environments.text_game import GameEnvironment
 from edgexp.errors import UsageError
@@ -70,6 +71,7 @@ class SceneEnvironment(GameEnvironment[Game], ABC):
     """An environment whose tasks are scenes. A subclass adds `name`, `version`, the splits and tasks, and which scene a task is."""
 
     max_steps = 50
+    refusals = (NOTHING,)
 
     @abstractmethod
     def scene(self, task: Task) -> Scene:

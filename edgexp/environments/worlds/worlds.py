@@ -201,6 +201,7 @@ class Worlds(Housed, GameEnvironment[Game]):
     name = "worlds"
     version = "1"
     max_steps = 20
+    refusals = (texts.NOTHING,)
     houses = SPLITS
 
     def type_of(self, house: int, scene: int) -> str:

@@ -82,7 +82,7 @@ def name_acting(setup: Setup) -> str:
     """How a condition acts, where not in its own words: `, valid actions, no circles`."""
     own = {"free": "", "admissible": ", valid actions", "scored": ", valid actions scored", "weighed": ", valid actions scored"}
     chosen = own.get(setup.actions, f", {setup.actions} actions")
-    return chosen + (", no circles" if chosen and setup.repeats else "")
+    return chosen + (", no circles" if setup.repeats else "")
 
 
 def name_memory(setup: Setup) -> str:

@@ -15,8 +15,19 @@ import spoken_doors
 from fuzzing import ROUNDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mock_engine import MockEngine, make_policy
 
-from edgexp.environments.base import Environment, Outcome, expert_of, is_remote, restarts_of, valid_actions_of
+from edgexp.environments.base import (
+    Environment,
+    Outcome,
+    action_tokens_of,
+    expert_of,
+    is_remote,
+    most_calls_of,
+    restarts_of,
+    tools_of,
+    valid_actions_of,
+)
 from edgexp.environments.bridges import json_lines, program
 from edgexp.environments.bridges.json_lines import SpokenEnvironment
 from edgexp.environments.registry import family_of_task, make
@@ -260,13 +271,20 @@ HELLO = spoken_doors.answer("hello", {})
 ODD_TASKS = [{key: RIGHT[key] for key in RIGHT if key != "type"},
              {**RIGHT, "environment": "other"}, {**RIGHT, "split": "no"}, {**RIGHT, "x": 1},
              *({**RIGHT, key: value} for key in RIGHT for value in (None, 5, "y" * 2000, ["x"], "\ud800"))]
-ODD_HELLOS = [{**HELLO, key: value} for key in (*HELLO, "x") for value in (None, 5.5, -1, "y" * 70_000, [5], {"a": 1}, "\ud800")]
+TOOL = {"name": "open", "description": "Open it.", "parameters": {"properties": {"door": {"enum": [1, 2]}}, "required": ["door"]}}
+ODD_TOOLS = [{"description": "x"}, {**TOOL, "x": 1}, *({**TOOL, key: value} for key, values in {
+    "name": ("", None, 5, "y" * 2000, "\ud800"), "description": (None, 5, "y" * 70_000, "\ud800"),
+    "parameters": (None, 5, "x", [], {"type": "string"}, {"properties": []}, {"properties": {"a": {"type": 5}}}, {"required": "a"},
+                   {"properties": {"a": {"enum": []}}, "required": ["a"]}, {"properties": {"\ud800": {}}})}.items() for value in values)]
+ODD_HELLOS = [{**HELLO, key: value} for key in (*HELLO, "x", "most_calls", "action_tokens")
+              for value in (None, 5.5, -1, "y" * 70_000, [5], {"a": 1}, "\ud800")]
 
 
 @pytest.mark.parametrize(("where", "values"), [
     ("reset", VALUES), ("step", VALUES), ("act", [value for value in VALUES if value not in (None, "text", "")]),
     ("advise", [value for value in VALUES if value not in (None, "text", "")]),
-    ("admissible", VALUES), ("tasks", [*(value for value in VALUES if value != []), *([one] for one in ODD_TASKS), [RIGHT, RIGHT]]),
+    ("admissible", VALUES), ("tools", [*VALUES, *([one] for one in ODD_TOOLS), [TOOL, TOOL], []]),
+    ("tasks", [*(value for value in VALUES if value != []), *([one] for one in ODD_TASKS), [RIGHT, RIGHT]]),
     ("task", [*VALUES, *ODD_TASKS]), ("hello", [*VALUES, *ODD_HELLOS]),
 ])  # fmt: skip
 def test_every_wrong_value_of_every_member_is_one_line(monkeypatch: pytest.MonkeyPatch, where: str, values: list[Any]) -> None:
@@ -280,6 +298,7 @@ def test_every_wrong_value_of_every_member_is_one_line(monkeypatch: pytest.Monke
         monkeypatch.setattr(Inside, "value", value)
         ask = {"reset": lambda w=world: w.reset(TASK), "step": lambda w=world: w.step("x"), "act": lambda w=world: w.expert().act("o"),
                "advise": lambda w=world: w.expert().advise("o"), "admissible": lambda w=world: w.admissible(),
+               "tools": lambda w=world: w._tools(),
                "tasks": lambda w=world: w.tasks("train"), "task": lambda w=world: w.task("spoken/train/1"),
                "hello": lambda: SpokenEnvironment("true")}[where]  # fmt: skip
         right = where == "hello" and is_right_hello(value)
@@ -315,13 +334,14 @@ def once(spoken: Any, folder: Path, where: str, what: str, **options: Any) -> An
     return spoken(where, what, str(folder / "done"), **options)
 
 
-KEYS = st.sampled_from(["id", "observation", "goal", "reward", "done", "success", "score", "x"])
+KEYS = st.sampled_from(["id", "observation", "goal", "reward", "done", "success", "score", "x", "name", "parameters", "properties"])
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5))  # fmt: skip
 
 
 @settings(max_examples=100 * ROUNDS)
-@given(answer=JSON, member=st.sampled_from(["_read_hello", "_read_start", "_read_outcome", "_read_actions", "_read_tasks", "_read_task"]))
+@given(answer=JSON, member=st.sampled_from(["_read_hello", "_read_start", "_read_outcome", "_read_actions", "_read_tasks", "_read_task",
+                                               "_read_tools"]))
 def test_whatever_an_answer_holds_is_read_or_one_line(answer: Any, member: str) -> None:
     world = object.__new__(SpokenEnvironment)
     world._who, world.name, world.splits = "process:x", "spoken", lambda: ("train",)  # type: ignore[method-assign]
@@ -427,6 +447,44 @@ def test_an_expert_episode_of_it_is_kept(spoken: Any) -> None:
     world = spoken()
     played = run(expert_episode(world, world.task("spoken/train/1")))
     assert played.trajectory.success
+
+
+TOOLS = """
+import json, sys
+
+def answer(call, given):
+    if call == "hello":
+        return {"name": "spoken", "version": "1", "max_steps": 5, "splits": ["train"], "instructions": "Open.", "offers": ["tools"],
+                "most_calls": 2, "action_tokens": 99}
+    if call == "reset":
+        return {"goal": "open door 2.", "observation": "Doors."}
+    if call == "tools":
+        return [{"name": "open", "parameters": {"properties": {"door": {"enum": [1, 2]}}, "required": ["door"]}}, {"name": "wait"}]
+    if call == "step":
+        won = "open(door=2)" in given["action"]
+        return {"observation": "Out." if won else "A wall.", "reward": float(won), "done": won, "success": won, "score": float(won)}
+
+for line in sys.stdin:
+    asked = json.loads(line)
+    print(json.dumps({"id": asked["id"], "answer": answer(asked["call"], asked["arguments"])}), flush=True)
+"""
+
+
+def test_a_program_may_offer_tools(tmp_path: Path) -> None:
+    (tmp_path / "tools.py").write_text(TOOLS, encoding="utf-8")
+    world = make("process:" + shlex.join([sys.executable, "-S", str(tmp_path / "tools.py")]))
+    list_tools = tools_of(world)
+    assert list_tools is not None and valid_actions_of(world) is None and list(list_tools()) == []
+    assert most_calls_of(world) == 2 and action_tokens_of(world) == 99
+    actions = ["open(door=3)", "wait(); open(door=1)", "wait(); wait(); wait()", "open(door=2)"]
+    steps = run(play(world, TASK, Scripted(actions))).trajectory.steps
+    assert [step.observation for step in steps] == [
+        "open: door is 3, but 1|2 is wanted", "A wall.", "3 calls are too many: at most 2 may be made at once", "Out."]
+    assert list(list_tools()) == []
+    for seed in range(5):
+        played = run(play(world, TASK, make_policy(world, action_tokens=99, temperature=1.0, seed=seed)), MockEngine()).trajectory
+        assert played.steps and {step.observation for step in played.steps} <= {"A wall.", "Out."}
+    world.close()
 
 
 EXAMPLES = HERE.parents[2] / "recipes" / "process"
