@@ -113,6 +113,8 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """As in `Step`."""
     seconds: float = 0.0
     """Time to decide."""
+    thought: str = ""
+    """What the model thought before. It is part of no trajectory, and so of no memory."""
 
 
 class Remembered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

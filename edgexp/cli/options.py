@@ -183,6 +183,8 @@ def acting_options(command: F) -> F:
                      help="Room for the prompt and the episode, in tokens.  [default: the model's, at most 8192]"),
         click.option("--temperature", type=Finite(0, 100), default=0.0, show_default=True,
                      help="How much chance decides. 0: always the likeliest action."),
+        click.option("--think", type=click.IntRange(0, 2**16), default=0, show_default=True, metavar="TOKENS",
+                     help="Let the model think before each action, so long at most. Thoughts are shown and not remembered."),
         click.option("--template", default=None, callback=_template,
                      help="Chat template in place of the model's own: a name such as chatml (see docs/templates.md), another one in "
                           "the model's file, or a file of Jinja."),

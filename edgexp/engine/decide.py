@@ -213,6 +213,30 @@ class _Writing:
         return log + float(logs[token])
 
 
+def think(sequence: TokenSequence, tokenizer: Tokenizer, opened: Sequence[int], closed: Sequence[int], mark: str, choose: Chooser = greedy,
+          limit: int = 256) -> Generator[Request, Any, tuple[str, int]]:
+    """Let the model think until it writes `mark`, ends its turn, or has written `limit` tokens; the thought and how many tokens it had.
+
+    `opened` and `closed`: the ids around a thought. What was thought stays in the sequence, in the model's own tokens.
+    """
+    sequence.append(opened)
+    start, runs = len(sequence.ids), 0
+    for runs in range(1, limit + 1):  # noqa: B007 - counted
+        yield sequence
+        assert sequence.logits is not None
+        token = choose(sequence.logits)
+        if tokenizer.is_end(token):
+            break
+        sequence.append([token])
+        if mark[-1] in tokenizer.decode([token]) and mark in tokenizer.decode(sequence.ids[start:]):
+            break
+    thought = tokenizer.decode(sequence.ids[start:]).partition(mark)[0].rstrip("\n")  # what closes it brings its own line breaks
+    while len(tokenizer.decode(sequence.ids[start:])) > len(thought):
+        sequence.cut(len(sequence.ids) - 1)
+    sequence.append(closed)
+    return thought.strip(), runs
+
+
 def block_of(text: str) -> tuple[str, bool]:
     """The block in what a model wrote, and whether it is closed by a fence: what stands between the first two fences, or behind the first
     one; all of it where there is none."""

@@ -120,7 +120,7 @@ class Session:
         wanted = 40 * (steps or self.environments.limit(name))
         tokens = action_tokens_of(self.environments.at(name, place))
         if self.server is not None:
-            self.server.limit = max(self.server.limit, tokens)
+            self.server.limit = max(self.server.limit, tokens + acting.think)
             instructions, room = self.environments.at(name, place).instructions(), self.server.room
             return RemotePolicy(self.server, instructions, retriever, acting, reserve=min(room // 2, wanted), whole=self._whole)
         assert self.fleet is not None and self.ready is not None
