@@ -43,7 +43,8 @@ ROOMS: dict[str, frozenset[str]] = {
     "evaluation": COMMON | (_MAKING - {"engine"}),
     "improve": COMMON | (_MAKING - {"engine", "prompt"}) | {"evaluation"},
     "checkup": COMMON | _MAKING | {"evaluation"},
-    "cli": COMMON | _MAKING | {"evaluation", "checkup", "improve"},
+    "cluster": COMMON | {"trajectory", "bank", "environments", "models", "play", "evaluation"},
+    "cli": COMMON | _MAKING | {"evaluation", "checkup", "improve", "cluster"},
     "__main__": COMMON | {"cli"},
 }
 """Room → the rooms it may import, besides itself. A room is a folder or a module directly in the package."""
@@ -63,13 +64,14 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "unsloth": frozenset({"training"}),
     "py4j": frozenset({"environments"}),
     "httpx": frozenset({"play"}),
+    "ray": frozenset({"cluster"}),
     "matplotlib": frozenset({"evaluation"}),
     "click": frozenset({"cli"}),
 }
 """Library → the only rooms that may import it."""
 
 LONGEST_FILE = 400
-MOST_MODULES = {"": 170, "training": 15, "export": 10, "cli": 18, "evaluation": 9, "evaluation.report": 8}
+MOST_MODULES = {"": 200, "training": 15, "export": 10, "cli": 18, "evaluation": 9, "evaluation.report": 8}
 """Folder → the most modules in it, `__init__` apart. A folder with a limit of its own does not count for the one around it."""
 
 
