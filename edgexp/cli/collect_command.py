@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from edgexp.bank import Bank
+    from edgexp.cluster.far import FarSession
     from edgexp.play.collecting import Again
     from edgexp.play.rollout import Finished
+    from edgexp.play.session import OpenSession
     from edgexp.trajectory import Source, Trajectory
 
 
@@ -103,8 +105,11 @@ def collect(policy: str, number: int, steps: int | None, mistakes: float, hand_b
             environments = opened.enter_context(Environments())
             world, bank = environments.at(settings.environment), opened.enter_context(open_bank(settings.bank, say=say))
         else:
-            opening = cluster.open_session if cluster else open_session
-            session = opened.enter_context(opening(settings, say, keep=True, in_use=True))
+            session: OpenSession | FarSession
+            if cluster:
+                session = opened.enter_context(cluster.open_session(settings, say, keep=True, in_use=True))
+            else:
+                session = opened.enter_context(open_session(settings, say, keep=True, in_use=True))
             assert session.bank is not None
             world, bank = session.environment, session.bank
         if task_ids:
