@@ -123,6 +123,8 @@ class _Play:
         self._notes = set[str]()
         self._known = set[str]()
         self._next_look = 0.0
+        self._finished = False
+        """Whether any worker has finished anything."""
         self.brought = 0
 
     def overs(self) -> Iterator[Over]:
@@ -138,7 +140,7 @@ class _Play:
 
     def close(self) -> None:
         """Let workers close what they opened: what a model has read is kept on their disks."""
-        calls = [self._link.call(post.worker, "close") for post in self._posts.values() if post.host and not self._desk.busy(post.number)]
+        calls = [self._link.call(post.worker, "close") for post in self._posts.values() if post.call is None]
         until = monotonic() + CLOSING
         while calls and (left := until - monotonic()) > 0:
             over = self._link.wait(calls, left)
@@ -225,7 +227,7 @@ class _Play:
             overs = wire.read_answer((yield self._link.call(post.worker, "exchange", wire.encode(given))), list[Over])
             for over in overs:
                 if self._desk.note(post.number, over):
-                    post.failures = 0
+                    post.failures, self._finished = 0, True
                     self._told.append(over)
 
     def _bring(self, post: _Post) -> Life:
@@ -282,8 +284,8 @@ class _Play:
 
     def _lose(self, post: _Post, reason: str) -> None:
         """A worker died: what it had waits for others, and another one is started in its place, unless that is in vain."""
-        self._end(post)
-        post.failures += 1
+        given_up = self._end(post)
+        post.failures = 1 if given_up and self._finished else post.failures + 1  # that one was to blame
         gone = post.machine not in self._link.machines()
         self._say(f"a worker on {post.host or post.machine} died ({reason}); its episodes are played elsewhere"
                   + (": its machine is gone" if gone else ""))
@@ -303,12 +305,14 @@ class _Play:
         kind = UsageError if isinstance(error, UsageError) else EdgexpError
         self._refusal = kind(f"no worker can play; the one on {post.host or post.machine}: {error}", details=error.details)
 
-    def _end(self, post: _Post) -> None:
-        """Take a worker out, and what it had back."""
+    def _end(self, post: _Post) -> bool:
+        """Take a worker out, and what it had back; whether an episode was given up."""
         if post.life is not None:
             post.life.close()
         self._posts.pop(post.number, None)
         self._link.stop(post.worker)
-        for turn, item in self._desk.leave(post.number):
+        given_up = self._desk.leave(post.number)
+        for turn, item in given_up:
             line = f"{item.task.id}: {MOST_DEATHS} workers died while they played it"
             self._told.append(Over(turn, item.position, None, line))
+        return bool(given_up)

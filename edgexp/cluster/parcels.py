@@ -64,9 +64,10 @@ def forget_banks(parcels: tuple[Parcel, ...] = ()) -> None:
 
 
 def pieces(parcel: Parcel) -> Iterator[bytes]:
-    """The content of a parcel's files, one after the other, for `Incoming`. No piece is of two files."""
+    """The content of a parcel's files, one after the other, for `Incoming`. No piece is of two files, and each file has one at least."""
     for file in parcel.files:
         with (Path(parcel.folder) / file.name).open("rb") as opened:
+            yield opened.read(PIECE)
             while piece := opened.read(PIECE):
                 yield piece
 
@@ -81,7 +82,6 @@ class Incoming:
         self._left = list(parcel.files)
         self._file: BinaryIO | None = None
         self._digest, self._size = hashlib.sha256(), 0
-        self._pass_over_empty()
 
     def __enter__(self) -> "Incoming":
         return self
@@ -104,7 +104,6 @@ class Incoming:
         self._size += len(piece)
         if self._size >= file.size:
             self._end_file(file)
-            self._pass_over_empty()
         if not self._left:
             self._stack.close()
             for done in self._parcel.files:
@@ -124,10 +123,6 @@ class Incoming:
             raise EdgexpError(f"{file.name} came with another content than it has on the driver's machine")
         self._file, self._digest, self._size = None, hashlib.sha256(), 0
         self._left.pop(0)
-
-    def _pass_over_empty(self) -> None:
-        while self._left and self._left[0].size == 0:
-            (self._folder / self._left.pop(0).name).touch()
 
 
 def _holds(folder: Path, parcel: Parcel) -> bool:
