@@ -50,7 +50,7 @@ class Player:
 
 def greet() -> Hello:
     """Who this is."""
-    return Hello(wire.PROTOCOL, code(), version("llama-cpp-python"), socket.gethostname())
+    return Hello(wire.PROTOCOL, code(), version("llama-cpp-python"), socket.gethostname(), os.getpid())
 
 
 def _answering(work: Callable[Arguments, Any]) -> Callable[Arguments, bytes]:

@@ -116,6 +116,7 @@ class Hello(msgspec.Struct, frozen=True):
     engine: str
     """The llama.cpp library's version."""
     host: str
+    process: int
 
 
 class Opened(msgspec.Struct, frozen=True):

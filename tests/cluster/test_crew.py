@@ -101,7 +101,7 @@ def test_an_episode_that_kills_workers_is_told_in_a_line_and_the_others_are_play
 class Other(Worker):
     """A worker of another edgexp."""
 
-    told = Hello(wire.PROTOCOL, "0.0.9+abc", "1", "old-machine")
+    told = Hello(wire.PROTOCOL, "0.0.9+abc", "1", "old-machine", 1)
 
     def hello(self) -> bytes:  # type: ignore[override]
         return wire.answer(self.told)

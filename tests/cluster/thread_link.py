@@ -1,4 +1,4 @@
-"""Workers on threads of this process in place of a cluster, which die when a test says so; and a policy that needs no model."""
+"""Workers on threads of this process in place of a cluster, which die when a test says so."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -8,12 +8,7 @@ from typing import Any
 
 from edgexp.cluster.crew import Died
 from edgexp.cluster.stage import Worker
-from edgexp.environments.base import Environment
 from edgexp.errors import EdgexpError
-from edgexp.play.acting import Acting
-from edgexp.play.episode import Asking, Playing
-from edgexp.retrieval import Retriever
-from edgexp.trajectory import Decision, Provenance
 
 
 @dataclass(eq=False)
@@ -89,27 +84,3 @@ class ThreadLink:
 
     def stop(self, worker: Handle) -> None:
         self.kill(worker)
-
-
-class Nonsense:
-    """Does half of the tasks right, as the environment's expert does, and the others not; always the same."""
-
-    def __init__(self, environment: Environment):
-        self.environment = environment
-
-    def begin(self, episode: Playing) -> None:
-        self.teacher = self.environment.expert()  # type: ignore[attr-defined]
-        self.teacher.begin(episode.start.goal, episode.start.observation)
-
-    def decide(self, episode: Playing) -> Asking[Decision | None]:
-        yield from ()
-        good = int(episode.task.id.rsplit("/", 1)[1]) % 2
-        return Decision(self.teacher.act(episode.observation) if good else "nonsense")
-
-    def provenance(self, environment: Environment) -> Provenance:
-        return Provenance("agent", environment.version, model="half")
-
-
-def make(environment: Environment, retriever: Retriever | None, acting: Acting) -> Nonsense:
-    """For `--policy thread_link:make`."""
-    return Nonsense(environment)
