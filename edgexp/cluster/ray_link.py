@@ -101,8 +101,9 @@ def _connect(ray: Any, address: str) -> None:
     own = LOCAL if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.FATAL, **own)
-    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError, ray.exceptions.RayError) as error:
-        ray.shutdown()
+    except Exception as error:  # Ray raises them of many kinds, `Exception` itself among them
+        with contextlib.suppress(Exception):
+            ray.shutdown()
         start = " (start one with: ray start --head)" if address == "auto" else ""
         raise EdgexpError(f"--ray {address}: no Ray cluster answers{start}: {_short(str(error))}") from error
     with contextlib.suppress(AttributeError):  # a worker that died is told of in one line of ours, not in ten of Ray's
