@@ -214,8 +214,7 @@ class _Play:
         hello = wire.read_answer((yield self._link.call(post.worker, "hello")), Hello)
         post.host = hello.host
         self._check(hello)
-        yield from self._bring(post)
-        opened = wire.read_answer((yield self._link.call(post.worker, "begin")), Opened)
+        opened = yield from self._open(post)
         self._check_environments(opened)
         self._tell(post, opened.notes)
         self._desk.join(post.number, opened.places)
@@ -230,8 +229,9 @@ class _Play:
                     post.failures, self._finished = 0, True
                     self._told.append(over)
 
-    def _bring(self, post: _Post) -> Life:
-        """Bring what is lacking; one worker of a machine takes it for all of that machine."""
+    def _open(self, post: _Post) -> Generator[Hashable | None, bytes, Opened]:
+        """Bring what is lacking, and let the worker open it: one after the other on a machine, as one takes files for all, and measures how
+        fast the machine is."""
         while post.machine in self._served.machines:
             yield None
         self._served.machines.add(post.machine)
@@ -239,6 +239,7 @@ class _Play:
             lacking = wire.read_answer((yield self._link.call(post.worker, "look", self._data)), list[str])
             for digest in lacking:
                 yield from self._bring_parcel(post, self._parcels[digest])
+            return wire.read_answer((yield self._link.call(post.worker, "begin")), Opened)
         finally:
             self._served.machines.discard(post.machine)
             if not self._served.machines:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,10 @@ from edgexp.errors import EdgexpError, UsageError
 
 LOCAL = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 << 20}
 """How a Ray is started that is only for this command (`local`): its parts are not used, so they are kept small."""
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_NUM_REDIS_GET_RETRIES": "3"}
+"""No library may phone home; what goes wrong is told by us, and soon: Ray would try for minutes."""
+KNOCKING = 10.0
+"""Seconds in which a cluster's address has to take a connection."""
 _GONE = "No module named 'edgexp"
 
 
@@ -82,13 +87,15 @@ def connected(address: str) -> Iterator[RayLink]:
 
     Raises UsageError where Ray is not installed, EdgexpError where no cluster answers.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no library may phone home
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as error:
         raise UsageError("--ray needs Ray, which comes with the extra cluster: pip install 'edgexp[cluster]'") from error
     if address.startswith("ray://"):
         raise UsageError(f"--ray {address}: Ray's client is not used here; start the command on a machine of the cluster, with --ray auto")
+    _knock(address if address != "auto" else os.environ.get("RAY_ADDRESS") or "auto")
     with _own_signals():
         _connect(ray, address)
     try:
@@ -97,13 +104,29 @@ def connected(address: str) -> Iterator[RayLink]:
         ray.shutdown()
 
 
-def _connect(ray: Any, address: str) -> None:
+def _knock(address: str) -> None:
+    """Raise EdgexpError where nothing listens at an address: Ray itself finds that out after minutes."""
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise UsageError(f"--ray {address}: write auto, local, or the HOST:PORT that `ray start --head` printed")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCKING).close()
+    except (OSError, UnicodeError) as error:
+        raise EdgexpError(f"--ray {address}: no Ray cluster answers: {getattr(error, 'strerror', '') or error}") from error
+
+
+def _connect(ray: Any, address: str, tries: int = 3) -> None:
+    """Connect, or start a Ray: which gives itself half a minute for that, and may need another where much else is going on."""
     own = LOCAL if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.FATAL, **own)
     except Exception as error:  # Ray raises them of many kinds, `Exception` itself among them
         with contextlib.suppress(Exception):
             ray.shutdown()
+        if own and tries > 1:
+            return _connect(ray, address, tries - 1)
         start = " (start one with: ray start --head)" if address == "auto" else ""
         raise EdgexpError(f"--ray {address}: no Ray cluster answers{start}: {_short(str(error))}") from error
     with contextlib.suppress(AttributeError):  # a worker that died is told of in one line of ours, not in ten of Ray's

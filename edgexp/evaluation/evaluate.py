@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -92,9 +92,9 @@ def evaluate(name: str, suite: Suite, folder: Path, wishes: Wishes | None = None
 
         def players(todo: Sequence[Job]) -> AbstractContextManager[Players | FarPlayers]:
             conditions = list({job.condition.name: job.condition for job in todo}.values())
-            if wishes.far is not None:
-                return wishes.far(things, conditions, wishes)
             places = min(wishes.parallel, len(todo))
+            if wishes.far is not None:
+                return wishes.far(things, conditions, replace(wishes, parallel=places))
             return FieldPlayers(things, conditions, places, gpu_layers=wishes.gpu_layers, vault=wishes.vault, say=watch.say)
 
         played, failures = play_missing(folder, header, jobs, things.setup, players, fresh, watch)
