@@ -41,6 +41,15 @@ def test_a_far_session_plays_what_a_near_one_does() -> None:
     assert {played.trajectory.success for played in near.values()} == {True, False}
 
 
+def test_what_cannot_be_played_is_told_in_the_same_words() -> None:
+    some = [TASKS[1], Slow().tasks("train")[199], TASKS[2]]
+    with open_session(SETTINGS) as here:
+        near = {finished.number: finished.problem for finished in here.play(some)}
+    with Cluster(ThreadLink()).open_session(SETTINGS) as there:
+        away = {finished.number: finished.problem for finished in there.play(some)}
+    assert away == near and [bool(near[number]) for number in range(3)] == [False, True, False]
+
+
 def session(folder: Path, cluster: Cluster) -> "far.Iterator[FarSession]":
     return cluster.open_session(msgspec.structs.replace(SETTINGS, bank=folder), keep=True, in_use=True)  # type: ignore[return-value]
 

@@ -99,3 +99,19 @@ def test_a_turn_goes_on_after_an_episode_that_kills() -> None:
     desk.join(9, 1)
     [turn] = desk.hand_out(9)
     assert [item.position for item in turn.items] == [1, 2]
+
+
+def test_nothing_is_begun_beside_a_suspect() -> None:
+    """Not what another turn has left either."""
+    desk = Desk(turns([1, 2]))
+    desk.join(0, 2)
+    assert len(desk.hand_out(0)) == 2
+    desk.leave(0)
+    desk.join(1, 2)
+    [alone] = desk.hand_out(1)
+    for number in range(2, 2 + MOST_DEATHS - 1):
+        desk.join(number, 2)
+        assert len(desk.hand_out(number)) == 1
+        given_up = desk.leave(number)
+    assert given_up and not desk.hand_out(1)
+    assert desk.note(1, Over(alone.number, alone.items[0].position, None)) and len(desk.hand_out(1)) == 1
