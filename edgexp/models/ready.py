@@ -16,7 +16,7 @@ from edgexp.models.manifest import Manifest, Role, find, require
 from edgexp.models.playable import read_playable
 
 BASE_POLICY = "smollm2-135m-instruct"
-DEFAULT_POLICY = "smollm2-135m-exprag"
+DEFAULT_POLICY = "smollm2-135m-apart"
 DEFAULT_EMBEDDER = "all-minilm-l6-v2"
 
 State = Literal["ready", "source here", "not here"]
