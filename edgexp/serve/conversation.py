@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from edgexp.trajectory import Provenance, Step, Task, Trajectory
+from edgexp.trajectory import NO_OUTCOME, Provenance, Step, Task, Trajectory
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -144,5 +144,3 @@ def trajectory_of(messages: Sequence[Said], environment: str, identity: str, suc
 
 SPLIT = "served"
 """The split of the tasks that sessions are episodes of."""
-NO_OUTCOME = "no outcome"
-"""How a session ends of which nobody has said whether it succeeded."""
