@@ -235,7 +235,7 @@ def test_secrets_are_not_kept_and_the_model_is_asked_with_them(make_service, tmp
     with serving(make_service()) as server:
         [kept] = entries(server)
         t = server.service.keeper.at_once(lambda bank: bank.get(kept.id))
-        assert t.goal == "my key is [api key]" and t.steps[0].action == "you said my key is [api key]"
+        assert t.goal == "my key is [redacted: API key]" and t.steps[0].action == "you said my key is [redacted: API key]"
 
 
 def test_episodes_of_another_name_are_not_recalled(make_service):
