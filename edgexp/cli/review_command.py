@@ -6,17 +6,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgexp.cli.options import bank_option, encoder_option, filter_options, filters_of, say, use_encoder, writing
-from edgexp.cli.vault_command import forget_everywhere
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.terminal import echo
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgexp.bank import Bank
     from edgexp.trajectory import Trajectory
 
 KEYS = {"y": "it succeeded", "n": "it failed", "a": "accept it as it is", "f": "forget it", "s": "leave it in quarantine", "q": "stop"}
 _LONGEST = 2_000
 """Characters of each text that are shown."""
+
+
+def forget_everywhere(bank: "Bank", ids: "Sequence[str]") -> int:
+    """As `edgexp.play.warming.forget_everywhere`, which is heavy to import."""
+    from edgexp.play import warming
+
+    return warming.forget_everywhere(bank, ids)
 
 
 @click.command()

@@ -1,14 +1,9 @@
 """`edgexp bank vault`: what models have evaluated of past episodes, on disk. Knows neither models nor what a block holds."""
 
-from typing import TYPE_CHECKING
-
 import click
 
 from edgexp.cli.options import json_option, print_json, say
 from edgexp.terminal import echo
-
-if TYPE_CHECKING:
-    from edgexp.bank import Bank
 
 
 @click.command()
@@ -42,14 +37,3 @@ def vault(clear: bool, yes: bool, as_json: bool) -> None:
     echo(f"{shown(kept.folder)}: {usage.files:,} blocks, {usage.bytes / 1e6:,.1f} MB")
     for model, (files, size) in usage.models.items():
         echo(f"  model {model}…  {files:,} blocks, {size / 1e6:,.1f} MB")
-
-
-def forget_everywhere(opened: "Bank", ids: list[str]) -> int:
-    """Remove episodes from bank and vault; how many the bank held."""
-    from edgexp.engine.vault import Vault, default_folder
-
-    kept = Vault(default_folder())
-    kept.forget(ids)  # first: a crash after this leaves an episode that is evaluated again, never a block of one that is gone
-    gone = opened.forget(ids)
-    kept.forget(ids)  # again: somebody may have played with it meanwhile
-    return gone

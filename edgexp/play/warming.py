@@ -1,10 +1,13 @@
-"""Evaluates past episodes before anybody plays: each goes through the model once, and is then attached to whatever prompt recalls it."""
+"""Evaluates past episodes before anybody plays: each goes through the model once, and is then attached to whatever prompt recalls it;
+and forgets them wherever they are."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from edgexp.bank import Bank
 from edgexp.engine.maker import BlockSource, Stretch
+from edgexp.engine.vault import Vault, default_folder
 from edgexp.prompt.render import Renderer
 from edgexp.trajectory import Trajectory
 
@@ -36,3 +39,12 @@ def warm(source: BlockSource, renderer: Renderer, episodes: Iterable[Trajectory]
         warmed.bytes += state.size
         done(warmed.episodes)
     return warmed
+
+
+def forget_everywhere(bank: Bank, ids: Sequence[str]) -> int:
+    """Remove episodes from a bank and from the vault; how many the bank held."""
+    kept = Vault(default_folder())
+    kept.forget(ids)  # first: a crash after this leaves an episode that is evaluated again, never a block of one that is gone
+    gone = bank.forget(ids)
+    kept.forget(ids)  # again: somebody may have played with it meanwhile
+    return gone

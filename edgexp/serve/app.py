@@ -1,12 +1,15 @@
 """The server's routes: OpenAI's chat protocol, outcomes, and the page. What is done for a request is `service.py`'s to know."""
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import logging
 import sys
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -17,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from edgexp.errors import EdgexpError
+from edgexp.errors import EdgexpError, UsageError
 from edgexp.process import keep_log
 from edgexp.serve import page_data
 from edgexp.serve.guard import Guard, Rules, refuse
@@ -76,6 +79,7 @@ def make_app(service: ChatService, rules: Rules | None = None, *, sweep_seconds:
         ]
     routes.append(Route("/s/{key}/v1/chat/completions", chat, methods=["POST"]))
     routes.append(Route("/s/{key}/v1/models", models))
+    routes.append(Route("/s/{session}/outcome", outcome, methods=["POST"]))
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={
         HTTPException: _unknown, EdgexpError: _refused, Exception: _failed,
     })  # fmt: skip
@@ -102,10 +106,21 @@ def _decode(data: bytes, kind: type[Outcome]) -> Outcome:
 
 async def page(_: Request) -> Response:
     """The page."""
-    text = (files("edgexp.serve") / "page.html").read_text(encoding="utf-8")
-    policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:; " \
-             "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    text, policy = read_page()
     return Response(text, media_type="text/html", headers={"content-security-policy": policy})
+
+
+@cache
+def read_page() -> tuple[str, str]:
+    """The page, and what a browser is to allow it: its own script and style, and this server."""
+    text = (files("edgexp.serve") / "page.html").read_text(encoding="utf-8")
+    script, style = (f"'sha256-{_digest(text.partition(f'<{tag}>')[2].partition(f'</{tag}>')[0])}'" for tag in ("script", "style"))
+    return text, (f"default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; img-src data:; base-uri 'none'; "
+                  "form-action 'none'; frame-ancestors 'none'")
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 async def _sweep(service: ChatService, seconds: float) -> None:
@@ -258,6 +273,8 @@ async def _take_outcome(service: ChatService, request: Request, asked: ChatReque
 
 
 def _as_refusal(error: EdgexpError) -> Refusal:
+    if isinstance(error, UsageError):
+        return Refusal(str(error))
     return error if isinstance(error, Refusal) else Refusal(str(error), 500, "server_error")
 
 

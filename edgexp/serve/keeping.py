@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from edgexp.bank import Bank, Embedder, Entry, Filters, Usefulness
+from edgexp.bank.outcomes import judge
 from edgexp.embedding import open_encoder
 from edgexp.errors import EdgexpError
 from edgexp.play.episode import recall_of
 from edgexp.play.record import log_entry
+from edgexp.play.warming import forget_everywhere
 from edgexp.retrieval import Memory, Retrieval, fit, retriever_for
 from edgexp.serve.conversation import SPLIT, trajectory_of
 from edgexp.serve.sessions import ChatSession
@@ -111,13 +113,22 @@ class Keeper:
         """What experience says of some trajectories."""
         return await self.on_thread(lambda bank: bank.usefulness(ids))
 
+    async def mark(self, identity: str, success: bool) -> str:
+        """Say how what a trajectory tells ended; it is accepted, and its id is another one, which is told. Raises UsageError for none."""
+        def work(bank: Bank) -> str:
+            [after], replaced = judge(bank, [identity], success)
+            forget_everywhere(bank, replaced)
+            return after
+
+        return await self.on_thread(work)
+
     async def accept(self, identity: str) -> int:
         """Release a trajectory from quarantine."""
         return await self.on_thread(lambda bank: bank.accept([bank.find(identity)]))
 
     async def forget(self, ids: Iterable[str]) -> int:
         """Remove trajectories for good; those that are not there are passed over."""
-        return await self.on_thread(lambda bank: bank.forget(list(ids)))
+        return await self.on_thread(lambda bank: forget_everywhere(bank, list(ids)))
 
 
 def _search(bank: Bank, text: str, number: int, environment: str) -> list[dict[str, Any]]:
@@ -133,8 +144,9 @@ def _search(bank: Bank, text: str, number: int, environment: str) -> list[dict[s
 
 def _row(bank: Bank, entry: Entry, score: float, useful: Usefulness | None) -> dict[str, Any]:
     try:
-        goal = bank.get(entry.id).goal
+        trajectory = bank.get(entry.id)
+        goal, told = trajectory.goal, trajectory.outcome_known
     except EdgexpError as error:
-        goal = str(error)
-    return {**msgspec.structs.asdict(entry), "likeness": score, "goal": goal,
+        goal, told = str(error), True
+    return {**msgspec.structs.asdict(entry), "likeness": score, "goal": goal, "outcome_known": told,
             "usefulness": msgspec.structs.asdict(useful) if useful else None}  # fmt: skip

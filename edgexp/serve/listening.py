@@ -114,5 +114,5 @@ class _Server(uvicorn.Server):
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Clients that send no HTTP are not worth a line."""
-    return "Invalid HTTP request" not in record.getMessage()
+    """Clients that send no HTTP, or want what is not there, are not worth a line."""
+    return not record.getMessage().startswith(("Invalid HTTP request", "Unsupported upgrade request", "No supported WebSocket"))

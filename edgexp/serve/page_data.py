@@ -31,7 +31,7 @@ def routes(service: ChatService) -> list[Route]:
     async def session(request: Request) -> Response:
         found = _find(service, request)
         useful = await service.keeper.usefulness(_remembered(found)) if service.keeper else {}
-        goals = {trajectory.id: trajectory.goal for trajectory in found.memory}
+        goals = {t.id: t.goal for t in await service.keeper.read(_remembered(found))} if service.keeper else {}
         return JSONResponse(_whole(found, {one: msgspec.structs.asdict(value) for one, value in useful.items()}, goals))
 
     async def outcome(request: Request) -> Response:
@@ -54,6 +54,13 @@ def routes(service: ChatService) -> list[Route]:
             raise Refusal(f"the bank holds no {identity[:64]!r}", 404, "not_found_error")
         return JSONResponse(msgspec.json.decode(encode(found[0])))
 
+    async def mark(request: Request) -> Response:
+        told, identity = await _body(request, _Outcome), request.path_params["memory"]
+        for one in service.sessions:
+            if one.banked == identity:
+                return JSONResponse({"id": (await service.outcome(one.id, told.success)).banked})
+        return JSONResponse({"id": await _keeper(service).mark(identity, told.success)})
+
     async def accept(request: Request) -> Response:
         return JSONResponse({"accepted": await _keeper(service).accept(request.path_params["memory"])})
 
@@ -67,13 +74,13 @@ def routes(service: ChatService) -> list[Route]:
     return [
         Route("/api/state", state), Route("/api/sessions/{session}", session), Route("/api/search", search),
         Route("/api/memories/{memory}", memory), *(Route(path, act, methods=["POST"]) for path, act in _acts(
-            outcome, forget_session, accept, forget)),
+            outcome, forget_session, mark, accept, forget)),
     ]  # fmt: skip
 
 
 def _acts(*acts: Callable[[Request], Awaitable[Response]]) -> list[tuple[str, Callable[[Request], Awaitable[Response]]]]:
-    paths = ("/api/sessions/{session}/outcome", "/api/sessions/{session}/forget", "/api/memories/{memory}/accept",
-             "/api/memories/{memory}/forget")  # fmt: skip
+    paths = ("/api/sessions/{session}/outcome", "/api/sessions/{session}/forget", "/api/memories/{memory}/outcome",
+             "/api/memories/{memory}/accept", "/api/memories/{memory}/forget")  # fmt: skip
     return list(zip(paths, acts, strict=True))
 
 
@@ -113,18 +120,18 @@ def _remembered(session: ChatSession) -> list[str]:
 
 
 def _summary(session: ChatSession) -> dict[str, Any]:
-    goal, _ = task_of(session.said)
+    goal = task_of(session.said)[0] if session.said else session.asked
     return {
         "id": session.id, "key": session.key, "goal": goal[:LONGEST_GOAL], "turns": session.turns, "busy": session.busy,
         "used": session.used, "success": session.success, "score": session.score, "banked": session.banked, "tokens": session.tokens,
-        "recalled": len(session.memory), "memory_tokens": sum(session.costs.values()),
+        "recalled": len(session.costs), "memory_tokens": sum(session.costs.values()),
     }  # fmt: skip
 
 
 def _whole(session: ChatSession, useful: dict[str, Any], goals: dict[str, str]) -> dict[str, Any]:
-    recall, in_prompt = session.recall, {trajectory.id for trajectory in session.memory}
+    recall = session.recall
     remembered = [
-        {**msgspec.structs.asdict(one), "goal": goals.get(one.id, "")[:LONGEST_GOAL], "in_prompt": one.id in in_prompt,
+        {**msgspec.structs.asdict(one), "goal": goals.get(one.id, "")[:LONGEST_GOAL], "in_prompt": one.id in session.costs,
          "tokens": session.costs.get(one.id, one.tokens), "now": useful.get(one.id)}
         for one in (*recall.used, *recall.dropped)
     ] if recall else []  # fmt: skip

@@ -5,7 +5,6 @@ Knows no HTTP. For the event loop's thread alone; whatever blocks is done on thr
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -23,7 +22,8 @@ from edgexp.serve.keeping import Keeper
 from edgexp.serve.protocol import ChatRequest, Refusal, Written, unknown_session
 from edgexp.serve.sessions import ChatSession, Match, Sessions, stays
 
-_log = logging.getLogger("edgexp.serve")
+RESERVE = 2048
+"""Tokens of the context that memory leaves to the conversation, where it has as many to spare."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class ChatService:
         self._writer = ThreadPoolExecutor(1, "edgexp journal")
         self._left = list[ChatSession]()
         """Sessions that were given up, and that the bank does not have yet."""
+        self._keeping = asyncio.Lock()
+        """One session after the other goes into the bank: two at once would not know of what the other has put there."""
         self._under_way = 0
         self.changes = 0
         """Raised with everything that a page may want to show anew."""
@@ -85,7 +87,10 @@ class ChatService:
         match = self.sessions.match(asked.messages, asked.session)
         session = self.sessions.begin(match)
         self._under_way += 1
+        self.changes += 1
         try:
+            if not session.said:
+                session.asked = await asyncio.to_thread(self._redaction.clean, task_of(asked.messages)[0])
             await self._remember(session, match, asked)
             origin = match.origin.id if match.origin is not None else session.id
             memory = session.memory if asked.memory is not False else ()
@@ -148,7 +153,7 @@ class ChatService:
             return
         bare = await asyncio.to_thread(self.model.size, asked.messages, asked.tools)
         room = self.model.room
-        budget = min(self.limits.memory_tokens, room - min(room // 2, self.limits.memory_tokens) - bare)
+        budget = min(self.limits.memory_tokens, room - min(room // 2, RESERVE) - bare)
         goal, observation = task_of(asked.messages)
         memory, recall, session.costs = await keeper.recall(goal, observation, self.model.cost, budget)
         session.recall = msgspec.structs.replace(recall, query=self._redaction.clean(recall.query))
@@ -205,8 +210,10 @@ class ChatService:
         self.sessions.drop(session)
         self.model.forget(session.id)
         self.changes += 1
-        if self.keeper is not None and session.banked:
-            await self.keeper.forget([session.banked])
+        async with self._keeping:
+            if self.keeper is not None and session.banked:
+                await self.keeper.forget([session.banked])
+            session.turns = 0  # whoever has it still keeps it no more
         if self.journal is not None:
             kept = [one for one in [*self._left, *self.sessions] if one.turns]
             await asyncio.get_running_loop().run_in_executor(self._writer, self.journal.rewrite, kept)
@@ -215,13 +222,14 @@ class ChatService:
 
     async def keep(self, session: ChatSession) -> None:
         """Put a session into the bank; what cannot be put there stays in the log."""
-        if self.keeper is None or not session.turns:
-            return
-        try:
-            await self.keeper.keep(session, self.model.provenance())
-            await self._write(Line(session.id, "left" if session.dirty else "banked", time(), trajectory=session.banked))
-        except EdgexpError as error:
-            self._tell(f"session {session.id}: not in the bank: {error}")
+        async with self._keeping:
+            if self.keeper is None or not session.turns:
+                return
+            try:
+                await self.keeper.keep(session, self.model.provenance())
+                await self._write(Line(session.id, "left" if session.dirty else "banked", time(), trajectory=session.banked))
+            except EdgexpError as error:
+                self._tell(f"session {session.id}: not in the bank: {error}")
 
     async def sweep(self) -> None:
         """Put into the bank what has been idle, and what was given up."""

@@ -45,6 +45,8 @@ class ChatSession:
     dirty: bool = False
     """Whether the bank does not have it as it is now."""
     busy: bool = False
+    asked: str = ""
+    """The goal of a first question that is not answered yet, without secrets."""
     progress: str = ""
     """What is written of an answer under way."""
     turns: int = 0

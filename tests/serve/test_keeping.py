@@ -160,6 +160,35 @@ def test_sessions_go_on_after_a_stop(make_service):
         ]  # fmt: skip
 
 
+def test_a_history_that_was_rewritten_is_so_after_a_stop_too(make_service):
+    name = {"headers": {"X-Edgexp-Session": "mine"}}
+    with serving(make_service()) as server:
+        server.chat("a", **name)
+        server.chat("a", assistant("1: a"), "b", **name)
+        server.chat("a", assistant("1: a"), "B", **name)
+        kept = [said.text for said in server.service.sessions.get("mine").said]
+        assert kept == ["a", "1: a", "B", "3: B"]
+    with serving(make_service()) as server:
+        assert [said.text for said in server.service.sessions.get("mine").said] == kept
+        server.chat("other", **name)
+        log = Journal(server.service.journal.folder).read()
+        assert [said.text for said in log[0].said] == ["other", "1: other"]
+
+
+def test_outcomes_that_come_all_at_once_leave_one_trajectory(make_service):
+    with serving(make_service(limits=Limits(idle_seconds=0)), sweep_seconds=0.01) as server:
+        for number in range(4):
+            session = session_of(server.chat(f"task {number}"))
+            threads = [threading.Thread(target=won, args=(server, session, number % 2 == 0)) for number in range(6)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        won(server, session)
+        found = entries(server)
+        assert len(found) == 4 and {one.status for one in found} == {"accepted"}
+
+
 def test_a_stop_puts_every_session_into_the_bank(make_service):
     with serving(make_service()) as server:
         for text in WORDS:
@@ -221,7 +250,7 @@ def test_what_is_forgotten_is_nowhere(make_service, tmp_path):
 
 
 def test_secrets_are_not_kept_and_the_model_is_asked_with_them(make_service, tmp_path):
-    secret = "sk-proj-abcdefghijklmnopqrstuvwx"
+    secret = "sk-proj-abcdefgh1jklmn0pqrstuvwx"
     with serving(make_service(ScriptedModel(lambda question: f"you said {question.messages[-1].text}"))) as server:
         told = server.chat(f"my key is {secret}")
         assert secret in told.json()["choices"][0]["message"]["content"]

@@ -12,11 +12,13 @@ import pytest
 from bank_samples import trajectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mock_engine import VOCABULARY, Logits, MockEngine, by_chance, saying, whole
+from mock_engine import VOCABULARY, Logits, MockEngine, MockVocabulary, by_chance, saying, whole
+from serve_toys import serving
 
 from edgexp.engine.engine import TokenSequence
 from edgexp.errors import EdgexpError
-from edgexp.prompt.render import learn_template
+from edgexp.prompt.messages import Message
+from edgexp.prompt.render import Renderer, learn_template
 from edgexp.serve.answering import Question, TooLong
 from edgexp.serve.conversation import Said
 from edgexp.serve.local_model import LocalModel
@@ -270,6 +272,50 @@ def test_a_tool_that_must_be_called_is_called(chatting):
     assert written.calls[0].name == "look" and written.calls[0].arguments == '{"at": "x"}'
 
 
+def test_tools_that_change_within_a_session_change_the_prompt(chatting):
+    chat = chatting(saying(lambda prompt: f"{len(prompt)} characters"))
+    first, session = asyncio.run(chat.ask([SYSTEM, said("go")]))
+    then = [SYSTEM, said("go"), first.said, said("on")]
+    second, same = asyncio.run(chat.ask(then, tools=(LOOK,)))
+    assert session == same and second.text == chat.alone(then, tools=(LOOK,)).text
+
+
+class Joining(MockVocabulary):
+    """A vocabulary with a token for `ab` that its tokenizer never spells, as models say what tokenizers would not."""
+
+    def __len__(self) -> int:
+        return 259
+
+    def decode(self, ids: Sequence[int]) -> str:
+        pieces = (b"ab" if i == 258 else bytes([i]) if i < 256 else self.CONTROL[i - 256].encode() for i in ids)
+        return b"".join(pieces).decode("utf-8", "replace")
+
+    def is_control(self, token: int) -> bool:
+        return 256 <= token < 258
+
+
+def test_what_was_sampled_stays_as_it_was_sampled():
+    def think(ids: Sequence[int]) -> Logits:
+        answered = len(ids) - max(n for n, token in enumerate(ids) if token == 256)
+        return 20 * (np.arange(259) == (257 if answered > 15 else 258)).astype(np.float32)
+
+    engine, vocabulary = SlottedEngine(think), Joining()
+    model = LocalModel(engine, vocabulary, learn_template(vocabulary, "chatml"), "mock", slots=2, room=4096)  # type: ignore[arg-type]
+    chat = Chat.__new__(Chat)
+    chat.engine, chat.model, chat.sessions = engine, model, Sessions()
+    try:
+        messages = [SYSTEM]
+        for turn in range(4):
+            messages.append(said(f"turn {turn}"))
+            written, _ = asyncio.run(chat.ask(messages))
+            assert written.text == "ab" * written.usage.generated or written.text.startswith("ab")
+            messages.append(written.said)
+        [sequence] = model._slots._kept.values()
+        assert sequence.ids.count(258) > 8 and engine.evaluated == sequence.evaluated
+    finally:
+        model.close()
+
+
 def test_memory_stands_in_the_system_turn(chatting):
     chat, past = chatting(saying(count)), [trajectory(1), trajectory(2)]
     asyncio.run(chat.ask([SYSTEM, said("go")], memory=past))
@@ -290,6 +336,39 @@ def test_an_answer_never_outgrows_the_context(chatting):
     chat = chatting(saying(lambda _: "word " * 500), room=256, longest=2000)
     written, _ = asyncio.run(chat.ask([said("a" * 100)]))
     assert written.finish == "length" and len(whole(next(iter(chat.model._slots._kept.values())))) <= 256
+
+
+def test_fifty_clients_of_a_server_and_nothing_is_mixed_up(make_service):
+    """Over the socket, with fewer slots than clients: every answer is what a model alone says to that conversation."""
+    import httpx
+
+    engine = SlottedEngine(saying(lambda prompt: f"{len(prompt)} {sum(prompt.encode()) % 9973}"), 4, 2048)
+    model = LocalModel(engine, VOCABULARY, TEMPLATE, "mock", slots=4, room=2048)  # type: ignore[arg-type]
+    rendered = Renderer(VOCABULARY, TEMPLATE, "")
+
+    def expected(messages: Sequence[dict[str, str]]) -> str:
+        turns = [Message("system", messages[0]["content"], "instructions")]
+        turns += [Message(one["role"], one["content"], "turn") for one in messages[1:]]  # type: ignore[arg-type]
+        prompt = VOCABULARY.decode(rendered.render(turns).ids)
+        return f"{len(prompt)} {sum(prompt.encode()) % 9973}"
+
+    async def client(http: httpx.AsyncClient, number: int) -> str:
+        messages, session = [{"role": "system", "content": "All begin alike."}], ""
+        for turn in range(3):
+            messages.append({"role": "user", "content": "hello" if not turn else f"{number} says {turn}"})
+            told = (await http.post("/v1/chat/completions", json={"messages": messages})).json()
+            session, text = told["edgexp"]["session"], told["choices"][0]["message"]["content"]
+            assert text == expected(messages)
+            messages.append({"role": "assistant", "content": text})
+        return session
+
+    async def all_of_them(url: str) -> list[str]:
+        async with httpx.AsyncClient(base_url=url, timeout=120, trust_env=False) as http:
+            return await asyncio.gather(*(client(http, number) for number in range(50)))
+
+    with serving(make_service(model, k=0)) as server:
+        assert len(set(asyncio.run(all_of_them(server.url)))) == 50
+        assert engine.most == 4
 
 
 @pytest.mark.parametrize("kind", [EdgexpError, ValueError, MemoryError])
