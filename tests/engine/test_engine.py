@@ -202,3 +202,32 @@ def test_slots_run_out_and_come_back(model):
         engine.free(first)
         engine.free(first)
         assert engine.new().slot != second.slot
+
+
+@pytest.mark.parametrize("own_cells", [False, True])
+def test_scores_after_several_of_the_last_ids_are_those_of_one_after_the_other(model, prompt, own_cells):
+    """Several sequences at once, more rows together than a batch may have, and what was guessed taken back."""
+    more = [list(range(100, 100 + n)) for n in (0, 3, 60, 7, 70)]
+    with Engine(model, context=6 * 1024, slots=6, own_cells=own_cells) as made:
+        plain = made.new()
+        plain.append([*prompt, *more[1]])
+        expected = []
+        for cut in range(4):
+            plain.cut(len(prompt) + 3 - cut)
+            made.evaluate([plain])
+            expected.append(plain.logits)
+        made.free(plain)
+        sequences = [made.new() for _ in more]
+        for sequence, ids in zip(sequences, more, strict=True):
+            sequence.append([*prompt, *ids])
+            sequence.wanted = 1 + len(ids)
+        made.evaluate(sequences)
+        assert [len(sequence.rows) for sequence in sequences] == [1 + len(ids) for ids in more]
+        assert all(sequence.wanted == 1 and sequence.rows[-1] is not None for sequence in sequences)
+        np.testing.assert_allclose(sequences[1].rows, expected[::-1], atol=0.3)
+        for sequence in sequences:
+            sequence.cut(len(prompt))
+        made.evaluate(sequences)
+        for sequence in sequences:
+            np.testing.assert_allclose(sequence.logits, expected[-1], atol=0.3)
+            made.free(sequence)
