@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from edgexp.errors import EdgexpError
+from edgexp.errors import EdgexpError, UsageError
 from edgexp.serve.guard import App
 from edgexp.terminal import clean
 
@@ -60,6 +60,8 @@ class Patient(H11Protocol):
 
 def bind(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises EdgexpError with one line where that cannot be."""
+    if not host.strip():  # which would be every address that this machine has
+        raise UsageError("--host: it is empty; name an address, or leave the option out")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
