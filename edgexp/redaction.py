@@ -20,7 +20,7 @@ _MARK = "[redacted: "
 _NEW = r"(?!\[redacted: )"
 _START = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
 """Where a word begins; a line's end inside JSON is a backslash and a letter."""
-_Q = r"""(?:\\{0,8}["'`])"""
+_Q = r"""(?:\\{0,8}(?:["']|`(?![\s,.;:)])))"""
 """A quotation mark; inside JSON inside JSON it stands behind backslashes."""
 _S = r"[ \t]{0,8}"
 
@@ -35,7 +35,7 @@ _PRIVATE_KEY = re.compile(
 
 _OWN_FORM = re.compile(
     _START + r"(?:"
-    r"sk-(?=[A-Za-z_-]{0,100}[0-9])[A-Za-z0-9_-]{16,}+|sk-[A-Za-z]{20,}+"  # OpenAI, Anthropic, OpenRouter, DeepSeek
+    r"sk-(?=[A-Za-z_-]{0,100}[0-9]|[A-Za-z_-]{0,40}[A-Za-z0-9]{20})[A-Za-z0-9_-]{16,}+"  # OpenAI, Anthropic, OpenRouter, DeepSeek
     r"|(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{10,}+|whsec_[A-Za-z0-9+/=]{16,}+"  # Stripe
     r"|gh[pousr]_[A-Za-z0-9]{20,}+|github_pat_[A-Za-z0-9_]{20,}+|gl(?:pat|cbt|dt|rt|ptt|ft|soat)-[A-Za-z0-9_-]{16,}+"  # GitHub, GitLab
     r"|xox[abeoprs]-[A-Za-z0-9-]{10,}+|xapp-[A-Za-z0-9-]{10,}+"  # Slack
@@ -54,10 +54,11 @@ _WEB_TOKEN = re.compile(_START + r"eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{8,}+(?:\
 """A JSON web token, with or without its signature."""
 _SCHEME = r"(?:bearer|basic|token|digest|apikey|bot|negotiate)"
 _AUTHORISATION = re.compile(
-    rf"(?i)({_START}(?:proxy-)?authorization{_Q}?{_S}[:=,]{_S}{_Q}?(?:{_SCHEME}[ \t]{{1,8}}|(?!{_SCHEME}[ \t])))"
+    rf"(?i)({_START}(?:proxy-)?authorization{_Q}?{_S}[:=,]{_S}{_Q}?(?:{_SCHEME}[ \t]{{1,8}}|(?!{_SCHEME}[ \t])"
+    r"(?=[A-Za-z._~+/=-]{0,80}[0-9])))"
     rf"{_NEW}([^\s\"'`\\,;)\]}}]{{4,}}+)"
 )
-_BEARER = re.compile(rf"(?i)({_START}bearer[ \t]{{1,8}})(?=[A-Za-z._~+/=-]{{0,80}}[0-9])([A-Za-z0-9._~+/=-]{{12,}}+)")
+_BEARER = re.compile(rf"(?i)({_START}bearer[ \t]{{1,8}})(?=[A-Za-z._~+/=-]{{0,80}}[0-9]|[A-Za-z]{{20}})([A-Za-z0-9._~+/=-]{{12,}}+)")
 _COOKIE = re.compile(rf"(?i)({_START}(?:set-)?cookie{_Q}?:{_S}{_Q}?){_NEW}([A-Za-z0-9_.-]{{1,100}}=[^\r\n\"'\\]*+)")
 _DOCKER = re.compile(rf"({_Q}auth{_Q}{_S}:{_S}{_Q})([A-Za-z0-9+/]{{12,}}+={{0,2}})(?={_Q})")
 _PARAMETER = re.compile(
@@ -78,13 +79,15 @@ _NAME = (
 )
 _SIGN = (
     rf"(?:{_S}:{_S}(?:str|SecretStr|bytes|String|string|Optional\[str\]|str \| None)(?={_S}=))?"
-    rf"(?:,?\s{{1,40}}{_Q}?value{_Q}?{_S}[:=]|{_S}(?:=>|:=|==|[:=]|,(?={_S}{_Q}))){_S}"
+    rf"(?:,?\s{{1,40}}{_Q}?value{_Q}?{_S}[:=]|{_S}(?:=>|:=|==|[:=])){_S}"
 )
 """What stands between a name and its value: signs, perhaps with a type; or the word `value`, as in lists of names and values."""
 _QUOTED = rf"(?P<quote>{_Q})(?P<quoted>(?:(?!(?P=quote))(?:\\.|[^\r\n]))*+)"
 _BARE = r"(?P<bare>[^\s\"'`\\,;&|<>(){}\[\]]++)(?![(\[])"
-_ASSIGNED = re.compile(rf"(?i)(?P<before>{_NAME}{_Q}?{_SIGN})(?:{_QUOTED}|{_BARE})")
+_ASSIGNED = re.compile(rf"(?i)(?P<before>{_NAME}{_Q}?{_SIGN}(?:[bfru]{{1,2}}(?=[\"']))?)(?:{_QUOTED}|{_BARE})")
 """A name that says secret, a sign, and a value, in quotes or not: files of settings, JSON, headers, code, command lines."""
+_PAIR = re.compile(rf"(?i)(?P<before>\([ \t\n]{{0,8}}{_Q}[a-z0-9_.-]{{0,60}}?{_NAME}{_Q}{_S},{_S}){_QUOTED}")
+"""A name and a value as the first two arguments of a call."""
 _SETTING = re.compile(
     rf"(?P<before>{_START}(?:[A-Z][A-Z0-9_]{{0,60}}?)?"
     r"(?P<name>PASSWORD|PASSWD|PASSPHRASE|PASS|SECRET|TOKEN|KEY)(?:_?[0-9]{1,3})?=)(?P<quote>)(?P<bare>[^\s\"'`\\]++)"
@@ -98,7 +101,7 @@ _OPTION = re.compile(
 )
 _LOGIN = re.compile(
     rf"(?i)(?P<before>{_START}(?:curl\b(?:(?![ \t](?:-u|--user))[^\n]){{0,300}}[ \t](?:-u|--user)[ \t=]{{0,2}}[\"']?[^\s:\"']{{1,100}}:|"
-    r"sshpass[ \t]+-p[ \t]?|mysql(?:dump|admin)?\b(?:(?![ \t]-p)[^\n]){0,200}[ \t]-p(?=[^\s])|identified by [ \t]*|"
+    r"sshpass[ \t]+-p[ \t]?|mysql(?:dump|admin)?\b(?:(?![ \t]-p)[^\n]){0,200}[ \t]-p(?=[^\s])|identified by [ \t]*(?=[\"'])|"
     r"machine [^\s]{1,200}\s{1,4}login [^\s]{1,200}\s{1,4}password ))"
     r"(?P<quote>[\"']?)(?!\[redacted: )(?P<bare>[^\s\"'\\]{1,200}+)"
 )
@@ -180,13 +183,27 @@ def _value(match: "re.Match[str]", mark: str) -> str | None:
     quote, quoted = groups["quote"] or "", groups.get("quoted")
     value = (groups["bare"] if quoted is None else quoted).strip()
     name = (groups.get("name") or "").lower()
-    if not value or _HARMLESS.fullmatch(value) or (name == "pwd" and value[0] in "/~"):
+    if not any(map(str.isalnum, value)) or value.lower() == name or _HARMLESS.fullmatch(value) or (name == "pwd" and value[0] in "/~"):
         return None
-    if name in _WEAK and not (_is_random(value) or (name == "secret" and quoted and " " not in value)):
+    if "quoted" in groups and quoted is None and _is_word(name, value):
+        return None
+    if name in _WEAK and not (_is_random(value) or _is_meant(name, value, "quoted" not in groups, quoted)):
         return None
     if quoted is None and re.fullmatch(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", value) and "=" not in groups["before"][-1:]:
         return None  # an attribute of something
     return f"{groups['before']}{quote}{mark}"
+
+
+def _is_word(name: str, value: str) -> bool:
+    """Whether a value without quotation marks is more likely a word or another name than what services give out; passwords may be words."""
+    plain = re.sub(r"[_.-]|[:!?]+$", "", value.lower())
+    other = plain.isalpha() and (len(value) < 16 or re.sub(r"[_-]", "", name) in plain)
+    return other and bool(name) and not name.startswith("pass") and name not in ("pwd", "pgpass") and not name.endswith("pass")
+
+
+def _is_meant(name: str, value: str, setting: bool, quoted: str | None) -> bool:
+    """Whether a weak name means a secret by the way it stands there: as a setting (`MY_TOKEN=…`), or `secret` with one word in quotes."""
+    return name in ("token", "secret") and (not value.isdigit() if setting else name == "secret" and bool(quoted) and " " not in value)
 
 
 def _is_random(value: str) -> bool:
@@ -208,6 +225,7 @@ _STAGES: "tuple[tuple[re.Pattern[str], str, _Replace, tuple[str, ...]], ...]" = 
     (_STORED, "password", _whole, ("$",)),
     (_SETTING, "password", _value, ("pass", "secret", "token", "key")),
     (_ASSIGNED, "password", _value, ("pass", "pwd", "secret", "credential", "token", "key")),
+    (_PAIR, "password", _value, ("pass", "pwd", "secret", "credential", "token", "key")),
     (_ELEMENT, "password", _value, ("</",)),
     (_OPTION, "password", _value, ("-pass", "-token", "-api", "-secret", "-auth", "-access")),
     (_LOGIN, "password", _value, ("curl", "sshpass", "mysql", "identified by", "machine ")),

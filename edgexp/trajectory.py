@@ -108,11 +108,13 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     alternatives: tuple[tuple[str, float], ...] = ()
     """Other valid actions, or beginnings of several (ending in `…`), with their probabilities, most probable first."""
     stop: str = "end"
-    """`end` of turn, `newline`, `fence`: a block was closed, or `length`: the limit on an action's tokens was met."""
+    """`end` of turn, `newline`, `closed`: a block or a call was complete, or `length`: the limit on an action's tokens was met."""
     mistake: bool = False
     """As in `Step`."""
     seconds: float = 0.0
     """Time to decide."""
+    thought: str = ""
+    """What the model thought before. It is part of no trajectory, and so of no memory."""
 
 
 class Remembered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,6 +10,8 @@ from edgexp.redaction import KINDS, redact, tell
 
 HEX = "9f86d081884c7d659a2feaa0c55ad015"
 KEYS = [
+    "sk-" + "a" * 48,
+    "sk-test-abcdefghijklmnopqrstuvwx",
     "sk-proj-Ab3dEf6hIj9kLm2nOp5qRs8t",
     "sk-ant-api03-Zz9_yY8-xX7wW6vV5uU4",
     "sk-or-v1-0123456789abcdef0123456789abcdef",
@@ -30,6 +32,9 @@ KEYS = [
 ]
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\nabc+/=\n-----END RSA PRIVATE KEY-----"
 PLACED = [
+    ("MY_TOKEN={}", "letmein"),
+    ("APP_SECRET={}", "letmein"),
+    ("Bearer {}", "abcdefghijklmnopqrstuvwx"),
     ("Authorization: Bearer {}", "abc.DEF-123_456"),
     ("authorization: Basic {}", "dXNlcjpwYXNzd29yZA=="),
     ("Authorization: token {}", "abcdefgh"),
@@ -80,6 +85,18 @@ PLACED = [
     ("passphrase: {}", "opensesame"),
 ]
 HARMLESS = [
+    "MAX_TOKEN=4096",
+    "bearer authentication",
+    "f(admin_api_key=admin_api_key)",
+    "client_secret: SessionClientSecret",
+    "refresh_token: RefreshTokenT",
+    'List[Literal["user_id", "api_key_id", "model"]]',
+    "authorization: Optional[str] = None",
+    "explicit_authorization = any(x)",
+    "the file identified by this pointer",
+    "client_secret: Configuration options for it",
+    "self.api_key = public_api_key or x",
+    "api_key=_sdk.api_key,",
     "password=None",
     "password = os.environ['DB_PASSWORD']",
     "api_key=os.getenv('KEY')",

@@ -45,7 +45,8 @@ ROOMS: dict[str, frozenset[str]] = {
     "improve": COMMON | (_MAKING - {"engine", "prompt"}) | {"evaluation"},
     "serve": COMMON | (_ACTING - {"gguf", "environments"}) | {"play"},
     "checkup": COMMON | _MAKING | {"evaluation"},
-    "cli": COMMON | _MAKING | {"importing", "evaluation", "checkup", "improve", "serve"},
+    "cluster": COMMON | {"trajectory", "bank", "environments", "models", "play", "evaluation"},
+    "cli": COMMON | _MAKING | {"importing", "evaluation", "checkup", "improve", "serve", "cluster"},
     "__main__": COMMON | {"cli"},
 }
 """Room → the rooms it may import, besides itself. A room is a folder or a module directly in the package."""
@@ -65,6 +66,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "unsloth": frozenset({"training"}),
     "py4j": frozenset({"environments"}),
     "httpx": frozenset({"play"}),
+    "ray": frozenset({"cluster"}),
     "matplotlib": frozenset({"evaluation"}),
     "starlette": frozenset({"serve"}),
     "uvicorn": frozenset({"serve"}),
@@ -73,7 +75,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
 """Library → the only rooms that may import it."""
 
 LONGEST_FILE = 400
-MOST_MODULES = {"": 240, "training": 15, "serve": 20, "export": 10, "cli": 22, "evaluation": 9, "evaluation.report": 8}
+MOST_MODULES = {"": 260, "training": 15, "serve": 20, "export": 10, "cli": 22, "evaluation": 9, "evaluation.report": 8}
 """Folder → the most modules in it, `__init__` apart. A folder with a limit of its own does not count for the one around it."""
 
 

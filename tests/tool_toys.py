@@ -81,3 +81,6 @@ class Knowing:
 
     def act(self, observation: str) -> str:
         return write_call(self.call)
+
+    def saw(self, observation: str, action: str) -> None:
+        pass

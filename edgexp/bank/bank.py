@@ -313,6 +313,10 @@ class Bank:
 
     # Upkeep
 
+    def copy_to(self, folder: Path) -> list[str]:
+        """Copy the bank as it is now, log included, into an empty folder, to be read there; the names of the files. Raises EdgexpError."""
+        return upkeep.copy(self._store, self.path, folder)
+
     def verify(self, progress: Progress | None = None) -> list[str]:
         """Everything that is wrong, one line each; nothing is changed. `progress` is told trajectories checked and total."""
         problems = list(upkeep.find_problems(self._store, progress))

@@ -5,6 +5,9 @@ Makes the stored vectors of new trajectories, and those of a whole bank under an
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from shutil import copyfile
 from typing import TYPE_CHECKING, Protocol
 
 from edgexp.bank.episode_log import count_episodes
@@ -194,3 +197,15 @@ def _differences(entry: Entry, t: Trajectory) -> Iterator[str]:
     body = (task.environment, task.id, task.type, task.group, task.split, t.success, t.score, t.provenance.source, len(t.steps))
     if body != (e.environment, e.task_id, e.task_type, e.group, e.split, e.success, e.score, e.source, e.steps):
         yield f"trajectory {entry.id}: the columns it is filtered by differ from its content"
+
+
+def copy(store: Store, bank: Path, folder: Path) -> list[str]:
+    """Copy what is in the folder `bank` as it is at this moment into another folder; the names of the files. Raises EdgexpError."""
+    store.database.execute("VACUUM INTO ?", (str(folder / FILE),))
+    names = [FILE]
+    for sidecar in bank.glob("*.json"):  # an index file that is newer than the copy of the database is not used beside it
+        with suppress(OSError):  # a writer has just replaced it
+            for path in (sidecar.with_suffix(""), sidecar):
+                copyfile(path, folder / path.name)
+            names += [sidecar.stem, sidecar.name]
+    return names

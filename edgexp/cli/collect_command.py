@@ -9,8 +9,10 @@ from edgexp.cli.options import (
     Finite,
     acting_options,
     bank_option,
+    cluster_of,
     json_option,
     memory_options,
+    ray_options,
     sandbox_option,
     say,
     settings_of,
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from edgexp.bank import Bank
+    from edgexp.cluster.far import FarSession
     from edgexp.play.collecting import Again
     from edgexp.play.rollout import Finished
+    from edgexp.play.session import OpenSession
     from edgexp.trajectory import Source, Trajectory
 
 
@@ -52,10 +56,12 @@ if TYPE_CHECKING:
 @task_options("train")
 @acting_options
 @memory_options
+@ray_options
 @sandbox_option
 @json_option
 def collect(policy: str, number: int, steps: int | None, mistakes: float, hand_back: int, hindsight: bool, split: str | None,
-            task_ids: tuple[str, ...], types: tuple[str, ...], group: str | None, again: str | None, as_json: bool, **options: Any) -> None:
+            task_ids: tuple[str, ...], types: tuple[str, ...], group: str | None, again: str | None, ray: str | None,
+            workers: int | None, as_json: bool, **options: Any) -> None:
     """Fill a bank with episodes of ENVIRONMENT that an expert or the model plays.
 
     The bank keeps every episode, won or lost. You can interrupt the command and start it again: no player plays a task that it has won
@@ -70,6 +76,7 @@ def collect(policy: str, number: int, steps: int | None, mistakes: float, hand_b
       edgexp collect alfworld -n 500           ALFWorld's own training games
       edgexp collect --policy agent -n 50      the model plays
       edgexp collect --policy takeover -n 50   where it errs, the expert helps
+      edgexp collect --policy agent --ray auto on all machines of a Ray cluster
     """
     import json
     from contextlib import ExitStack, closing
@@ -92,11 +99,16 @@ def collect(policy: str, number: int, steps: int | None, mistakes: float, hand_b
     if policy == "takeover":
         settings = replace(settings, takeover=Patience(hand_back=hand_back))
     with ExitStack() as opened:
+        cluster = opened.enter_context(cluster_of(ray, workers))
         if policy == "expert":
             environments = opened.enter_context(Environments())
             world, bank = environments.at(settings.environment), opened.enter_context(open_bank(settings.bank, say=say))
         else:
-            session = opened.enter_context(open_session(settings, say, keep=True, in_use=True))
+            session: OpenSession | FarSession
+            if cluster:
+                session = opened.enter_context(cluster.open_session(settings, say, keep=True, in_use=True))
+            else:
+                session = opened.enter_context(open_session(settings, say, keep=True, in_use=True))
             assert session.bank is not None
             world, bank = session.environment, session.bank
         if task_ids:
@@ -106,8 +118,8 @@ def collect(policy: str, number: int, steps: int | None, mistakes: float, hand_b
         who: tuple[Source, ...] = ("agent", "takeover") if policy == "takeover" else ("expert",) if policy == "expert" else ("agent",)
         tasks = left_to_play(bank, drawn, who, cast("Again", again or ("none" if policy == "expert" else "lost")))
         if policy == "expert":
-            episodes = expert_episodes(environments, settings.environment, tasks, steps=steps, mistakes=mistakes, seed=settings.seed,
-                                       parallel=settings.parallel)
+            play = partial(cluster.expert_episodes, world) if cluster else partial(expert_episodes, environments)
+            episodes = play(settings.environment, tasks, steps=steps, mistakes=mistakes, seed=settings.seed, parallel=settings.parallel)
         else:
             episodes = session.play(tasks, steps=steps)
         besides = partial(in_hindsight, opened.enter_context(closing(make(settings.environment)))) if hindsight else lambda _: None

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgexp.cli.options import MOST_EPISODES, Place, gpu_layers_option, json_option, say, server_options, vault_option
+from edgexp.cli.options import (
+    MOST_EPISODES,
+    Place,
+    cluster_of,
+    gpu_layers_option,
+    json_option,
+    ray_options,
+    say,
+    server_options,
+    vault_option,
+)
 from edgexp.terminal import echo
 
 if TYPE_CHECKING:
@@ -30,11 +40,12 @@ if TYPE_CHECKING:
               help="Change a setting, as in context=2048. May be given more than once.")
 @gpu_layers_option
 @vault_option
+@ray_options
 @click.option("--show", is_flag=True, help="Print every setting of the suite as TOML and stop.")
 @json_option
 def eval(suite: str, out: Path | None, parallel: int, number: int | None, only: tuple[str, ...], models: tuple[str, ...],
          fresh: tuple[str, ...], changes: tuple[str, ...], gpu_layers: int, vault: int, show: bool, as_json: bool,
-         api_key_env: str | None, answer_seconds: float | None) -> None:
+         api_key_env: str | None, answer_seconds: float | None, ray: str | None, workers: int | None) -> None:
     """Measure whether experience helps: play the same tasks in several ways.
 
     SUITE is a TOML file, or one of the names below. It says which tasks are played, and under which conditions: with which model, and with
@@ -53,6 +64,7 @@ def eval(suite: str, out: Path | None, parallel: int, number: int | None, only: 
     Examples:
       edgexp eval smoke
       edgexp eval household --parallel 4
+      edgexp eval household --parallel 4 --ray auto
       edgexp eval household --only LoRA --only ExpRAG-LoRA -n 6
       edgexp eval household --model smollm2-135m-exprag=mine --out results/mine
     """
@@ -69,7 +81,9 @@ def eval(suite: str, out: Path | None, parallel: int, number: int | None, only: 
         return
     folder = (out or home() / "results" / name).expanduser().absolute()
     terms = Terms(api_key_env or "", answer_seconds or SECONDS)
-    _eval(name, settings, folder, Wishes(parallel, _named(models), only, fresh, gpu_layers, vault, terms), as_json)
+    with cluster_of(ray, workers) as cluster:
+        far = cluster.players if cluster else None
+        _eval(name, settings, folder, Wishes(parallel, _named(models), only, fresh, gpu_layers, vault, terms, far), as_json)
 
 
 def _eval(name: str, suite: "Suite", folder: Path, wishes: "Wishes", as_json: bool) -> None:

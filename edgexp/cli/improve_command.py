@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgexp.cli.options import MOST_EPISODES, Finite, json_option, say, steps_option
+from edgexp.cli.options import MOST_EPISODES, Finite, cluster_of, json_option, ray_options, say, steps_option
 from edgexp.terminal import console, echo, echo_json
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--actions", type=click.Choice(["admissible", "scored", "free"]), default="free", show_default=True,
               help="How the model acts: in its own words (free), or by a choice among the valid actions.")
 @click.option("--parallel", type=click.IntRange(1, 64), default=1, show_default=True, help="Episodes at once.")
+@ray_options
 @click.option("--out", type=click.Path(path_type=Path), help="The rounds' folder.  [default: improve/RECIPE in edgexp's home]")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting of the recipe. May be given more than once.")
 @click.option("--back-to", type=click.IntRange(0, MOST_EPISODES), default=None, metavar="GENERATION",
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 @json_option
 def improve(recipe: str, rounds: int, hours: float | None, model: str | None, no_expert: bool, go_on: bool, tasks: int, dev: int,
             steps: int | None, actions: str, parallel: int, out: Path | None, changes: tuple[str, ...], back_to: int | None, show: bool,
-            as_json: bool) -> None:
+            as_json: bool, ray: str | None, workers: int | None) -> None:
     """Let a model get better by itself: it plays, learns from what teaches, and is checked, round after round.
 
     In each round the best model so far plays training tasks of RECIPE. What it won is kept; where the environment has an expert that can,
@@ -50,6 +51,7 @@ def improve(recipe: str, rounds: int, hours: float | None, model: str | None, no
     Examples:
       edgexp improve exprag-lora-robust --rounds 2
       edgexp improve exprag-lora-robust --hours 8 --parallel 2
+      edgexp improve exprag-lora-robust --ray auto --parallel 4
       edgexp improve mine.toml --no-expert
       edgexp improve mine.toml --go-on --set train.steps=40
       edgexp improve exprag-lora-robust --back-to 1
@@ -73,8 +75,9 @@ def improve(recipe: str, rounds: int, hours: float | None, model: str | None, no
     chosen: Actions = actions  # type: ignore[assignment]
     ways = Ways(tasks=tasks, dev=dev, steps=steps or 0, actions=chosen, expert=not no_expert, go_on=go_on)
     first = model or settings.base.model
-    with watch_improving(as_json) as (watch, advance):
-        work = RecipeWork(_model_name(folder), settings, ways, folder / "bank", parallel, watch, advance)
+    with cluster_of(ray, workers) as cluster, watch_improving(as_json) as (watch, advance):
+        sessions = cluster.open_session if cluster else None
+        work = RecipeWork(_model_name(folder), settings, ways, folder / "bank", parallel, watch, advance, sessions)
         work.begin()
         told = Rounds(folder, name, settings_text(settings, ways, first), first)
         try:

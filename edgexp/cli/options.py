@@ -15,6 +15,7 @@ from edgexp.terminal import echo, echo_json, reserve_standard_output, style
 
 if TYPE_CHECKING:
     from edgexp.bank import Bank, Filters, Status
+    from edgexp.cluster.far import Cluster
     from edgexp.embedding import Encoder
     from edgexp.play.session import Settings
 
@@ -183,6 +184,8 @@ def acting_options(command: F) -> F:
                      help="Room for the prompt and the episode, in tokens.  [default: the model's, at most 8192]"),
         click.option("--temperature", type=Finite(0, 100), default=0.0, show_default=True,
                      help="How much chance decides. 0: always the likeliest action."),
+        click.option("--think", type=click.IntRange(0, 2**16), default=0, show_default=True, metavar="TOKENS",
+                     help="Let the model think before each action, so long at most. Thoughts are shown and not remembered."),
         click.option("--template", default=None, callback=_template,
                      help="Chat template in place of the model's own: a name such as chatml (see docs/templates.md), another one in "
                           "the model's file, or a file of Jinja."),
@@ -212,6 +215,34 @@ def _template(context: click.Context, parameter: click.Parameter, value: str | N
         if error.errno == errno.ENAMETOOLONG:
             return value  # a template itself, not where it is
         raise
+
+
+def ray_options(command: F) -> F:
+    """`--ray` and `--workers`, for commands whose episodes may be played on other machines; `cluster_of` takes them."""
+    for option in reversed([
+        click.option("--ray", "ray", default=None, metavar="auto|ADDRESS",
+                     help="Play on the machines of a Ray cluster: auto is the one that runs on this machine, local a new one on this "
+                          "machine only. Each worker plays --parallel episodes at once."),
+        click.option("--workers", type=click.IntRange(1, 4096), default=None,
+                     help="With --ray: workers in all.  [default: one on each machine]"),
+    ]):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def cluster_of(ray: str | None, workers: int | None) -> "Iterator[Cluster | None]":
+    """The cluster that options name, connected to; None where episodes are played in this process."""
+    if ray is None:
+        if workers is not None:
+            raise UsageError("--workers are those of a Ray cluster: name it with --ray")
+        yield None
+        return
+    from edgexp.cluster.far import Cluster
+    from edgexp.cluster.ray_link import connected
+
+    with connected(ray) as link:
+        yield Cluster(link, workers, say)
 
 
 encoder_option = click.option("--encoder", metavar="NAME", help="Encoder, by name or folder.  [default: the one that made the bank]")

@@ -67,6 +67,8 @@ class Live:
 
     def _acted(self, event: Acted) -> None:
         probability = event.decision.probability
+        if event.decision.thought:
+            self.console.print(Padding(plain(event.decision.thought, "dim italic"), (0, 0, 0, 6)))
         share = "" if probability is None else f"{probability:4.0%}  "
         action = Text.assemble((f"{event.number:3} ", "dim"), ("> ", "green"), plain(event.decision.text or "(said nothing)", "bold"))
         action.append(f"   {share}{event.decision.seconds * 1000:.0f} ms", "dim")

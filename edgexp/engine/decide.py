@@ -126,17 +126,16 @@ def sampler(temperature: float, seed: int) -> Chooser:
 
 
 def free(sequence: TokenSequence, tokenizer: Tokenizer, end: Sequence[int], choose: Chooser = greedy, limit: int = 64,
-         block: bool = False, futile: Callable[[str], bool] | None = None) -> Deciding:
-    """Generate until the end of turn, a line break after text, or `limit` tokens. `end`: the ids that close a turn.
+         read: "Reading | None" = None, futile: Callable[[str], bool] | None = None) -> Deciding:
+    """Generate until the end of turn, until `read` finds the action complete, or `limit` tokens. `end`: the ids that close a turn.
 
-    The action kept is the text's first line. A `block` may have many lines, and ends with the fence that closes it; see `block_of`. If the
-    model spelt it in other tokens than the tokenizer would, the sequence is rewound to the tokenizer's spelling, so that the ids of an
-    episode are always those of its rendered trajectory.
+    Unless another `read` is given, an action is the text's first line. If the model spelt it in other tokens than the tokenizer would,
+    the sequence is rewound to the tokenizer's spelling, so that the ids of an episode are always those of its rendered trajectory.
 
     Where the action is `futile`, the likeliest other beginnings are gone on with greedily, a few of them, until one leads to an action
     that is not; where none does, the first text stays.
     """
-    writing = _Writing(sequence, tokenizer, limit, block, futile is not None)
+    writing = _Writing(sequence, tokenizer, limit, read or line_of, futile is not None)
     text, stop = yield from writing.go_on([], choose)
     if futile and futile(text):
         for _ in range(_SECOND_THOUGHTS):
@@ -158,8 +157,8 @@ _SECOND_THOUGHTS, _ALTERNATIVES = 12, 4
 class _Writing:
     """A text being written, and where it could have gone on otherwise."""
 
-    def __init__(self, sequence: TokenSequence, tokenizer: Tokenizer, limit: int, block: bool, remember: bool):
-        self._sequence, self._tokenizer, self._limit, self._block = sequence, tokenizer, limit, block
+    def __init__(self, sequence: TokenSequence, tokenizer: Tokenizer, limit: int, read: "Reading", remember: bool):
+        self._sequence, self._tokenizer, self._limit, self._read = sequence, tokenizer, limit, read
         self.start, self.generated = len(sequence.ids), 0
         self._others: list[tuple[float, list[int]]] | None = [] if remember else None
         """A heap of beginnings: minus the logarithm of the probability, and the ids."""
@@ -178,18 +177,10 @@ class _Writing:
                 stop = "end"
                 break
             sequence.append([token])
-            if self._is_whole(token):
-                stop = "fence" if self._block else "newline"
+            if self._read(tokenizer.decode(sequence.ids[self.start :]))[1]:
+                stop = "newline" if self._read is line_of else "closed"
                 break
-        written = tokenizer.decode(sequence.ids[self.start :])
-        return (block_of(written)[0] if self._block else next(iter(written.strip().splitlines()), "").strip()), stop
-
-    def _is_whole(self, token: int) -> bool:
-        """Whether nothing more belongs to the action, now that a token was added."""
-        if self._block and "`" not in self._tokenizer.decode([token]):
-            return False  # no fence ends here, and a block may be long
-        written = self._tokenizer.decode(self._sequence.ids[self.start :])
-        return block_of(written)[1] if self._block else "\n" in written.lstrip()
+        return self._read(tokenizer.decode(sequence.ids[self.start :]))[0], stop
 
     def next(self, futile: Callable[[str], bool]) -> tuple[float, list[int]] | None:
         """The likeliest beginning that was not gone on with and is not futile as it stands; None where none is left."""
@@ -211,6 +202,39 @@ class _Writing:
             if other != token and not self._tokenizer.is_end(other):
                 heapq.heappush(self._others, (-(log + float(logs[other])), [*before, other]))
         return log + float(logs[token])
+
+
+def think(sequence: TokenSequence, tokenizer: Tokenizer, opened: Sequence[int], closed: Sequence[int], mark: str, choose: Chooser = greedy,
+          limit: int = 256) -> Generator[Request, Any, tuple[str, int]]:
+    """Let the model think until it writes `mark`, ends its turn, or has written `limit` tokens; the thought and how many tokens it had.
+
+    `opened` and `closed`: the ids around a thought. What was thought stays in the sequence, in the model's own tokens.
+    """
+    sequence.append(opened)
+    start, runs = len(sequence.ids), 0
+    for runs in range(1, limit + 1):  # noqa: B007 - counted
+        yield sequence
+        assert sequence.logits is not None
+        token = choose(sequence.logits)
+        if tokenizer.is_end(token):
+            break
+        sequence.append([token])
+        if mark[-1] in tokenizer.decode([token]) and mark in tokenizer.decode(sequence.ids[start:]):
+            break
+    thought = tokenizer.decode(sequence.ids[start:]).partition(mark)[0].rstrip("\n")  # what closes it brings its own line breaks
+    while len(tokenizer.decode(sequence.ids[start:])) > len(thought):
+        sequence.cut(len(sequence.ids) - 1)
+    sequence.append(closed)
+    return thought.strip(), runs
+
+
+Reading = Callable[[str], tuple[str, bool]]
+"""What action a text is so far, and whether it is complete."""
+
+
+def line_of(text: str) -> tuple[str, bool]:
+    """The first line of a text that says something, and whether another one has begun."""
+    return next(iter(text.strip().splitlines()), "").strip(), "\n" in text.lstrip()
 
 
 def block_of(text: str) -> tuple[str, bool]:

@@ -128,6 +128,7 @@ BRIDGES = {
     "gym:": "edgexp.environments.bridges.gym:GymEnvironment",
     "home:": "edgexp.environments.home.public_homes:PublicHomes",
     "mcp:": "edgexp.environments.bridges.mcp_servers:McpServers",
+    "textarena:": "edgexp.environments.bridges.textarena_games:TextArenaGame",
     "process:": "edgexp.environments.bridges.json_lines:SpokenEnvironment",
 }
 """Beginning of a name → what is made of the rest of it."""
@@ -203,7 +204,7 @@ def _target(name: str) -> tuple[str, tuple[str, ...]]:
         return name, ()
     if name not in known:
         raise UsageError(f"no environment is called {name!r}; known: {', '.join(known)}, or module:attribute, or file.py:attribute, "
-                         "or process:COMMAND, or gym:ID, or mcp:FILE, or home:PATH, or the path of a folder of tasks")
+                         "or process:COMMAND, gym:ID, textarena:ID, mcp:FILE, home:PATH, or the path of a folder of tasks")
     return known[name], ()
 
 

@@ -1,4 +1,4 @@
-"""Splits too long to list: tasks made when asked for, with ids of the form `<environment>/<split>/<house>/<scene>`. Knows no rules."""
+"""Splits too long to list: tasks made when asked for, with ids `<environment>/<split>/<house>/<scene>` or `…/<seed>`. Knows no rules."""
 
 import re
 from abc import ABC, abstractmethod
@@ -8,6 +8,7 @@ from typing import overload
 import msgspec
 
 from edgexp.environments.base import family_of_id
+from edgexp.environments.plain import shown
 from edgexp.errors import UsageError
 from edgexp.trajectory import Task
 
@@ -37,6 +38,46 @@ def check_split(environment: str, split: str, splits: Iterable[str]) -> None:
     """Raises UsageError where there is no such split."""
     if split not in splits:
         raise UsageError(f"{environment} has no split {split!r}; it has {', '.join(splits)}")
+
+
+SEEDS = {"train": (0, 100_000), "dev": (1_000_000, 10_000), "test": (2_000_000, 10_000)}
+"""Split → the first seed and the number of seeds, where a task is a seed."""
+
+
+class SeededTasks:
+    """Tasks that are seeds of one game: `<name>/<split>/<seed>`. No two splits have a seed in common."""
+
+    def __init__(self, name: str, takes_seeds: bool = True) -> None:
+        """A game that takes no seed has one task, in `train`."""
+        self._name, self._takes_seeds = name, takes_seeds
+
+    def splits(self) -> Sequence[str]:
+        """The names of the splits."""
+        return tuple(SEEDS) if self._takes_seeds else ("train",)
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """A task for each seed. Raises UsageError for an unknown split."""
+        check_split(self._name, split, self.splits())
+        first, count = SEEDS[split]
+        return Made(count if self._takes_seeds else 1, lambda n: Task(f"{self._name}/{split}/{first + n}", self._name, split, self._name))
+
+    def task(self, task_id: str) -> Task:
+        """The task of that id. Raises UsageError where there is none."""
+        split, seed = self._parse(task_id)
+        return self.tasks(split)[seed - SEEDS[split][0]]
+
+    def seed(self, task_id: str) -> int:
+        """The seed of a task. Raises UsageError where there is none."""
+        return self._parse(task_id)[1]
+
+    def _parse(self, task_id: str) -> tuple[str, int]:
+        found = re.fullmatch(rf"{re.escape(self._name)}/([a-z]+)/(0|[1-9][0-9]{{0,7}})", task_id)
+        if found and found[1] in self.splits():
+            first, count = SEEDS[found[1]]
+            if 0 <= int(found[2]) - first < (count if self._takes_seeds else 1):
+                return found[1], int(found[2])
+        known = ", ".join(f"{self._name}/{split}/{SEEDS[split][0]}" for split in self.splits())
+        raise UsageError(f"{self._name} has no task {shown(task_id)}; it has {known} and so on")
 
 
 class Houses(msgspec.Struct, frozen=True):

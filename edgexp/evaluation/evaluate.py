@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.evaluation import results
 from edgexp.evaluation.field import Field, FieldPlayers, Filling
-from edgexp.evaluation.playing import Failure, Job, Players, play_all
+from edgexp.evaluation.playing import Failure, FarPlayers, Job, Players, play_all
 from edgexp.evaluation.results import Header, Row, Setup, Writer
 from edgexp.evaluation.suite import KINDS, Condition, Suite
 from edgexp.files import hold_folder
@@ -38,6 +38,12 @@ class Wishes:
     """Bytes of disk for what models have evaluated of past episodes, where memory stands apart; 0 for none."""
     terms: Terms = field(default_factory=Terms)
     """How servers are asked."""
+    far: "Far | None" = None
+    """Who plays, where it is not this process."""
+
+
+Far = Callable[[Field, Sequence[Condition], Wishes], AbstractContextManager[FarPlayers]]
+"""Opens players on other machines for conditions of one model."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +90,11 @@ def evaluate(name: str, suite: Suite, folder: Path, wishes: Wishes | None = None
         things.check_memory(jobs)
         fresh = [condition for condition in wishes.fresh if condition not in skipped]
 
-        def players(todo: Sequence[Job]) -> FieldPlayers:
+        def players(todo: Sequence[Job]) -> AbstractContextManager[Players | FarPlayers]:
             conditions = list({job.condition.name: job.condition for job in todo}.values())
             places = min(wishes.parallel, len(todo))
+            if wishes.far is not None:
+                return wishes.far(things, conditions, replace(wishes, parallel=places))
             return FieldPlayers(things, conditions, places, gpu_layers=wishes.gpu_layers, vault=wishes.vault, say=watch.say)
 
         played, failures = play_missing(folder, header, jobs, things.setup, players, fresh, watch)
@@ -100,7 +108,7 @@ def play_missing(
     header: Header,
     jobs: Sequence[Job],
     setup: Callable[[Job], Setup],
-    players: Callable[[Sequence[Job]], AbstractContextManager[Players]],
+    players: Callable[[Sequence[Job]], AbstractContextManager[Players | FarPlayers]],
     fresh: Sequence[str] = (),
     watch: Watch | None = None,
 ) -> tuple[int, list[Failure]]:

@@ -95,7 +95,7 @@ class Field:
 
     def ready(self, condition: Condition) -> Ready:
         """The checked file of a condition's model. Raises EdgexpError where it is not here or damaged."""
-        name = self._found(condition)
+        name = self.found(condition)
         if name not in self._ready:
             self._ready[name] = resolve(name, role="policy", say=self._say)
         return self._ready[name]
@@ -105,18 +105,18 @@ class Field:
 
         Raises EdgexpError where it cannot be asked, or not as the condition has it.
         """
-        name = self._found(condition)
+        name = self.found(condition)
         if not is_address(name):
             return None
         check_settings(condition)
         if name not in self._servers:
-            choose = any(self._found(one) == name and one.actions == "admissible" for one in self.suite.conditions)
+            choose = any(self.found(one) == name and one.actions == "admissible" for one in self.suite.conditions)
             met = open_chat_model(name, self._terms, context=self.suite.context, choose=choose, say=self._say)
             self._servers[name] = self._stack.enter_context(met)
         settle_actions(condition, self._servers[name], insist=True)
         return self._servers[name]
 
-    def _found(self, condition: Condition) -> str:
+    def found(self, condition: Condition) -> str:
         """By which name, file or address a condition's model is to be found."""
         return self._models.get(condition.model, condition.model or DEFAULT_POLICY)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import edgexp
 from edgexp.errors import EdgexpError
@@ -17,7 +17,7 @@ from edgexp.evaluation.results import Row, Setup, Writer, row_of
 from edgexp.evaluation.suite import Condition, Tasks
 from edgexp.play.episode import Episode
 from edgexp.play.rollout import Episodes, Evaluator, Start, run_many
-from edgexp.trajectory import Task
+from edgexp.trajectory import Played, Task
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,32 @@ class Players(Protocol):
         """Raise EdgexpError where what the setup says is no longer so, now that the episode is over."""
 
 
+@runtime_checkable
+class FarPlayers(Protocol):
+    """Players that are on other machines: they play by themselves, and what they remember cannot change meanwhile."""
+
+    @property
+    def places(self) -> int:
+        """How many episodes each of them plays at once."""
+
+    def setup(self, job: Job) -> Setup:
+        """As `Players.setup`."""
+
+    def play(self, turns: Sequence[Sequence[Job]]) -> Iterator[tuple[Job, Played | EdgexpError]]:
+        """Play turns, the jobs of each one after the other; each job once, when it is over, with its record or why there is none."""
+
+
 Kept = Callable[[Row], None]
 
 
-def play_all(jobs: Sequence[Job], players: Players, writer: Writer, kept: Kept = lambda _: None) -> list[Failure]:
+def play_all(jobs: Sequence[Job], players: Players | FarPlayers, writer: Writer, kept: Kept = lambda _: None) -> list[Failure]:
     """Play the jobs and write a row for each; those that could not be played are returned.
 
     Played one at a time they keep their order. With more places, jobs whose episodes begin with the same prompt are played at one place
     one after the other, so that it is evaluated once.
     """
+    if isinstance(players, FarPlayers):
+        return _play_far(jobs, players, writer, kept)
     failures: list[Failure] = []
 
     def start(turns: Sequence[Job]) -> Start:
@@ -106,10 +123,24 @@ def _in_turn(jobs: Sequence[Job], place: int, players: Players, writer: Writer, 
             failures.append(Failure(job, str(error)))
             continue
         players.check(job)
-        row = row_of(played, job.condition.name, writer.know(players.setup(job)), players.places)
-        writer.add(row, played.memories)
-        kept(row)
+        _keep(job, played, players, writer, kept)
     return played
+
+
+def _play_far(jobs: Sequence[Job], players: FarPlayers, writer: Writer, kept: Kept) -> list[Failure]:
+    failures: list[Failure] = []
+    for job, over in players.play(in_turns(jobs)):
+        if isinstance(over, EdgexpError):
+            failures.append(Failure(job, str(over)))
+        else:
+            _keep(job, over, players, writer, kept)
+    return failures
+
+
+def _keep(job: Job, played: Played, players: Players | FarPlayers, writer: Writer, kept: Kept) -> None:
+    row = row_of(played, job.condition.name, writer.know(players.setup(job)), players.places)
+    writer.add(row, played.memories)
+    kept(row)
 
 
 PLAYS = ("edgexp.evaluation.experience", "edgexp.evaluation.field")

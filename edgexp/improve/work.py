@@ -5,10 +5,10 @@ does not depend on what was played before in the same round, nor on interruption
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -78,6 +78,16 @@ class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Line = TypeVar("Line", Kept, Outcome)
 
 
+class Playing(Protocol):
+    """What a round needs of a session."""
+
+    def play(self, tasks: Iterable[Task], *, steps: int | None = None) -> Iterator[Finished]:
+        """Play tasks; each is told of when it is over."""
+
+
+Sessions = Callable[[Settings, Callable[[str], None]], AbstractContextManager[Playing]]
+
+
 @dataclass
 class RecipeWork:
     """The work of a recipe's rounds. `bank` is the folder's own; it is made when it is missing."""
@@ -90,6 +100,8 @@ class RecipeWork:
     watch: Watchers = field(default_factory=Watchers)
     advance: Callable[[str, int, int], None] = lambda *_: None
     """Told what is being done, how much of it is, and how much there is."""
+    sessions: "Sessions | None" = None
+    """What opens sessions; None for this process."""
 
     def begin(self) -> None:
         """Make the bank, and put in the demonstrations that the recipe's banks hold. What is there already is passed over.
@@ -164,7 +176,7 @@ class RecipeWork:
         """Episodes of tasks. Raises EdgexpError for one that cannot be played: a round that left some out would be another round."""
         if not tasks:
             return
-        with open_session(settings, self.watch.say) as session:
+        with (self.sessions or open_session)(settings, self.watch.say) as session:
             for done, finished in enumerate(session.play(tasks, steps=self.ways.steps or None), 1):
                 yield _trajectory(finished)
                 self.advance(what, done, len(tasks))

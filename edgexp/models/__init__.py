@@ -6,6 +6,6 @@ Knows nothing of prompts, tokens, banks or environments, and not how a model is 
 """
 
 from edgexp.models.manifest import Manifest, Role
-from edgexp.models.ready import BASE_POLICY, DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, resolve
+from edgexp.models.ready import BASE_POLICY, DEFAULT_EMBEDDER, DEFAULT_POLICY, Ready, bring, resolve
 
-__all__ = ["BASE_POLICY", "DEFAULT_EMBEDDER", "DEFAULT_POLICY", "Manifest", "Ready", "Role", "resolve"]
+__all__ = ["BASE_POLICY", "DEFAULT_EMBEDDER", "DEFAULT_POLICY", "Manifest", "Ready", "Role", "bring", "resolve"]

@@ -38,6 +38,15 @@ class Ready(msgspec.Struct, frozen=True):
     """None for a model that was named by its path."""
 
 
+_brought: dict[str, Ready] = {}
+
+
+def bring(called: str, ready: Ready) -> None:
+    """From now on `resolve` finds these files under that name or path, whatever this machine has under it: they were brought from where
+    the name was said, and checked."""
+    _brought[called] = ready
+
+
 def resolve(name_or_path: str | Path, *, role: Role | None = None, say: Say = lambda _: None) -> Ready:
     """Checked, loadable files of a model; what is derived is made here, once (`say` hears about it).
 
@@ -45,8 +54,8 @@ def resolve(name_or_path: str | Path, *, role: Role | None = None, say: Say = la
     another role, EdgexpError where weights are missing, damaged, not the ones the manifest names, or of no model that acts.
     """
     text = str(name_or_path)
-    manifest = find(text) if isinstance(name_or_path, str) else None
-    ready = _by_name(manifest, say) if manifest else _by_path(Path(text).expanduser(), text)
+    manifest = find(text) if isinstance(name_or_path, str) and text not in _brought else None
+    ready = _brought.get(text) or (_by_name(manifest, say) if manifest else _by_path(Path(text).expanduser(), text))
     if role is not None and ready.role != role:
         raise UsageError(f"{text}: a model of role {role} is needed here, this one's is {ready.role}; see edgexp models ls")
     return ready

@@ -22,6 +22,8 @@ class Acting(Retrieval, frozen=True):
     are then heeded too."""
     temperature: Annotated[float, Meta(ge=0)] = 0.0
     """0 always takes the likeliest action."""
+    think: Annotated[int, Meta(ge=0)] = 0
+    """Tokens that a model may think before each action; 0 for not at all."""
     seed: int = 0
     """Chance has this seed and the task's id, so that a task is played the same whatever is played beside it."""
 

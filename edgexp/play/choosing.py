@@ -1,4 +1,4 @@
-"""How a server is made to choose among actions, and how an action is read out of what a model said. Pure functions; asks nobody.
+"""How a server is made to choose among actions, and how an action is read out of what a model said. Asks no server.
 
 Servers have no common way to make a model choose. Each way is an addition to a question; a server that does not know it ignores or refuses
 it, so it has to be tried.
@@ -9,7 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from edgexp.engine.decide import block_of
+from edgexp.engine.decide import Reading, block_of
+from edgexp.environments.base import Environment, action_form_of, tools_of, valid_actions_of
+from edgexp.environments.call_forms import read_forms
 
 Method = Literal["structured_outputs", "guided_choice", "grammar", "json_schema"]
 """How a server is made to choose: vLLM's way, its older one, llama-server's, and the one that Ollama, LM Studio and others share."""
@@ -64,9 +66,16 @@ def first_line(text: str) -> str:
     return next((line for line in lines if line), "")
 
 
-def whole_block(text: str) -> str:
-    """The block in an answer, without thoughts and control characters."""
-    return block_of(_CONTROLS.sub("", without_thoughts(text)).replace("\r\n", "\n"))[0]
+def cleaned(text: str) -> str:
+    """An answer of many lines, without thoughts and control characters."""
+    return _CONTROLS.sub("", without_thoughts(text)).replace("\r\n", "\n")
+
+
+def reading_of(environment: Environment) -> Reading | None:
+    """How an action is read out of what a model writes freely for an environment; None where it is a line."""
+    if tools_of(environment) is not None and valid_actions_of(environment) is None:
+        return read_forms
+    return block_of if action_form_of(environment) == "block" else None
 
 
 def _literal(text: str) -> str:

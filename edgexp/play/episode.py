@@ -24,6 +24,9 @@ from edgexp.trajectory import Decision, Played, Provenance, Recall, Remembered, 
 
 Answer = TypeVar("Answer")
 
+LONGEST_THOUGHT = 1_000_000
+"""Characters."""
+
 PASS = (KeyboardInterrupt, GeneratorExit)
 """What goes through whatever is raised in somebody else's code: Ctrl-C, and an episode that is dropped. `sys.exit` does not."""
 
@@ -260,7 +263,9 @@ def _plain(decision: Decision) -> Decision:
         others = tuple((plain.text(action, who, "an alternative", LONGEST_ACTION), plain.number(p, who, "an alternative's probability"))
                        for action, p in d.alternatives)  # fmt: skip
         generated, stop = plain.whole(d.generated, who, "generated of its decision"), plain.text(d.stop, who, "stop of its decision")
-        return Decision(words, generated, probability, others, stop, plain.truth(d.mistake, who, "mistake of its decision"))
+        mistake = plain.truth(d.mistake, who, "mistake of its decision")
+        thought = plain.text(d.thought, who, "the thought before it", LONGEST_THOUGHT)
+        return Decision(words, generated, probability, others, stop, mistake, thought=thought)
     except EdgexpError as error:
         raise PolicyFailed(str(error)) from error
 

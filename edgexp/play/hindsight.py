@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from edgexp.environments.base import Achieved, Environment, achieved_by, has_expert, valid_actions_of
+from edgexp.environments.checked_calls import bad_call
 from edgexp.errors import EdgexpError
 from edgexp.play.scripted import Teacher
 from edgexp.trajectory import Step, Task, Trajectory, hindsight_id
@@ -49,7 +50,7 @@ def _played_again(environment: Environment, trajectory: Trajectory, reached: Ach
     teacher, latest = _teacher(environment, reached.goal, trajectory.observation), trajectory.observation
     list_valid, taken = valid_actions_of(environment), set[tuple[str, str]]()
     for step in trajectory.steps[: reached.steps]:
-        valid = list_valid is None or step.action in list_valid()
+        valid = step.action in list_valid() if list_valid else not bad_call(step.action, environment)
         if teacher is None:
             right = valid and (latest, step.action) not in taken
             taken.add((latest, step.action))

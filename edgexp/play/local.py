@@ -5,18 +5,22 @@ from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
+import msgspec
+
 from edgexp.engine import decide
 from edgexp.engine.decide import Chooser
 from edgexp.engine.engine import TokenSequence
 from edgexp.engine.guided import Guesses, guided
-from edgexp.environments.base import LINE_TOKENS, Environment, action_form_of, most_calls_of, refusals_of, tools_of, valid_actions_of
+from edgexp.environments.base import LINE_TOKENS, Environment, most_calls_of, refusals_of, tools_of, valid_actions_of
 from edgexp.environments.calls import Tool
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.acting import Acting, now
 from edgexp.play.call_grammar import calls_before, grammar_of, seen_texts
+from edgexp.play.choosing import reading_of
 from edgexp.play.circles import Futile, drop_repeated_actions, taken_too_often
 from edgexp.play.episode import Asking, CannotGoOn, Playing, ask
 from edgexp.prompt.render import Renderer
+from edgexp.prompt.thoughts import learn_thinking
 from edgexp.retrieval import Memory, Retriever, fit
 from edgexp.trajectory import Decision, Provenance, Trajectory
 
@@ -37,8 +41,11 @@ class LocalPolicy:
         self.memory = Memory()
         self._sequence, self._renderer, self._retriever, self._acting = sequence, renderer, retriever, acting or Acting()
         self._context, self._reserve, self._limit = context, reserve, action_tokens
+        self._needed = action_tokens + self._acting.think
+        """Tokens that a turn may take."""
         self._model, self._sha256 = model, model_sha256
         self._choose: Chooser = decide.greedy
+        self._thinking = learn_thinking(renderer.template, renderer.tokenizer) if self._acting.think else None
         self._seen = 0
         """Steps of the episode whose observations are in the prompt."""
 
@@ -49,19 +56,22 @@ class LocalPolicy:
             self._recall(episode, self._retriever)
         self._set_prompt(episode)
         prompt = episode.tokens.prompt = self._sequence.cells
-        if prompt + self._limit > self._context:
-            need = f"{prompt} tokens of prompt and {self._limit} for an action"
+        if prompt + self._needed > self._context:
+            need = f"{prompt} tokens of prompt and {self._needed} for an action"
             raise EdgexpError(f"{episode.task.id}: {need} do not fit a context of {self._context}; ask for more with: --context")
 
     def decide(self, episode: Playing) -> Asking[Decision | None]:
         """The model's next action. Raises CannotGoOn when the episode outgrows the context."""
         self._observe(episode)
         sequence, tokens = self._sequence, episode.tokens
-        if sequence.cells + self._limit > self._context:
+        if sequence.cells + self._needed > self._context:
             raise CannotGoOn("context_full")
         seen = min(sequence.evaluated, len(sequence.ids) - 1) + (sequence.shared.cells if sequence.held == sequence.shared else 0)
         ran, loaded, attached = sequence.ran, sequence.loaded, sequence.attached
+        thought, thoughts = yield from self._think()
         decision = yield from self._choosing(episode)
+        if thoughts:
+            decision = msgspec.structs.replace(decision, thought=thought, generated=decision.generated + thoughts)
         loaded, attached = sequence.loaded - loaded, sequence.attached - attached
         tokens.reused += seen + loaded + attached
         tokens.loaded += loaded
@@ -79,12 +89,20 @@ class LocalPolicy:
         """The model, by name and digest."""
         return Provenance("agent", environment.version, self._acting.seed, self._model, self._sha256, now())
 
+    def _think(self) -> Asking[tuple[str, int]]:
+        """What the model thinks before it acts, and in how many tokens."""
+        if (how := self._thinking) is None:
+            return "", 0
+        self._sequence.cut(len(self._sequence.ids) - how.replaced)
+        answers = self._renderer.answers
+        return (yield from decide.think(self._sequence, answers, how.opened, how.closed, how.mark, self._choose, self._acting.think))
+
     def _choosing(self, episode: Playing) -> Asking[Decision]:
         environment, renderer = episode.environment, self._renderer
         if self._acting.actions == "free":
-            block = action_form_of(environment) == "block"
-            end, futile = renderer.template.end, None if block else self._futile(episode)
-            return (yield from decide.free(self._sequence, renderer.answers, end, self._choose, self._limit, block, futile))
+            read = reading_of(environment)
+            end, futile = renderer.template.end, self._futile(episode)
+            return (yield from decide.free(self._sequence, renderer.answers, end, self._choose, self._limit, read, futile))
         list_valid, list_tools = valid_actions_of(environment), tools_of(environment)
         if list_valid is None and list_tools is not None:
             return (yield from self._calling(episode, list_tools))

@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from edgexp.engine.decide import Reading
 from edgexp.environments import plain
-from edgexp.environments.base import Environment, action_form_of, valid_actions_of
+from edgexp.environments.base import Environment, valid_actions_of
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.acting import Acting, now
 from edgexp.play.chat_client import KEY_VARIABLE, Address, Answer, ChatClient, ServerFailed, Terms, is_here, parse_address, read_key
-from edgexp.play.choosing import PROBE, Method, chosen, first_line, restrict, whole_block
+from edgexp.play.choosing import PROBE, Method, chosen, cleaned, first_line, reading_of, restrict
 from edgexp.play.circles import drop_repeated_actions
 from edgexp.play.episode import Asking, CannotGoOn, Playing, PolicyFailed, ask, elsewhere
 from edgexp.play.local import ACTION_TOKENS
@@ -248,7 +249,7 @@ class RemotePolicy:
         choices = yield from self._choices(episode)
         try:
             answer = yield from self._answer(turns, choices)
-            text = self._action(answer, choices, action_form_of(episode.environment) == "block")
+            text = self._action(answer, choices, reading_of(episode.environment))
         except PolicyFailed as error:
             if self._whole:
                 raise EdgexpError(f"{episode.task.id}: {error}") from error
@@ -285,7 +286,7 @@ class RemotePolicy:
             answer = yield from elsewhere(partial(model.ask, turns, self._acting, choices), model.patience, model.url)
         return answer
 
-    def _action(self, answer: Answer, choices: Sequence[str], block: bool) -> str:
+    def _action(self, answer: Answer, choices: Sequence[str], read: Reading | None) -> str:
         """The action in an answer; empty for none. Raises PolicyFailed where it is not one of those to choose among."""
         if choices and self._model.method:
             text, offered = chosen(answer.text, self._model.method), {choice.strip(): choice for choice in choices}
@@ -293,7 +294,7 @@ class RemotePolicy:
                 said = plain.shown(text)
                 raise PolicyFailed(f"{self._model.url}: it was to choose among the valid actions, and said {said}")
             return offered[text]
-        text = whole_block(answer.text) if block else first_line(answer.text)
+        text = first_line(answer.text) if read is None else read(cleaned(answer.text))[0]
         if not text and answer.cut:
             raise PolicyFailed(f"{self._model.url}: it came to no action within {self._model.limit:,} tokens")
         return text

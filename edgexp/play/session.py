@@ -120,7 +120,7 @@ class Session:
         wanted = 40 * (steps or self.environments.limit(name))
         tokens = action_tokens_of(self.environments.at(name, place))
         if self.server is not None:
-            self.server.limit = max(self.server.limit, tokens)
+            self.server.limit = max(self.server.limit, tokens + acting.think)
             instructions, room = self.environments.at(name, place).instructions(), self.server.room
             return RemotePolicy(self.server, instructions, retriever, acting, reserve=min(room // 2, wanted), whole=self._whole)
         assert self.fleet is not None and self.ready is not None
@@ -185,11 +185,12 @@ def _bank_to_play_with(stack: ExitStack, settings: "Settings", say: Say) -> Bank
 
 
 @contextmanager
-def open_session(settings: Settings, say: Say = lambda _: None, *, keep: bool = False, in_use: bool = False) -> Iterator[OpenSession]:
+def open_session(settings: Settings, say: Say = lambda _: None, *, keep: bool = False, in_use: bool = False,
+                 copied: bool = False) -> Iterator[OpenSession]:
     """Open everything; all of it is closed at the end, also after an error. `say` is told what takes time or needs knowing.
 
     A bank is opened where something is remembered, or where `keep` says that episodes will be kept. `in_use` says that nothing is trained
-    or measured: then whoever tries a task again may remember its own episodes of it.
+    or measured: then whoever tries a task again may remember its own episodes of it. `copied`: the bank is a copy, which is only read.
     """
     with ExitStack() as stack:
         environments = stack.enter_context(Environments())
@@ -211,6 +212,8 @@ def open_session(settings: Settings, say: Say = lambda _: None, *, keep: bool = 
         session.bank = None
         if keep:
             session.bank = stack.enter_context(open_bank(settings.bank, settings.encoder, say))
+        elif settings.remembers and copied and settings.bank:
+            session.bank = stack.enter_context(Bank.open(settings.bank, open_encoder(settings.encoder, say), readonly=True))
         elif settings.remembers:
             session.bank = _bank_to_play_with(stack, settings, say)
         session.retriever = retriever_for(session.bank, settings, Filters(environment=environment.name), exclude_self=not in_use)

@@ -8,12 +8,14 @@ Knows no engine: the model is any policy that can go on after another's actions.
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Protocol
 
 import msgspec
 from msgspec import Meta
 
 from edgexp.environments.base import Environment, valid_actions_of
+from edgexp.environments.checked_calls import bad_call
 from edgexp.errors import UsageError
 from edgexp.play.episode import Asking, CannotGoOn, Playing, Policy, ask, last_observations
 from edgexp.play.scripted import Teacher
@@ -88,8 +90,10 @@ class TakeoverPolicy:
     def _watch(self, episode: Playing, decision: Decision) -> Asking[Decision]:
         """Take note of the model's action, and say whether it is a mistake, as far as that is known now."""
         list_valid = valid_actions_of(episode.environment)
-        valid = None if list_valid is None else (yield from ask(episode.environment, list_valid))
-        allowed = valid is None or decision.text in valid
+        if list_valid is None:
+            allowed = not (yield from ask(episode.environment, partial(bad_call, decision.text, episode.environment)))
+        else:
+            allowed = decision.text in (yield from ask(episode.environment, list_valid))
         own = self._teacher.judge(decision.text, allowed)
         self._own.append(own)
         self._invalid.append(not allowed)

@@ -41,7 +41,7 @@ _THOUGHT = "PLACEHOLDERT"
 _ROLES: tuple[str, ...] = ("system", "user", "assistant", "user", "assistant", "user")
 
 _TAG = r"(?:\w+:)?(?:think|thinking|thought|reasoning)(?::\w+)?"
-_THOUGHTS = (
+THOUGHTS = (
     (rf"<({_TAG})>", r"</\1>"),
     (r"\[(THINK|THINKING|REASONING)\]", r"[/\1]"),
     (r"<\|START_THINKING\|>", "<|END_THINKING|>"),
@@ -215,7 +215,7 @@ def begin_answer(prompt: str, past: str) -> tuple[str, list[str]]:
 
 def _close_thought(text: str) -> str:
     """What closes the thought that a text leaves open; empty where it leaves none."""
-    for opening, closing in _THOUGHTS:
+    for opening, closing in THOUGHTS:
         for last in list(re.finditer(opening, text))[-1:]:
             closed = last.expand(closing)
             if closed in text[last.end() :]:

@@ -299,19 +299,20 @@ def test_cutting_and_appending(before: list[int], length: int, more: list[int]) 
 
 
 @pytest.mark.parametrize(("said", "text", "stop"), [
-    ("SELECT 1;\nSELECT 2;", "SELECT 1;\nSELECT 2;", "end"), ("```sql\nSELECT 1\n```\nThat is it.", "SELECT 1", "fence"),
-    ("Here it is:\n```python\n\n  a = 1\n    b\n\n```", "  a = 1\n    b", "fence"), ("```\nnever closed", "never closed", "end"),
-    ("  one line  ", "one line", "end"), ("```\n```", "", "fence"), ("", "", "end"), ("a `b` c\n`d`", "a `b` c\n`d`", "end"),
+    ("SELECT 1;\nSELECT 2;", "SELECT 1;\nSELECT 2;", "end"), ("```sql\nSELECT 1\n```\nThat is it.", "SELECT 1", "closed"),
+    ("Here it is:\n```python\n\n  a = 1\n    b\n\n```", "  a = 1\n    b", "closed"), ("```\nnever closed", "never closed", "end"),
+    ("  one line  ", "one line", "end"), ("```\n```", "", "closed"), ("", "", "end"), ("a `b` c\n`d`", "a `b` c\n`d`", "end"),
 ])  # fmt: skip
 def test_a_block_has_many_lines_and_ends_with_its_fence(said: str, text: str, stop: str) -> None:
     sequence = prompted()
-    decision, _ = drive(decide.free(sequence, VOCABULARY, END, limit=200, block=True), MockEngine(saying(lambda _: said)))
+    decision, _ = drive(decide.free(sequence, VOCABULARY, END, limit=200, read=decide.block_of), MockEngine(saying(lambda _: said)))
     assert (decision.text, decision.stop) == (text, stop)
     assert sequence.ids == [*PROMPT, *VOCABULARY.encode(text), *END]
 
 
 def test_a_block_that_is_too_long_is_cut() -> None:
-    decision, _ = drive(decide.free(prompted(), VOCABULARY, END, limit=20, block=True), MockEngine(saying(lambda _: "line\n" * 50)))
+    endless = MockEngine(saying(lambda _: "line\n" * 50))
+    decision, _ = drive(decide.free(prompted(), VOCABULARY, END, limit=20, read=decide.block_of), endless)
     assert decision == Decision("line\nline\nline\nline", 20, stop="length")
 
 

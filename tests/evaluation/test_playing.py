@@ -1,5 +1,6 @@
 """In which order episodes are played, and what they share; with the default model, tokens are counted."""
 
+import msgspec
 import pytest
 from result_samples import SETUP
 from toys import Counting
@@ -12,6 +13,7 @@ from edgexp.evaluation.results import Header, Writer, read
 from edgexp.evaluation.suite import Condition, Suite, Tasks
 from edgexp.play import fleet
 from edgexp.play.episode import play
+from edgexp.play.rollout import run
 from edgexp.play.scripted import Scripted
 from edgexp.trajectory import Task
 
@@ -126,3 +128,73 @@ def test_a_bank_that_changed_under_way_ends_the_evaluation(tmp_path):
     with Writer(tmp_path, Header("toy", {}, {})) as writer, pytest.raises(EdgexpError, match="the bank was changed"):
         play_all(jobs(tasks=1), Toys(spoilt=["two, valid"]), writer, kept.append)
     assert "two" in {row.condition for row in kept} and "two, valid" not in {row.condition for row in kept}
+
+
+class Far:
+    """Players elsewhere: what a near one plays, in another order; some of it cannot be played."""
+
+    places = 2
+
+    def __init__(self, fails=(), stop_after=None):
+        self.fails, self.stop_after, self.turns = fails, stop_after, []
+
+    def setup(self, job):
+        return toy_setup(job)
+
+    def play(self, turns):
+        self.turns = [list(turn) for turn in turns]
+        for number, job in enumerate(job for turn in reversed(turns) for job in turn):
+            if number == self.stop_after:
+                raise KeyboardInterrupt
+            lost = EdgexpError("it was lost") if job.task.id in self.fails else None
+            yield job, lost or run(play(Counting(3), job.task, Scripted(["add one"] * 3)))
+
+
+class Near:
+    """The same, here."""
+
+    places, engines = 2, ()
+
+    def setup(self, job):
+        return toy_setup(job)
+
+    def check(self, job):
+        pass
+
+    def episode(self, place, job):
+        return play(Counting(3), job.task, Scripted(["add one"] * 3))
+
+
+def toy_setup(job):
+    return msgspec.structs.replace(SETUP, condition=job.condition.name, environment="counting")
+
+
+def kept_rows(folder, players, todo):
+    with Writer(folder, Header("toy", {}, {})) as writer:
+        failures = play_all(todo, players, writer)
+    rows = read(folder).rows
+    return {row.key: untimed(row) for row in rows}, failures, rows
+
+
+def untimed(row):
+    actions = tuple(msgspec.structs.replace(action, seconds=0.0) for action in row.actions)
+    return msgspec.structs.replace(row, actions=actions, seconds=None, finished="")
+
+
+def test_what_is_played_elsewhere_has_the_same_rows(tmp_path):
+    todo, far = jobs(CONDITIONS[:3], 4), Far()
+    near, none, _ = kept_rows(tmp_path / "near", Near(), todo)
+    assert kept_rows(tmp_path / "far", far, todo)[:2] == (near, none) and len(near) == 12
+    assert far.turns == in_turns(todo)
+
+
+def test_what_cannot_be_played_elsewhere_is_missing_and_the_rest_is_kept(tmp_path):
+    rows, failures, _ = kept_rows(tmp_path, Far(fails=["counting/train/1"]), jobs(CONDITIONS[:3], 4))
+    assert [(failure.job.task.id, failure.reason) for failure in failures] == [("counting/train/1", "it was lost")] * 3
+    assert len(rows) == 9 and {task for _, task in rows} == {f"counting/train/{n}" for n in (0, 2, 3)}
+
+
+def test_what_was_played_elsewhere_before_ctrl_c_is_kept(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        kept_rows(tmp_path, Far(stop_after=5), jobs(CONDITIONS[:3], 4))
+    assert len(read(tmp_path).rows) == 5

@@ -22,7 +22,7 @@ def test_every_suite_that_comes_with_edgexp_reads_and_shows(name):
 
 
 def test_the_suites_are_all_there_and_are_no_recipes():
-    assert suite.files().keys() == {"household", "alfworld", "scienceworld", "treatments", "worlds", "smoke"}
+    assert suite.files().keys() == {"household", "alfworld", "scienceworld", "treatments", "worlds", "home", "smoke"}
     assert not any(name.startswith("eval-") for name in recipe.files())
 
 
@@ -57,7 +57,7 @@ def test_what_is_wrong_is_named_with_file_and_key(text, said):
 
 
 def test_unknown_suites_and_changes(tmp_path):
-    with pytest.raises(UsageError, match=r"no suite is called 'nope'.*there are: alfworld, household"):
+    with pytest.raises(UsageError, match=r"no suite is called 'nope'.*there are: alfworld, home, household"):
         suite.load("nope")
     (tmp_path / "eval-mine.toml").write_text(PLAIN)
     name, made = suite.load(str(tmp_path / "eval-mine.toml"), ["tasks.number=7", "conditions.k=3", "context=1024"])

@@ -108,6 +108,14 @@ def ids(path: Path) -> set[str]:
         return {t.id for t in bank.each()}
 
 
+def test_rounds_are_played_by_the_sessions_that_are_given(tmp_path: Path, given: Path, sessions: Sessions) -> None:
+    """And not by those of this process."""
+    made, own = work(tmp_path / "a", given), Sessions()
+    made.sessions = own
+    made.play(tmp_path / "a" / "1", 1, "m")
+    assert len(own.played) == 12 and not sessions.played
+
+
 def test_a_round_keeps_wins_takeovers_and_hindsight_and_the_bank_begins_with_the_demonstrations(
     tmp_path: Path, given: Path, sessions: Sessions
 ) -> None:

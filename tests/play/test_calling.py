@@ -22,6 +22,7 @@ from edgexp.play.episode import play
 from edgexp.play.rollout import run
 from edgexp.play.scripted import ExpertPolicy
 from edgexp.play.session import Settings, with_actions
+from edgexp.play.takeover import Patience, TakeoverPolicy
 from edgexp.retrieval import Retrieval, VectorRetriever
 from edgexp.trajectory import Trajectory, decode, encode
 
@@ -183,3 +184,25 @@ def test_the_same_call_is_not_made_again_where_the_same_is_to_be_seen() -> None:
     assert circling == ['switch(lamp="porch", on=true)'] * 4
     assert going_on[:2] == ['switch(lamp="porch", on=true)'] * 2, "the second time something else is to be seen"
     assert len({*going_on}) == 3
+
+
+@pytest.mark.parametrize("said", [
+    '<tool_call>\n{"name": "switch", "arguments": {"lamp": "big lamp", "on": true}}\n</tool_call>\nDone!',
+    "switch(lamp='big lamp', on=True)\nThat is it.", '{"name": "switch", "parameters": {"lamp": "big lamp", "on": true}} and so on',
+])  # fmt: skip
+def test_a_call_in_the_models_own_form_is_kept_in_ours(said: str) -> None:
+    world = at_home()
+    policy = make_policy(world, actions="free", action_tokens=120)
+    trajectory = run(play(world, world.tasks("train")[0], policy), MockEngine(saying(lambda _: said))).trajectory
+    assert trajectory.success and trajectory.steps[0].action == 'switch(lamp="big lamp", on=true)'
+    assert policy._sequence.ids == renderer_of(world).trajectory(trajectory).ids
+
+
+def test_a_teacher_takes_over_from_who_calls_wrongly() -> None:
+    """What is no valid call counts as invalid, though nothing lists the valid ones."""
+    world = at_home()
+    learner = make_policy(world, actions="free", action_tokens=120)
+    policy = TakeoverPolicy(world, learner, Patience(invalid=2), None)
+    trajectory = run(play(world, world.tasks("train")[0], policy), MockEngine(saying(lambda _: "turn on the lamp"))).trajectory
+    assert [step.action for step in trajectory.steps] == ["turn on the lamp"] * 2 + ['switch(lamp="big lamp", on=true)']
+    assert trajectory.success and [step.mistake for step in trajectory.steps] == [True, True, False]

@@ -69,8 +69,8 @@ AREAS = ("Garden", "Garage", "Kitchen", "Bedroom", "Living Room")
 _name, _area, _percent = {"enum": list(NAMES)}, {"enum": list(AREAS)}, {"type": "integer", "minimum": 0, "maximum": 100}
 
 
-def tool(name: str, needed: Sequence[str] = (), /, **fields: Any) -> Tool:
-    return Tool(name, "", {"type": "object", "properties": fields, "required": list(needed), "additionalProperties": False})
+def tool(called: str, needed: Sequence[str] = (), /, **fields: Any) -> Tool:
+    return Tool(called, "", {"type": "object", "properties": fields, "required": list(needed), "additionalProperties": False})
 
 
 HOUSE = [

@@ -20,14 +20,12 @@ from edgexp.environments.base import Expert, Outcome, Start
 from edgexp.environments.boundary import LONGEST_ACTION, MOST_ACTIONS
 from edgexp.environments.bridges.gym_texts import read_actions, read_observation
 from edgexp.environments.registry import load
-from edgexp.environments.splits import Made, check_split
+from edgexp.environments.splits import SEEDS, SeededTasks
 from edgexp.errors import EdgexpError, UsageError
 from edgexp.trajectory import Task
 
 Value = TypeVar("Value")
 
-SEEDS = {"train": (0, 100_000), "dev": (1_000_000, 10_000), "test": (2_000_000, 10_000)}
-"""Split → the first seed and the number of seeds."""
 MAX_STEPS = 100
 """Actions of an episode where the environment names no limit."""
 _SUCCESS = ("won", "is_success", "success")
@@ -52,7 +50,7 @@ class GymEnvironment:
         env = self._open()
         self.version = _words(env, "version") or _version_of(self._make)
         self.max_steps = _steps_of(env)
-        self._seeded = _takes_seed(env.reset) or callable(getattr(env, "seed", None))
+        self._seeds = SeededTasks(self.name, _takes_seed(env.reset) or callable(getattr(env, "seed", None)))
         self._space = self._asked("action_space", lambda: read_actions(env, self._who))
         self._look()
         if self._space.names or "admissible_commands" in self._info:
@@ -63,18 +61,15 @@ class GymEnvironment:
 
     def splits(self) -> Sequence[str]:
         """`train`, `dev` and `test`, which have no seed in common; only `train`, with one task, where it takes no seed."""
-        return tuple(SEEDS) if self._seeded else ("train",)
+        return self._seeds.splits()
 
     def tasks(self, split: str) -> Sequence[Task]:
         """A task for each seed. Raises UsageError for an unknown split."""
-        check_split(self.name, split, self.splits())
-        first, count = SEEDS[split]
-        return Made(count if self._seeded else 1, lambda n: Task(f"{self.name}/{split}/{first + n}", self.name, split, self.name))
+        return self._seeds.tasks(split)
 
     def task(self, task_id: str) -> Task:
         """The task of that id. Raises UsageError where there is none."""
-        split, seed = self._seed_of(task_id)
-        return self.tasks(split)[seed - SEEDS[split][0]]
+        return self._seeds.task(task_id)
 
     def instructions(self) -> str:
         """What the environment says (`instructions`), or else which actions there are, as far as they are known."""
@@ -86,8 +81,7 @@ class GymEnvironment:
 
     def reset(self, task: Task) -> Start:
         """Begin the episode of a seed. Raises EdgexpError, UsageError."""
-        _, seed = self._seed_of(task.id)
-        return self._begin(seed)
+        return self._begin(self._seeds.seed(task.id))
 
     def step(self, action: str) -> Outcome:
         """Take an action. One that the action space does not have changes nothing. Raises EdgexpError where the environment fails."""
@@ -228,15 +222,6 @@ class GymEnvironment:
             raise EdgexpError("no episode is under way: reset the environment with a task first")
         if self._over:
             raise EdgexpError("the episode is over: reset the environment before the next action")
-
-    def _seed_of(self, task_id: str) -> tuple[str, int]:
-        found = re.fullmatch(rf"{re.escape(self.name)}/([a-z]+)/(0|[1-9][0-9]{{0,7}})", task_id)
-        if found and found[1] in self.splits():
-            first, count = SEEDS[found[1]]
-            if 0 <= int(found[2]) - first < (count if self._seeded else 1):
-                return found[1], int(found[2])
-        known = ", ".join(f"{self.name}/{split}/{SEEDS[split][0]}" for split in self.splits())
-        raise UsageError(f"{self.name} has no task {plain.shown(task_id)}; it has {known} and so on")
 
 
 class Walkthrough:

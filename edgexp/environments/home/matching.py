@@ -102,7 +102,7 @@ def _nearest(house: House, found: list[Entity]) -> list[Entity]:
     on_floor = [entity for entity in found if entity.area in beside]
     if len(on_floor) == 1:
         return on_floor
-    at_hand = [entity for entity in on_floor or found if entity.area == here.id]
+    at_hand = [entity for entity in found if entity.area == here.id]
     return at_hand if len(at_hand) == 1 else found
 
 

@@ -119,6 +119,21 @@ def test_what_home_assistant_takes_is_taken(arguments: dict[str, Any]) -> None:
     assert not carry_out(house, "HassTurnOn", arguments).problem and house.values["light.x"]["on"]
 
 
+@pytest.mark.parametrize(("house", "names"), [
+    (one("media_player", "playing", "PAUSE TURN_OFF"), {"HassTurnOff", "HassMediaPause", "HassMediaUnpause"}),
+    (one("media_player", "off", "PAUSE NEXT_TRACK"), {"HassMediaUnpause"}),
+    (one("cover", "open", "OPEN CLOSE"), {"HassTurnOn", "HassTurnOff"}),
+    (one("cover", "open", "CLOSE SET_POSITION"), {"HassTurnOff", "HassSetPosition"}),
+    (one("vacuum", "docked", "START"), {"HassVacuumStart"}),
+    (one("climate", "heat"), set()),
+    (one("sensor", "3"), set()),
+    (one("todo", None), {"HassListAddItem"}),
+    (one("todo", None, todo_items=["figs"]), {"HassListAddItem", "HassListCompleteItem"}),
+])  # fmt: skip
+def test_nothing_is_offered_that_would_fail(house: House, names: set[str]) -> None:
+    assert {tool.name for tool in offered(house)} == {*names, "Done"}
+
+
 def test_what_fails_for_one_is_done_for_the_others() -> None:
     entities = (Entity("light.x", "L", "hall", values=values_of("light", "off", {})), Entity("sensor.x", "S", "hall",
                                                                                              values={"state": "3"}))
