@@ -134,7 +134,7 @@ def _remembered(session: ChatSession) -> list[str]:
 
 
 def _summary(session: ChatSession) -> dict[str, Any]:
-    goal = task_of(session.said)[0] if session.said else session.asked
+    goal, _ = task_of(session.said or session.pending)
     return {
         "id": session.id, "key": session.key, "goal": goal[:LONGEST_GOAL], "turns": session.turns, "busy": session.busy,
         "used": session.used, "success": session.success, "score": session.score, "banked": session.banked, "tokens": session.tokens,
@@ -149,6 +149,6 @@ def _whole(session: ChatSession, useful: dict[str, Any], goals: dict[str, str]) 
          "tokens": session.costs.get(one.id, one.tokens), "now": useful.get(one.id)}
         for one in (*recall.used, *recall.dropped)
     ] if recall else []  # fmt: skip
-    messages = [{"role": said.role, "text": words_of(said)} for said in session.said]
+    messages = [{"role": said.role, "text": words_of(said)} for said in (*session.said, *session.pending)]
     return {**_summary(session), "messages": messages, "progress": session.progress if session.busy else "", "remembered": remembered,
             "query": recall.query if recall else "", "model": session.model}  # fmt: skip

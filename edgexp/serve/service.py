@@ -90,8 +90,7 @@ class ChatService:
         self._under_way += 1
         self.changes += 1
         try:
-            if not session.said:
-                session.asked = await asyncio.to_thread(self._redaction.clean, task_of(asked.messages)[0])
+            session.pending = await asyncio.to_thread(self._clean_all, asked.messages[stays(session, match) :])
             await self._remember(session, match, asked)
             origin = match.origin.id if match.origin is not None else session.id
             memory = session.memory if asked.memory is not False else ()
@@ -164,8 +163,9 @@ class ChatService:
         """Take an answer in, and write it down before anybody is told that it is whole."""
         session, usage = turn.session, written.usage
         keep = stays(session, turn.match)
-        said = await asyncio.to_thread(self._clean_all, (*turn.asked.messages[keep:], written.said))
-        self.sessions.finish(session, turn.match, written.said, said)
+        answer = await asyncio.to_thread(self._clean, written.said)
+        self.sessions.finish(session, turn.match, written.said, [*session.pending, answer])
+        session.pending, session.progress = [], ""
         session.model = self.model.name
         for name in session.tokens:
             session.tokens[name] += getattr(usage, name)
