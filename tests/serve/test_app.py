@@ -10,6 +10,7 @@ import httpx
 import pytest
 from serve_toys import ScriptedModel, assistant, serving
 
+from edgexp.errors import EdgexpError
 from edgexp.serve.conversation import Call
 from edgexp.serve.guard import Rules
 from edgexp.serve.protocol import Usage, Written
@@ -392,3 +393,28 @@ def test_a_connection_that_says_no_more_is_closed(make_service, monkeypatch, sai
         model.gate = threading.Event()
         threading.Timer(1, model.gate.set).start()
         assert server.chat("slow").status_code == 200, "an answer that takes longer is waited for"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_small_pieces_are_sent_at_once(make_service, host):
+    """Each connection has TCP_NODELAY; without it every answer takes 40 ms longer."""
+    import socket
+
+    from edgexp.serve.listening import Patient, bind
+
+    try:
+        bind(host, 0).close()
+    except EdgexpError:
+        pytest.skip(f"nothing can listen at {host} here")
+    seen = []
+
+    class Watched(Patient):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            seen.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("edgexp.serve.listening.Patient", Watched)
+        with serving(make_service(k=0), Rules(host)) as server:
+            assert server.http.get("/health").status_code == 200
+    assert seen and all(seen)
