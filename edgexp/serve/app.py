@@ -47,43 +47,60 @@ def make_app(service: ChatService, rules: Rules | None = None, *, sweep_seconds:
             sweeping.cancel()
             await service.close()
 
-    async def chat(request: Request) -> Response:
-        return await _chat(service, request, send_seconds)
-
-    async def models(_: Request) -> Response:
-        about = {"id": service.model.name, "object": "model", "created": 0, "owned_by": "edgexp", "context_length": service.model.room}
-        return JSONResponse({"object": "list", "data": [about]})
-
-    async def model(request: Request) -> Response:
-        name = request.path_params["name"]
-        if name != service.model.name:
-            raise Refusal(f"there is no model {name[:100]!r}; this server has {service.model.name}", 404, "not_found_error", "model",
-                          "model_not_found")  # fmt: skip
-        return JSONResponse({"id": name, "object": "model", "created": 0, "owned_by": "edgexp", "context_length": service.model.room})
-
-    async def outcome(request: Request) -> Response:
-        told = _decode(await request.body(), Outcome)
-        session = await service.outcome(request.path_params["session"], told.success, told.score)
-        return JSONResponse({"session": session.id, "success": session.success, "score": session.score, "trajectory": session.banked})
-
-    async def health(_: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
-    routes = [Route("/health", health), Route("/", page), *page_data.routes(service)]
-    for prefix in ("/v1", ""):
-        routes += [
-            Route(f"{prefix}/chat/completions", chat, methods=["POST"]),
-            Route(f"{prefix}/models", models),
-            Route(f"{prefix}/models/{{name:path}}", model),
-            Route(f"{prefix}/sessions/{{session}}/outcome", outcome, methods=["POST"]),
-        ]
-    routes.append(Route("/s/{key}/v1/chat/completions", chat, methods=["POST"]))
-    routes.append(Route("/s/{key}/v1/models", models))
-    routes.append(Route("/s/{session}/outcome", outcome, methods=["POST"]))
+    routes = [Route("/health", _health), Route("/", page), *page_data.routes(service), *Endpoints(service, send_seconds).routes()]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={
         HTTPException: _unknown, EdgexpError: _refused, Exception: _failed,
     })  # fmt: skip
     return Guard(app, rules or Rules(), open_paths=("/", "/health"))
+
+
+class Endpoints:
+    """What clients of the protocol ask for."""
+
+    def __init__(self, service: ChatService, send_seconds: float = SEND_SECONDS):
+        self._service, self._send_seconds = service, send_seconds
+
+    def routes(self) -> list[Route]:
+        """Every address: with `/v1` and without, and under the name of a session."""
+        found = [Route("/s/{key}/v1/chat/completions", self.chat, methods=["POST"]), Route("/s/{key}/v1/models", self.models),
+                 Route("/s/{session}/outcome", self.outcome, methods=["POST"])]  # fmt: skip
+        for prefix in ("/v1", ""):
+            found += [
+                Route(f"{prefix}/chat/completions", self.chat, methods=["POST"]),
+                Route(f"{prefix}/models", self.models),
+                Route(f"{prefix}/models/{{name:path}}", self.model),
+                Route(f"{prefix}/sessions/{{session}}/outcome", self.outcome, methods=["POST"]),
+            ]
+        return found
+
+    async def chat(self, request: Request) -> Response:
+        """An answer, whole or as a stream."""
+        return await _chat(self._service, request, self._send_seconds)
+
+    async def models(self, _: Request) -> Response:
+        """The one model that there is."""
+        return JSONResponse({"object": "list", "data": [self._about()]})
+
+    async def model(self, request: Request) -> Response:
+        """The same by its name."""
+        name, there = request.path_params["name"], self._service.model.name
+        if name != there:
+            raise Refusal(f"there is no model {name[:100]!r}; this server has {there}", 404, "not_found_error", "model", "model_not_found")
+        return JSONResponse(self._about())
+
+    async def outcome(self, request: Request) -> Response:
+        """How a session ended."""
+        told = _decode(await request.body(), Outcome)
+        session = await self._service.outcome(request.path_params["session"], told.success, told.score)
+        return JSONResponse({"session": session.id, "success": session.success, "score": session.score, "trajectory": session.banked})
+
+    def _about(self) -> dict[str, Any]:
+        model = self._service.model
+        return {"id": model.name, "object": "model", "created": 0, "owned_by": "edgexp", "context_length": model.room}
+
+
+async def _health(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
 
 
 class Outcome(msgspec.Struct, forbid_unknown_fields=True):

@@ -16,7 +16,7 @@ import msgspec
 from edgexp.bank import Bank, Embedder, Entry, Filters, Usefulness
 from edgexp.bank.outcomes import judge
 from edgexp.embedding import open_encoder
-from edgexp.errors import EdgexpError
+from edgexp.errors import EdgexpError, UsageError
 from edgexp.play.episode import recall_of
 from edgexp.play.record import log_entry
 from edgexp.play.warming import forget_everywhere
@@ -123,8 +123,13 @@ class Keeper:
         return await self.on_thread(work)
 
     async def accept(self, identity: str) -> int:
-        """Release a trajectory from quarantine."""
-        return await self.on_thread(lambda bank: bank.accept([bank.find(identity)]))
+        """Release a trajectory from quarantine. Raises UsageError for one that is not there, or of which nobody said how it ended."""
+        def work(bank: Bank) -> int:
+            if not bank.get(identity).outcome_known:
+                raise UsageError("nobody has said how it ended: mark it as a success or a failure")
+            return bank.accept([identity])
+
+        return await self.on_thread(work)
 
     async def forget(self, ids: Iterable[str]) -> int:
         """Remove trajectories for good; those that are not there are passed over."""

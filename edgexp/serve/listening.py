@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from edgexp.errors import EdgexpError
+from edgexp.errors import EdgexpError, UsageError
 from edgexp.serve.guard import App
 from edgexp.terminal import clean
 
@@ -60,8 +60,11 @@ class Patient(H11Protocol):
 
 def bind(host: str, port: int) -> socket.socket:
     """A socket that listens. Raises EdgexpError with one line where that cannot be."""
+    if not host.strip():  # which would be every address that this machine has
+        raise UsageError("--host: it is empty; name an address, or leave the option out")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # Named TCP, or asyncio does not see that it is, and every answer waits 40 ms for the client's system to acknowledge its head.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))

@@ -70,8 +70,7 @@ class ServeSettings(Retrieval, frozen=True, kw_only=True):
 def open_service(settings: ServeSettings, say: Say) -> Iterator[ChatService]:
     """The service, ready for an application, which closes it when it ends. `say` is told what takes time or needs knowing."""
     with ExitStack() as stack:
-        if not _NAME.fullmatch(settings.environment):
-            raise UsageError("--environment: a name has up to 64 letters, digits, dots, dashes and underscores")
+        _check(settings)
         own = compile_patterns(settings.redact)
         redaction = Redaction(own, known=settings.redaction)
         path = settings.bank or default_path()
@@ -86,15 +85,30 @@ def open_service(settings: ServeSettings, say: Say) -> Iterator[ChatService]:
         keeper = None
         if settings.record or settings.remembers:
             keeper = Keeper(path, settings.encoder, settings.retrieval, settings.environment, secrets.token_hex(4), say)
-        undo.pop_all()
-        yield ChatService(model, keeper, journal, redaction, settings.limits, say)
+            undo.callback(keeper.close)
+        service = ChatService(model, keeper, journal, redaction, settings.limits, say)
+        try:
+            yield service
+        finally:
+            if service.closed:
+                undo.pop_all()
+
+
+def _check(settings: ServeSettings) -> None:
+    """Raise UsageError for what cannot be."""
+    if not _NAME.fullmatch(settings.environment):
+        raise UsageError("--environment: a name has up to 64 letters, digits, dots, dashes and underscores")
+    if settings.memory == "dynamic":
+        raise UsageError("--memory dynamic: a server recalls once, for the first message of a session; take --memory static")
+    if settings.layout == "apart":
+        raise UsageError("--layout apart: in a server's prompts memory stands one after the other; take --layout chained")
 
 
 def _open_model(settings: ServeSettings, say: Say) -> Answerer:
     if not settings.upstream:
         return open_local(settings, say)
-    if settings.template or settings.gpu_layers or settings.layout == "apart":
-        raise UsageError("--template, --gpu-layers and --layout apart are for a model of this process; a server has its own")
+    if settings.template or settings.gpu_layers:
+        raise UsageError("--template and --gpu-layers are for a model of this process; a server has its own")
     return open_upstream(settings.upstream, Terms(settings.api_key_env, settings.answer_seconds), settings.context, settings.limits.waiting)
 
 
@@ -107,6 +121,8 @@ def open_local(settings: ServeSettings, say: Say) -> Answerer:
         room = settings.context or min(model.trained_context, LONGEST)
         room = -(-room // _CELLS) * _CELLS
         engine = stack.enter_context(Engine(model, settings.slots * room, slots=settings.slots, own_cells=settings.slots > 1))
+        if model.layout == "apart" and settings.remembers:
+            say(f"{ready.name} was trained with memory apart; here its past episodes stand one after the other, which it knows less well")
         vocabulary = Bounded(model.vocabulary, room)
         template = learn_template(vocabulary, choose_template(settings.template, model.template, model.templates))
         close = stack.pop_all().close

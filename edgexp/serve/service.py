@@ -61,7 +61,7 @@ class Turn:
 
 
 class ChatService:
-    """Conversations with one model. `keeper` and `journal` are None where nothing is remembered or kept."""
+    """Conversations with one model. Without a `keeper` nothing is remembered, without a `journal` nothing is kept."""
 
     def __init__(self, model: Answerer, keeper: Keeper | None = None, journal: Journal | None = None,
                  redaction: Redaction | None = None, limits: Limits | None = None, tell: Callable[[str], None] = lambda _: None):
@@ -75,6 +75,7 @@ class ChatService:
         self._keeping = asyncio.Lock()
         """One session after the other goes into the bank: two at once would not know of what the other has put there."""
         self._under_way = 0
+        self.closed = False
         self.changes = 0
         """Raised with everything that a page may want to show anew."""
 
@@ -89,8 +90,7 @@ class ChatService:
         self._under_way += 1
         self.changes += 1
         try:
-            if not session.said:
-                session.asked = await asyncio.to_thread(self._redaction.clean, task_of(asked.messages)[0])
+            session.pending = await asyncio.to_thread(self._clean_all, asked.messages[stays(session, match) :])
             await self._remember(session, match, asked)
             origin = match.origin.id if match.origin is not None else session.id
             memory = session.memory if asked.memory is not False else ()
@@ -163,8 +163,9 @@ class ChatService:
         """Take an answer in, and write it down before anybody is told that it is whole."""
         session, usage = turn.session, written.usage
         keep = stays(session, turn.match)
-        said = await asyncio.to_thread(self._clean_all, (*turn.asked.messages[keep:], written.said))
-        self.sessions.finish(session, turn.match, written.said, said)
+        answer = await asyncio.to_thread(self._clean, written.said)
+        self.sessions.finish(session, turn.match, written.said, [*session.pending, answer])
+        session.pending, session.progress = [], ""
         session.model = self.model.name
         for name in session.tokens:
             session.tokens[name] += getattr(usage, name)
@@ -223,7 +224,7 @@ class ChatService:
     async def keep(self, session: ChatSession) -> None:
         """Put a session into the bank; what cannot be put there stays in the log."""
         async with self._keeping:
-            if self.keeper is None or not session.turns:
+            if self.keeper is None or self.journal is None or not session.turns:
                 return
             try:
                 await self.keeper.keep(session, self.model.provenance())
@@ -250,11 +251,17 @@ class ChatService:
         kept = found[-self.limits.sessions :]
         for session in kept:
             self.sessions.restore(session)
-        await asyncio.to_thread(self.journal.rewrite, [*lost, *kept])
+        try:
+            await asyncio.to_thread(self.journal.rewrite, [*lost, *kept])
+        except OSError as error:
+            self._tell(f"{self.journal.folder}: the log stays as long as it is ({error.strerror or error})")
         return len(kept)
 
     async def close(self) -> None:
-        """Put everything into the bank, and close all."""
+        """Put everything into the bank, and close all. Closing twice is fine."""
+        if self.closed:
+            return
+        self.closed = True
         self.limits = replace(self.limits, idle_seconds=-1.0)
         await self.sweep()
         await asyncio.to_thread(self.model.close)

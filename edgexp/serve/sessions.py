@@ -45,10 +45,10 @@ class ChatSession:
     dirty: bool = False
     """Whether the bank does not have it as it is now."""
     busy: bool = False
-    asked: str = ""
-    """The goal of a first question that is not answered yet, without secrets."""
+    pending: list[Said] = field(default_factory=list)
+    """Messages that are being answered, without secrets, and …"""
     progress: str = ""
-    """What is written of an answer under way."""
+    """… what is written of the answer."""
     turns: int = 0
     tokens: dict[str, int] = field(default_factory=lambda: {"prompt": 0, "cached": 0, "generated": 0})
     costs: dict[str, int] = field(default_factory=dict)
@@ -156,7 +156,7 @@ class Sessions:
 
     def release(self, session: ChatSession) -> None:
         """Nobody waits for the session any more. One in which nothing was ever answered is gone."""
-        session.busy, session.progress = False, ""
+        session.busy, session.pending, session.progress = False, [], ""
         if session.turns:
             self._all.move_to_end(session.id)
         else:

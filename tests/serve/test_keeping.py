@@ -273,6 +273,17 @@ def test_episodes_of_another_name_are_not_recalled(make_service):
         assert server.chat("put a book on the shelf").json()["edgexp"]["recalled"] == []
 
 
+def test_without_a_log_nothing_is_kept_and_what_is_there_is_recalled(make_service):
+    with serving(make_service()) as server:
+        past = won(server, session_of(server.chat(WORDS[0])))
+    service = make_service(limits=Limits(idle_seconds=0))
+    service.journal = None
+    with serving(service, sweep_seconds=0.01) as server:
+        told = server.chat("the red kettle").json()["edgexp"]
+        assert [one["id"] for one in told["recalled"]] == [past]
+        assert won(server, told["session"]) == "" and len(entries(server)) == 1
+
+
 def test_without_a_bank_everything_else_works(make_service):
     with serving(make_service(bank=False)) as server:
         session = session_of(server.chat("a"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bank_samples import trajectory
 from piped_browser import Page, browser
 from serve_toys import Running, ScriptedModel, assistant, serving
 
@@ -91,19 +92,22 @@ def test_an_outcome_by_a_click_and_forgetting_by_two(server, page):
 
 
 def test_the_bank_is_searched_and_what_waits_is_accepted(server, page):
-    for goal in ("the red kettle sings", "a blue whale dives"):
-        server.chat(goal)
-    for session in server.service.sessions:
-        asyncio.run(server.service.keeper.keep(session, server.service.model.provenance()))
+    server.chat("the red kettle sings")
+    [session] = server.service.sessions
+    asyncio.run(server.service.keeper.keep(session, server.service.model.provenance()))
     open_page(page, server, "#bank")
-    page.until("document.querySelectorAll('#found .memory').length == 2")
-    assert text(page, "#found").count("in quarantine") == 2 and "no outcome" in text(page, "#found")
+    page.until("document.querySelectorAll('#found .memory').length == 1")
+    assert "in quarantine" in text(page, "#found") and "no outcome" in text(page, "#found") and "Accept" not in text(page, "#found")
+    refused = server.http.post(f"/api/memories/{session.banked}/accept", headers={"X-Edgexp-Page": "1"})
+    assert refused.status_code == 400 and "nobody has said" in refused.json()["error"]["message"]
+    server.service.keeper.at_once(lambda bank: bank.add([trajectory(1, "chat", False)], "quarantined"))
+    open_page(page, server, "#bank")
     click(page, "#found button", "Accept")
     page.until("document.querySelector('#found').innerText.includes('accepted')")
     click(page, "#found button", "Mark success")
     page.until("document.querySelector('#found').innerText.includes('succeeded')")
     page.run("document.querySelector('#query').focus()")
-    page.press(*"whale")
+    page.press(*"kettle")
     page.until("document.querySelectorAll('#found .memory').length >= 1 && document.querySelector('#found').innerText.includes('likeness')")
     click(page, "#found button", "Show")
     page.until("document.querySelector('.steps pre')")

@@ -199,6 +199,18 @@ def test_after_kill_9_every_finished_turn_is_in_the_log(own_home, policy_path, e
         assert code == 143 and "stopped; sessions are kept" in said and "Traceback" not in said
 
 
+@pytest.mark.parametrize("arguments", [
+    ("--memory", "dynamic"), ("--layout", "apart"), ("--environment", "a/b"), ("--redact", "("), ("--upstream", "nonsense"),
+    ("--upstream", "http://127.0.0.1:9/v1#m", "--answer-seconds", "1"), ("--upstream", "http://127.0.0.1:9/v1", "--template", "chatml"),
+    ("--host", "no.such.host.example"), ("--host", ""), ("--host", "999.1.1.1"), ("--model", "nothing"),
+], ids=" ".join)  # fmt: skip
+def test_what_cannot_be_is_one_line(own_home, tmp_path, arguments):
+    command = [sys.executable, "-m", "edgexp", "serve", "--port", "0", "--bank", str(tmp_path / "bank"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode in (1, 2) and done.stdout == ""
+    assert done.stderr.startswith("edgexp: ") and done.stderr.count("\n") == 1, done.stderr
+
+
 def test_two_servers_do_not_share_a_bank(own_home, policy_path, encoder_folder, tmp_path):
     with program(own_home, "--bank", str(tmp_path / "bank")):
         command = [sys.executable, "-m", "edgexp", "serve", "--port", "0", "--bank", str(tmp_path / "bank")]

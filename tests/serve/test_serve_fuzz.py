@@ -125,3 +125,22 @@ def test_connections_that_are_cut_or_speak_no_http_harm_nobody(make_service, bug
                         connection.settimeout(0.02)
                         connection.recv(100)
         assert server.chat("mine", assistant("1: mine"), "on").json()["edgexp"]["session"] == session
+
+
+def test_what_the_page_asks_for_can_be_anything(make_service, bugs):
+    rng = random.Random(20)
+    names = ["t0", "s0", "%00", "%ff%fe", "..%2f..", "a" * 500, "%F0%9F%98%80", "'; DROP TABLE trajectory; --", "*", "state"]
+    with serving(make_service(k=0)) as server:
+        session = server.chat("mine").json()["edgexp"]["session"]
+        server.http.post(f"/v1/sessions/{session}/outcome", json={"success": True})
+        names += [session[:-1], session.upper()]
+        for _, data in zip(range(150 * ROUNDS), bodies(rng), strict=False):
+            name, words = rng.choice(names), rng.choice([*names, "a b", "\ud7ff", "%"])
+            path = rng.choice([f"/api/sessions/{name}", f"/api/sessions/{name}/outcome", f"/api/sessions/{name}/forget",
+                               f"/api/search?q={words}",
+                               f"/api/memories/{name}", f"/api/memories/{name}/accept", f"/api/memories/{name}/outcome",
+                               f"/api/memories/{name}/forget", f"/v1/models/{name}", f"/s/{name}/v1/chat/completions"])  # fmt: skip
+            told = server.http.request(rng.choice(["GET", "POST"]), path, content=data, headers={"X-Edgexp-Page": "1"})
+            assert told.status_code < 500, (path, data[:300], told.text)
+        assert server.chat("mine", assistant("1: mine"), "on").json()["edgexp"]["session"] == session
+        assert server.service.keeper.at_once(lambda bank: bank.count(status=None)) == 1

@@ -216,3 +216,20 @@ def test_whatever_pieces_say_there_is_an_answer(pieces):
     written = reading.written()
     assert written.text == told and all(isinstance(call, Call) and call.name for call in written.calls)
     assert 0 <= written.usage.cached <= written.usage.prompt and written.finish in ("stop", "length", "tool_calls")
+
+
+def test_edgexp_itself_is_a_client_and_a_server_behind_another(make_service, tmp_path):
+    """`edgexp run --model http://…` asks as this client does, and one `edgexp serve` may stand before another."""
+    from edgexp.play.acting import Acting
+    from edgexp.play.remote import open_chat_model
+
+    with serving(make_service(folder=tmp_path / "below")) as below:
+        with open_chat_model(f"{below.url}/v1", Terms(), choose=True) as model:
+            assert model.name == "scripted" and model.method is None and model.room == 4096
+            assert model.ask([{"role": "user", "content": "go"}], Acting()).text == "1: go"
+        with serving(make_service(open_upstream(f"{below.url}/v1", Terms()), folder=tmp_path / "above")) as above:
+            first = above.chat("hello").json()
+            assert first["choices"][0]["message"]["content"] == "1: hello" and first["usage"]["prompt_tokens"] == 1
+            second = above.chat("hello", assistant("1: hello"), "more", stream=True).text
+            assert '"content":" more"' in second
+            assert len(above.service.sessions) == 1 and max(one.turns for one in below.service.sessions) == 2
