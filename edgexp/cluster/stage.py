@@ -207,8 +207,9 @@ class _Stage(threading.Thread):
                 self._told.put(_opened(player, self._opening, notes))
                 while (turn := self._waiting.get()) is not None:
                     turns = _Turns(turn, self._waiting, lambda turn: lambda place: self._play(player, turn, place))
-                    for _ in run_many(turns, player.places, player.engines):
-                        pass  # each episode told of itself
+                    for finished in run_many(turns, player.places, player.engines):
+                        if finished.error is not None:  # each episode told of itself, so this is of none
+                            raise finished.error
                     if turns.ended:
                         return
         except BaseException as error:

@@ -174,7 +174,7 @@ def test_a_model_is_brought_once_a_machine(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "here" / "m.gguf").write_bytes(bytes(2500))
     parcel = parcels.pack("model", tmp_path / "here", ["m.gguf"])
     weights = wire.Weights("m", "m", "policy", parcel.files[0].sha256, 0, "", "m.gguf", parcel)
-    there, lock = dict[str, set[str]](), threading.Lock()
+    there, lock, both = dict[str, set[str]](), threading.Lock(), threading.Event()
 
     class Far(Worker):
         """Sees only what was brought to its machine."""
@@ -191,7 +191,13 @@ def test_a_model_is_brought_once_a_machine(tmp_path: Path, monkeypatch: pytest.M
                 with lock:
                     assert digest not in there.setdefault(self.machine, set()), "a second time"
                     there[self.machine].add(digest)
+                    if len(there) == 2:
+                        both.set()
             return answer
+
+        def exchange(self, turns: bytes) -> bytes:  # type: ignore[override]
+            both.wait(60)  # or the first machine has played all before the second is there
+            return super().exchange(turns)
 
     class Link(ThreadLink):
         def start(self, machine: str, gpu: bool) -> Handle:
