@@ -12,7 +12,7 @@ MOST = 1_000_000
 
 
 @click.command()
-@click.option("--model", default=None, help="A name from `edgexp models ls`, or the path of a GGUF.  [default: edgexp's own]")
+@click.option("--model", default=None, help="A name from `edgexp models ls`, or the path of a GGUF.  [default: smollm2-135m-exprag]")
 @click.option("--upstream", default="", metavar="URL", help="Answer by another server: http://localhost:8080/v1#name.")
 @server_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen. Anywhere but on this machine a token is needed.")

@@ -16,7 +16,7 @@ from edgexp.engine.engine import Engine
 from edgexp.engine.model import Model
 from edgexp.errors import UsageError
 from edgexp.files import hold_folder, shown
-from edgexp.models import DEFAULT_EMBEDDER, DEFAULT_POLICY, resolve
+from edgexp.models import DEFAULT_EMBEDDER, resolve
 from edgexp.models.model_files import digest_of
 from edgexp.play.chat_client import Terms
 from edgexp.play.fleet import LONGEST
@@ -34,6 +34,8 @@ from edgexp.serve.upstream import open_upstream
 
 Say = Callable[[str], None]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+CHAINED_POLICY = "smollm2-135m-exprag"
+"""The model where nobody names one: its past episodes stand one after the other, as they do in a server's prompts."""
 _CELLS = 256
 """llama.cpp hands cells out in multiples of this."""
 
@@ -41,7 +43,7 @@ _CELLS = 256
 class ServeSettings(Retrieval, frozen=True, kw_only=True):
     """What is served, and how. The defaults are those of `edgexp serve`."""
 
-    model: str = DEFAULT_POLICY
+    model: str = CHAINED_POLICY
     upstream: str = ""
     """The address of another server that has the model."""
     api_key_env: str = ""

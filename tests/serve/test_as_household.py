@@ -11,11 +11,10 @@ from serve_toys import Running, serving
 from edgexp.bank import Bank, Filters
 from edgexp.embedding import Encoder
 from edgexp.environments.registry import make
-from edgexp.models import DEFAULT_POLICY
 from edgexp.play.collecting import expert_episodes
 from edgexp.play.fleet import Environments
 from edgexp.play.session import Settings, open_session
-from edgexp.serve.opening import ServeSettings, open_service
+from edgexp.serve.opening import CHAINED_POLICY, ServeSettings, open_service
 from edgexp.trajectory import Task
 
 pytestmark = pytest.mark.slow
@@ -36,7 +35,7 @@ def bank(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(bank: Path, policy_path: Path, encoder_folder: Path) -> Iterator[Running]:
     """The real model and the bank behind a server."""
-    settings = ServeSettings(model=DEFAULT_POLICY, bank=bank, environment="household", context=CONTEXT, slots=2)
+    settings = ServeSettings(model=CHAINED_POLICY, bank=bank, environment="household", context=CONTEXT, slots=2)
     with open_service(settings, print) as service, serving(service) as running:
         yield running
 
@@ -62,7 +61,7 @@ def client_plays(server: Running, task: Task) -> tuple[list[str], list[str]]:
 
 def test_it_does_what_a_run_in_free_mode_does(server, bank):
     tasks = make("household").tasks("dev")[:2]
-    settings = Settings(model=DEFAULT_POLICY, bank=bank, context=CONTEXT, actions="free")
+    settings = Settings(model=CHAINED_POLICY, bank=bank, context=CONTEXT, actions="free")
     with open_session(settings, in_use=True) as session:
         played = [one.played for one in session.play(tasks, steps=STEPS)]
     for task, run in zip(tasks, played, strict=True):
