@@ -95,14 +95,14 @@ class Halls:
     """A link to workers that wait; see `edgexp.cluster.crew.Link`."""
 
     def __init__(self, link: RayLink, ray: Any, count: int, seconds: float, sample: bytes):
-        self._link, self._ray, self._next = link, ray, 0
+        self._link, self._ray, self._next, self._count = link, ray, 0, count
         each = -(-count // HALLS)
         hall = ray.remote(Hall)
         hall = hall.options(num_cpus=0, max_concurrency=each + 1)
         self._halls = [hall.remote(each, seconds, sample, WORLD.version) for _ in range(min(HALLS, count))]
 
     def machines(self) -> list[str]:
-        return ["here"]
+        return [f"machine {number}" for number in range(self._count)]
 
     def start(self, machine: str, gpu: bool) -> tuple[int, int]:
         self._next += 1
@@ -208,7 +208,7 @@ def scale(link: RayLink, ray: Any, workers: int, seconds: float, episodes: int) 
     try:
         with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder, Writer(Path(folder), Header("s", {}, {})) as writer:
             key = writer.know(setup)
-            for number, over in enumerate(Crew(halls, workers).play(opening, turns)):
+            for number, over in enumerate(Crew(halls).play(opening, turns)):
                 assert over.played is not None
                 if number == episodes // 5:  # all have begun
                     begin, done = (perf_counter(), process_time()), number
@@ -241,8 +241,8 @@ def main(episodes: int, rounds: int, steps: int, parallel: int, workers: str, se
         for count in map(int, workers.split(",")):
             for each in (seconds, 0.0):
                 wanted = min(rows, max(40, round(6 * count * PLACES / each))) if each else rows
-                say(f"{count} workers, {wanted} episodes")
                 rate, cpu = scale(link, ray, count, each, wanted)
+                say(f"{count} workers, {wanted} episodes of {each:g} s: {rate:.0f} rows/s, {cpu:.2f} ms of processor time a row")
                 table.add_row(str(count), f"{each:g} s", f"{count * PLACES / each:.0f}" if each else "", f"{rate:.0f}", f"{cpu:.2f}")
         Console(width=140).print(table)
 
