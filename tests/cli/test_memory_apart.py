@@ -15,7 +15,7 @@ def filled(edgexp, own_home, tmp_path_factory):
     bank = tmp_path_factory.mktemp("apart") / "bank"
     done = edgexp("collect", "household", "-n", "12", "--bank", str(bank))
     assert done.returncode == 0, done.stderr
-    assert edgexp("bank", "vault", "--clear").returncode == 0
+    assert edgexp("bank", "vault", "--clear", "--yes").returncode == 0
     return "--bank", str(bank)
 
 
