@@ -34,7 +34,7 @@ from edgexp.trajectory import Task, Trajectory
 
 TASK = Task("bare/train/7", "bare", "train", "carry", "easy")
 OPTIONAL = ("admissible", "expert", "remote", "restarts", "family", "lesson", "aspects", "saw", "advise", "misled", "achieved",
-            "tools", "most_calls", "action_tokens", "action_form")
+            "tools", "most_calls", "action_tokens", "action_form", "refusals", "reads_calls")
 
 
 class Bare:

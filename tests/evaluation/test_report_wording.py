@@ -161,7 +161,7 @@ def line_of(*setups) -> Line:
     ("setup", "text"),
     [
         (a_setup("a"), "toy, no memory, valid actions"),
-        (a_setup("a", actions="free", repeats=1), "toy, no memory"),
+        (a_setup("a", actions="free", repeats=1), "toy, no memory, no circles"),
         (a_memory("a", 2, actions="scored", repeats=1), "toy, K=2 static, own past, valid actions scored, no circles"),
         (a_memory("a", 2, "mismatched", actions="free"), "toy, K=2 static, memory from other tasks"),
         (a_memory("a", 2, "empty", actions="free"), "toy, K=2 static, empty bank"),
