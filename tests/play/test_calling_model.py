@@ -60,7 +60,10 @@ def test_a_call_always_validates_and_is_spelt_as_the_tokenizer_spells_it(
 
     decision, ids = decide(renderer, offered, think, most=most, choose=sampler(temperature, salt), seen=seen, limit=60)
     assert write_calls(read_calls(decision.text, offered, most)) == decision.text
-    assert ids == renderer.action(decision.text) and model.vocabulary.decode(ids[: len(renderer.answer(decision.text))]) == decision.text
+    assert ids == renderer.action(decision.text)
+    own = model.vocabulary.encode(decision.text)
+    if model.vocabulary.decode(own) == decision.text:  # SmolLM2's vocabulary lacks some bytes of characters that nobody writes
+        assert model.vocabulary.decode(ids[: len(renderer.answer(decision.text))]) == decision.text
 
 
 NAMES = ("Garden Light", "Garden Light 2", "Garage Door", "Kitchen Ceiling Lamp", "Bedroom Fan", "Living Room Light", "Porch Light",
