@@ -160,19 +160,26 @@ class _Writing:
     def __init__(self, sequence: TokenSequence, tokenizer: Tokenizer, limit: int, read: "Reading", remember: bool):
         self._sequence, self._tokenizer, self._limit, self._read = sequence, tokenizer, limit, read
         self.start, self.generated = len(sequence.ids), 0
-        self._others: list[tuple[float, list[int]]] | None = [] if remember else None
+        self._passed: list[tuple[int, Logits]] | None = [] if remember else None
+        """Each token of the text gone on with last, and the scores it was chosen by. They are looked at only where the text was futile:
+        the softmax of a whole vocabulary is no work for every token."""
+        self._from: tuple[float, list[int]] = 0.0, []
+        """What that text went on from: the logarithm of its probability, and the ids."""
+        self._others: list[tuple[float, list[int]]] = []
         """A heap of beginnings: minus the logarithm of the probability, and the ids."""
 
     def go_on(self, beginning: list[int], choose: Chooser, log: float = 0.0) -> Generator[Request, Any, tuple[str, str]]:
         """Write on after a beginning, the logarithm of whose probability is `log`. Returns the action, and why it ended."""
         sequence, tokenizer, stop = self._sequence, self._tokenizer, "length"
+        self._from, self._passed = (log, beginning), None if self._passed is None else []
         sequence.replace(beginning, self.start)
         while len(sequence.ids) - self.start < self._limit:
             yield sequence
             assert sequence.logits is not None
             token = choose(sequence.logits)
             self.generated += 1
-            log = self._pass(sequence.logits, token, log)
+            if self._passed is not None:
+                self._passed.append((token, sequence.logits))
             if tokenizer.is_end(token):
                 stop = "end"
                 break
@@ -184,24 +191,24 @@ class _Writing:
 
     def next(self, futile: Callable[[str], bool]) -> tuple[float, list[int]] | None:
         """The likeliest beginning that was not gone on with and is not futile as it stands; None where none is left."""
+        self._look_back()
         while self._others:
             cost, ids = heapq.heappop(self._others)
             if not futile(self._tokenizer.decode(ids).strip()):
                 return -cost, ids
         return None
 
-    def _pass(self, logits: Logits, token: int, log: float) -> float:
-        """Remember what else could have followed. Returns the logarithm of the probability of the beginning with `token`."""
-        if self._others is None:
-            return log
-        logs = logits.astype(np.float64) - float(logits.max())
-        logs -= np.log(np.exp(logs).sum())
-        before = self._sequence.ids[self.start :]
-        most = min(_ALTERNATIVES, len(logs))
-        for other in np.argpartition(logs, -most)[-most:].tolist():
-            if other != token and not self._tokenizer.is_end(other):
-                heapq.heappush(self._others, (-(log + float(logs[other])), [*before, other]))
-        return log + float(logs[token])
+    def _look_back(self) -> None:
+        """Take up what else could have followed on the way of the last text."""
+        log, before = self._from
+        for token, logits in self._passed or ():
+            logs = logits.astype(np.float64) - float(logits.max())
+            logs -= np.log(np.exp(logs).sum())
+            most = min(_ALTERNATIVES, len(logs))
+            for other in np.argpartition(logs, -most)[-most:].tolist():
+                if other != token and not self._tokenizer.is_end(other):
+                    heapq.heappush(self._others, (-(log + float(logs[other])), [*before, other]))
+            log, before = log + float(logs[token]), [*before, token]
 
 
 def think(sequence: TokenSequence, tokenizer: Tokenizer, opened: Sequence[int], closed: Sequence[int], mark: str, choose: Chooser = greedy,

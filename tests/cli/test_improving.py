@@ -42,6 +42,7 @@ def improved(folder: Path, bank: Path, home: Path, kills: tuple[tuple[str, float
                 if json.loads(line).get("stage") == stage:
                     time.sleep(seconds)
                     os.killpg(process.pid, signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL, f"it was over before it could be killed in {stage}"
     while True:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1200, check=False)
         if "a training whose command was killed stops after its step" not in done.stderr:

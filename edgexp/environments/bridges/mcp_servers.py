@@ -1,7 +1,7 @@
 """Tools of other people's servers as an environment: `mcp:FILE` reads an `mcpServers` file, and the tasks in TOML beside it.
 
 An action is a call of a tool. It goes to the server, and its result is the observation. Success is what the task's check says, which is
-asked after every action. The servers are started anew for each episode, on a copy of the tasks' folder, which everybody sees as `/work`.
+asked after every action. The servers are started anew for each episode, on a copy of the tasks' folder, which everybody sees as `/desk`.
 A server that fails ends the episode with one line. Tools do what they do anywhere: only the folder is a copy. Knows no server by name.
 """
 
@@ -24,7 +24,6 @@ from edgexp.environments import plain
 from edgexp.environments.base import Expert, Outcome, Start
 from edgexp.environments.bridges.mcp_client import Entry, McpServer
 from edgexp.environments.bridges.mcp_tasks import (
-    PLACE,
     McpTask,
     file_holds,
     holds,
@@ -34,7 +33,7 @@ from edgexp.environments.bridges.mcp_tasks import (
     renamed,
     replaced,
 )
-from edgexp.environments.bridges.sandbox import remove
+from edgexp.environments.bridges.sandbox import PLACE, remove
 from edgexp.environments.calls import Call, Tool, describe_tools, parse_call, read_calls
 from edgexp.environments.splits import check_split
 from edgexp.errors import EdgexpError, UsageError

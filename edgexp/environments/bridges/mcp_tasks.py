@@ -18,8 +18,6 @@ from edgexp.environments.bridges.mcp_client import Entry
 from edgexp.environments.calls import BadCall, Call, parse_call
 from edgexp.errors import EdgexpError, UsageError
 
-PLACE = "/work"
-"""What the folder of the tasks is called, in tasks and for whoever acts."""
 LARGEST_FILE = 1_000_000
 """Bytes of a file that a check looks at."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

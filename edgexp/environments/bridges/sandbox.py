@@ -22,7 +22,7 @@ from edgexp.environments import plain
 from edgexp.environments.bridges.program import end, launch
 from edgexp.errors import UsageError
 
-PLACE = "/work"
+PLACE = "/desk"
 """What a command sees as its folder."""
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache", "/nix/store")
 _LIMITED = 'ulimit -c 0; ulimit -t "$1"; ulimit -f "$2"; ulimit -v "$3" 2>/dev/null; exec /bin/sh -c "$4" 2>&1 </dev/null'

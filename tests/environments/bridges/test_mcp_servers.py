@@ -33,25 +33,25 @@ split = "train"
 instruction = "Copy the text of a.txt into b.txt."
 max_steps = 4
 look = 'list()'
-solution = ['read_note(path="/work/a.txt")', 'write_note(path="/work/b.txt", text="hello")']
+solution = ['read_note(path="/desk/a.txt")', 'write_note(path="/desk/b.txt", text="hello")']
 check = { file = "b.txt", says = "hello" }
 
 [[task]]
 name = "read"
 instruction = "Read c.txt."
 files = { "c.txt" = "see", "in/d.txt" = "d" }
-check = { called = 'read_note(path="/work/c.txt")' }
+check = { called = 'read_note(path="/desk/c.txt")' }
 
 [[task]]
 name = "told"
 instruction = "Let a.txt say bye."
-setup = ['write_note(path="/work/e.txt", text="e")']
-check = { call = 'read_note(path="/work/a.txt")', contains = ["bye"] }
+setup = ['write_note(path="/desk/e.txt", text="e")']
+check = { call = 'read_note(path="/desk/a.txt")', contains = ["bye"] }
 
 [[task]]
 name = "gone"
 instruction = "x"
-check = { call = 'read_note(path="/work/a.txt")', gone = true }
+check = { call = 'read_note(path="/desk/a.txt")', gone = true }
 """
 
 Write = Callable[..., Path]
@@ -104,14 +104,14 @@ def test_the_solution_is_played_and_the_folder_stays_as_it_is(opened, tmp_path):
     environment = opened()
     for _ in range(2):
         start = begin(environment, "copy", "train")
-        assert (start.goal, start.observation) == ("Copy the text of a.txt into b.txt.", "/work/a.txt")
+        assert (start.goal, start.observation) == ("Copy the text of a.txt into b.txt.", "/desk/a.txt")
         assert environment.max_steps == 4 and has_expert(environment)
         player = expert_of(environment)
         player.begin(start.goal, start.observation)
         first = environment.step(player.act(""))
         assert (first.observation, first.done) == ("hello", False)
         last = environment.step(player.act(""))
-        assert (last.observation, last.done, last.success, last.score) == ("written to /work/b.txt", True, True, 1.0)
+        assert (last.observation, last.done, last.success, last.score) == ("written to /desk/b.txt", True, True, 1.0)
         assert player.act("") is None
         with pytest.raises(EdgexpError, match="the episode is over"):
             environment.step("list()")
@@ -121,8 +121,8 @@ def test_the_solution_is_played_and_the_folder_stays_as_it_is(opened, tmp_path):
 @pytest.mark.parametrize(
     ("name", "wrong", "right"),
     [
-        ("read", ['read_note(path="/work/x")', 'read_note(path="/work/a.txt")'], 'read_note(path="/work/c.txt")'),
-        ("told", ['read_note(path="/work/e.txt")'], 'write_note(path="/work/a.txt", text="bye!")'),
+        ("read", ['read_note(path="/desk/x")', 'read_note(path="/desk/a.txt")'], 'read_note(path="/desk/c.txt")'),
+        ("told", ['read_note(path="/desk/e.txt")'], 'write_note(path="/desk/a.txt", text="bye!")'),
     ],
 )
 def test_the_check_is_asked_after_every_action(opened, name, wrong, right):
@@ -135,10 +135,10 @@ def test_the_check_is_asked_after_every_action(opened, name, wrong, right):
 def test_what_fails_is_an_observation(opened):
     environment = opened()
     begin(environment, "read")
-    assert environment.step('read_note(path="/etc/passwd")').observation == "error: /etc/passwd is not in /work"
-    assert environment.step('read_note(path="/work/x")').observation == "error: no note at /work/x"
-    assert environment.step('odd(x="/work/y")').observation == '{"x": "/work/y"}'
-    assert environment.step("list()").observation == "/work/a.txt\n/work/c.txt\n/work/in"
+    assert environment.step('read_note(path="/etc/passwd")').observation == "error: /etc/passwd is not in /desk"
+    assert environment.step('read_note(path="/desk/x")').observation == "error: no note at /desk/x"
+    assert environment.step('odd(x="/desk/y")').observation == '{"x": "/desk/y"}'
+    assert environment.step("list()").observation == "/desk/a.txt\n/desk/c.txt\n/desk/in"
     assert "secret" in [tool.name for tool in tools_of(environment)()]
     assert environment.step("secret()").observation == "[image]\nfile:///x"
 
@@ -156,11 +156,11 @@ def test_what_is_no_call_reaches_no_server(opened, action, monkeypatch):
 def test_odd_texts_go_there_and_back(opened):
     environment = opened()
     begin(environment, "read")
-    for text in ('"', "a\nb", "é☃", "\\n", "/work", "x" * 3_000, "\x7f", "{}"):
-        environment.step(write_call(Call("write_note", {"path": "/work/t", "text": text})))
-        assert environment.step('read_note(path="/work/t")').observation == text
-    environment.step(write_call(Call("write_note", {"path": "/work/t", "text": "x" * 10_000})))
-    assert environment.step('read_note(path="/work/t")').observation == "x" * 4_000 + "\n(and 6,000 characters more)"
+    for text in ('"', "a\nb", "é☃", "\\n", "/desk", "x" * 3_000, "\x7f", "{}"):
+        environment.step(write_call(Call("write_note", {"path": "/desk/t", "text": text})))
+        assert environment.step('read_note(path="/desk/t")').observation == text
+    environment.step(write_call(Call("write_note", {"path": "/desk/t", "text": "x" * 10_000})))
+    assert environment.step('read_note(path="/desk/t")').observation == "x" * 4_000 + "\n(and 6,000 characters more)"
 
 
 def test_nothing_is_left(opened):
@@ -377,8 +377,8 @@ def test_two_servers_and_names_that_both_have(write, tmp_path):
     names = [tool.name for tool in tools_of(environment)()]
     assert names[0] == "one.write_note" and "two.list" in names and len(names) == 8
     begin(environment, "copy", "train")
-    environment.step('two.write_note(path="/work/b.txt", text="hell")')
-    assert environment.step('one.write_note(path="/work/b.txt", text="o", mode="add")').success
+    environment.step('two.write_note(path="/desk/b.txt", text="hell")')
+    assert environment.step('one.write_note(path="/desk/b.txt", text="o", mode="add")').success
     environment.close()
 
 
@@ -388,7 +388,7 @@ def test_where_a_server_starts(write, tmp_path):
     tasks = TASKS.replace('folder = "notes"', 'folder = "notes"\nonly = ["list"]')
     for args, cwd in ((["toy.py", "notes"], ""), (["../toy.py", "."], "notes"), ([str(tmp_path / "toy.py"), str(tmp_path / "notes")], "/")):
         environment = make(f"mcp:{write(tasks, args=args, cwd=cwd)}")
-        assert begin(environment, "copy", "train").observation == "/work/a.txt", args
+        assert begin(environment, "copy", "train").observation == "/desk/a.txt", args
         assert [tool.name for tool in tools_of(environment)()] == ["list"]
         environment.close()
 
@@ -439,7 +439,7 @@ def test_a_wrong_file_of_servers_is_one_line(write, servers, says):
         ('folder = "notes"', 'folder = "nowhere"', "there is no folder"),
         ("called =", 'says = "x", called =', "alone"),
         ("called =", "file = 'a', called =", "one of call"),
-        ("'read_note(path=\"/work/c.txt\")'", "'read'", "is no call"),
+        ("'read_note(path=\"/desk/c.txt\")'", "'read'", "is no call"),
         ("look = 'list()'", "look = 'l'", "no call"),
         (', contains = ["bye"]', "", "call needs"),
         ("gone = true", 'gone = true, says = "x"', "gone needs"),
@@ -469,7 +469,7 @@ def test_what_is_not_there_is_said(write, tmp_path):
 
 
 def test_a_task_that_is_done_or_cannot_be_set_up_is_refused(opened):
-    environment = opened(TASKS.replace('says = "hello"', "gone = true").replace('"/work/e.txt"', '"/elsewhere"'))
+    environment = opened(TASKS.replace('says = "hello"', "gone = true").replace('"/desk/e.txt"', '"/elsewhere"'))
     with pytest.raises(EdgexpError, match="its check holds before"):
         begin(environment, "copy", "train")
     with pytest.raises(EdgexpError, match=r"its setup .* failed"):
@@ -532,7 +532,7 @@ def test_a_real_server_works_on_the_copy(tmp_path):
     begin(environment, "x")
     for tool in tools_of(environment)():
         assert read_calls(write_call(Call(tool.name, example(tool.parameters)), tool), [tool])
-    assert "/work" in environment.step('git_status(repo_path="/work")').observation
+    assert "/desk" in environment.step('git_status(repo_path="/desk")').observation
     environment.close()
 
 
@@ -543,14 +543,14 @@ def test_a_real_server_for_files_writes_into_the_copy(tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "fs.json").write_text(json.dumps({"mcpServers": {"fs": {"command": "mcp-server-filesystem", "args": ["docs"]}}}))
     (tmp_path / "fs.toml").write_text(
-        'folder = "docs"\n[[task]]\nname = "x"\ninstruction = "x"\nlook = \'list_directory(path="/work")\'\nfiles = { "a.txt" = "hi" }\n'
+        'folder = "docs"\n[[task]]\nname = "x"\ninstruction = "x"\nlook = \'list_directory(path="/desk")\'\nfiles = { "a.txt" = "hi" }\n'
         'check = { file = "b.txt", says = "hi" }\n'
     )
     environment = make(f"mcp:{tmp_path / 'fs.json'}")
     assert begin(environment, "x").observation == "[FILE] a.txt"
-    assert environment.step('read_text_file(path="/work/a.txt")').observation == "hi"
+    assert environment.step('read_text_file(path="/desk/a.txt")').observation == "hi"
     assert environment.step('read_text_file(path="/etc/passwd")').observation.lower().startswith("error")
-    assert environment.step('move_file(source="/work/a.txt", destination="/work/b.txt")').success
+    assert environment.step('move_file(source="/desk/a.txt", destination="/desk/b.txt")').success
     assert list((tmp_path / "docs").iterdir()) == []
     environment.close()
 

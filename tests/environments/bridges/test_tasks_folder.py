@@ -73,7 +73,7 @@ def test_a_folder_is_an_environment(folder: Path, monkeypatch: pytest.MonkeyPatc
         "my-tasks/test/touch"]
     start = world.reset(world.task("my-tasks/test/touch"))
     assert (start.goal, start.observation) == ("make x", "You see the files:\na b.txt")
-    assert world.step("cat 'a b.txt'; pwd") == Outcome("one\n/work")
+    assert world.step("cat 'a b.txt'; pwd") == Outcome("one\n/desk")
     assert world.step("false") == Outcome("(exit status 1)") and world.step("echo oh >&2; exit 3") == Outcome("oh\n(exit status 3)")
     assert world.step("rm *; touch x") == Outcome("(no output)", 1.0, True, True, 1.0)
     assert (folder / "touch" / "a b.txt").read_text() == "one\n", "commands work on a copy"
@@ -190,7 +190,7 @@ def test_memory_has_a_limit(place: Path) -> None:
 def test_commands_see_none_of_our_variables(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "tulip")
     ran = run_command("env; echo $HOME", place, Limits(), None)
-    assert "tulip" not in ran.output and ran.output.endswith("/work\n")
+    assert "tulip" not in ran.output and ran.output.endswith("/desk\n")
 
 
 # Under bubblewrap
