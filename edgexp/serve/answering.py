@@ -1,8 +1,9 @@
 """What the server wants of a model, here or behind another server: a question leads to pieces of text, and then to a finished answer."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from edgexp.serve.conversation import Said
 from edgexp.serve.protocol import Refusal, Sampling, Tool, Written
@@ -60,3 +61,14 @@ class Answerer(Protocol):
 
     def close(self) -> None:
         """Free everything; who waits for an answer is told that there will be none."""
+
+
+async def until_written(told: "asyncio.Queue[Any]") -> AsyncGenerator[str | Written, None]:
+    """What a thread tells of an answer, up to the whole of it. Raises what the thread tells as an error."""
+    while True:
+        event = await told.get()
+        if isinstance(event, BaseException):
+            raise event
+        yield event
+        if isinstance(event, Written):
+            return

@@ -20,7 +20,7 @@ from edgexp.prompt.messages import Message, remembering
 from edgexp.prompt.render import Renderer, Vocabulary
 from edgexp.prompt.template import Template
 from edgexp.serve import tool_calls
-from edgexp.serve.answering import Question, TooLong
+from edgexp.serve.answering import Question, TooLong, until_written
 from edgexp.serve.conversation import Said, system_text, turns_of
 from edgexp.serve.generation import Generation
 from edgexp.serve.protocol import Tool, Written
@@ -89,13 +89,8 @@ class LocalModel:
         job = await asyncio.to_thread(self._job, question, tell)
         self._new.put(job)
         try:
-            while True:
-                event = await told.get()
-                if isinstance(event, BaseException):
-                    raise event
+            async for event in until_written(told):
                 yield event
-                if isinstance(event, Written):
-                    return
         finally:
             job.cancelled.set()
 

@@ -17,7 +17,7 @@ from edgexp.play.chat_client import Address, ServerFailed, Terms, parse_address,
 from edgexp.play.chat_stream import StreamingClient
 from edgexp.play.remote import LONGEST, count_tokens
 from edgexp.prompt.messages import memory_text, remembering
-from edgexp.serve.answering import Question, TooLong
+from edgexp.serve.answering import Question, TooLong, until_written
 from edgexp.serve.conversation import Call, Said, system_text
 from edgexp.serve.protocol import Refusal, Tool, Usage, Written
 from edgexp.trajectory import Provenance, Trajectory
@@ -53,13 +53,8 @@ class UpstreamModel:
 
         self._threads.submit(work)
         try:
-            while True:
-                event = await told.get()
-                if isinstance(event, BaseException):
-                    raise event
+            async for event in until_written(told):
                 yield event
-                if isinstance(event, Written):
-                    return
         finally:
             gone.set()
 

@@ -5,25 +5,24 @@ A home has nine slots: four types of easy requests, two of hard ones, and three 
 slot; scenes 18 to 26 are what is asked later, one of each.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import islice
 
 import msgspec
 
-from edgexp.environments.base import Expert, Outcome, Start
-from edgexp.environments.calls import Tool
+from edgexp.environments.base import Start
 from edgexp.environments.home import telling
 from edgexp.environments.home.habits import Habit, ask, habits
 from edgexp.environments.home.hard_requests import HARD
 from edgexp.environments.home.homes import Dwelling, chance, dwelling
 from edgexp.environments.home.inventory import House
-from edgexp.environments.home.knowing import KnowingExpert, Wanted, led_to
+from edgexp.environments.home.knowing import AskedHome, led_to
 from edgexp.environments.home.replies import Answering
 from edgexp.environments.home.requests import EASY, Maker, Request, Scene
 from edgexp.environments.home.states import SWITCHED
 from edgexp.environments.splits import Housed, Houses
-from edgexp.errors import EdgexpError, UsageError
+from edgexp.errors import UsageError
 from edgexp.trajectory import Task
 
 INSTRUCTIONS = """\
@@ -117,7 +116,7 @@ def asked(number: int, scene: int) -> Asked:
     return Asked(begun.dwelling, begun.house, request)
 
 
-class Home(Housed):
+class Home(AskedHome, Housed):
     """Requests to the assistant of a home. Needs no files, holds nothing open."""
 
     name = "home"
@@ -126,10 +125,6 @@ class Home(Housed):
     reads_calls = True
     """Home Assistant takes more than the schemas say."""
     houses = SPLITS
-
-    def __init__(self) -> None:
-        self._answering: Answering | None = None
-        self._wanted: Wanted | None = None
 
     def type_of(self, house: int, scene: int) -> str:
         """The type of the request."""
@@ -146,22 +141,6 @@ class Home(Housed):
         self._wanted = wanted = led_to(found.house, found.request.calls)
         self._answering = Answering(found.house, found.request.goal, lambda house, _: not wanted.amiss(house))
         return Start(found.request.goal, telling.describe(found.house, found.dwelling.name))
-
-    def tools(self) -> Sequence[Tool]:
-        """What may be called now; nothing when no episode is under way."""
-        return self._answering.tools() if self._answering else []
-
-    def step(self, action: str) -> Outcome:
-        """Take a call, several, or any text: see `replies.py`. Raises EdgexpError before a reset or after the end."""
-        return self._running().act(action)
-
-    def close(self) -> None:
-        """Drop the episode under way."""
-        self._answering = self._wanted = None
-
-    def expert(self) -> Expert:
-        """A player that knows what is wanted, and mends what others did."""
-        return KnowingExpert(self._looking)
 
     def group_of(self, house: int, scene: int) -> str:
         """`easy`, `hard`, or `own-past`."""
@@ -187,13 +166,3 @@ class Home(Housed):
         except UsageError:
             return None
         return slots(house)[scene % SLOTS].habit
-
-    def _running(self) -> Answering:
-        if self._answering is None:
-            raise EdgexpError("no episode is under way: reset the environment with a task first")
-        return self._answering
-
-    def _looking(self) -> tuple[House, Wanted, Sequence[Tool]]:
-        answering = self._running()
-        assert self._wanted is not None
-        return answering.house, self._wanted, answering.tools()

@@ -8,11 +8,14 @@ from typing import Any
 
 import msgspec
 
+from edgexp.environments.base import Expert, Outcome
 from edgexp.environments.calls import Call, Tool, write_call
 from edgexp.environments.home import assist
 from edgexp.environments.home.inventory import Entity, House, Values
 from edgexp.environments.home.offered import FINISH
+from edgexp.environments.home.replies import Answering
 from edgexp.environments.home.states import report
+from edgexp.errors import EdgexpError
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -156,3 +159,37 @@ def _ways_of_player(now: Values, wanted: Values) -> Iterator[tuple[str, dict[str
     yield "HassSetVolume", {"volume_level": round(100 * wanted["volume"])}
     yield "HassMediaPlayerMute" if wanted["muted"] else "HassMediaPlayerUnmute", {}
     yield "HassMediaNext" if now["track"] < wanted["track"] else "HassMediaPrevious", {}
+
+
+class AskedHome:
+    """The half of an environment in which a home is asked for something. A subclass makes an `Answering` and a `Wanted`, in `reset`."""
+
+    def __init__(self) -> None:
+        self._answering: Answering | None = None
+        self._wanted: Wanted | None = None
+
+    def tools(self) -> Sequence[Tool]:
+        """What may be called now; nothing when no episode is under way."""
+        return self._answering.tools() if self._answering else []
+
+    def step(self, action: str) -> Outcome:
+        """Take a call, several, or any text: see `replies.py`. Raises EdgexpError before a reset or after the end."""
+        return self._running().act(action)
+
+    def close(self) -> None:
+        """Drop the episode under way."""
+        self._answering = self._wanted = None
+
+    def expert(self) -> Expert:
+        """A player that knows what is to be so afterwards, and what is to be answered; it mends what others did."""
+        return KnowingExpert(self._looking)
+
+    def _running(self) -> Answering:
+        if self._answering is None:
+            raise EdgexpError("no episode is under way: reset the environment with a task first")
+        return self._answering
+
+    def _looking(self) -> tuple[House, Wanted, Sequence[Tool]]:
+        answering = self._running()
+        assert self._wanted is not None
+        return answering.house, self._wanted, answering.tools()

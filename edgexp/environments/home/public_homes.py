@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from edgexp.environments import plain
-from edgexp.environments.base import Expert, Outcome, Start, family_of_id
-from edgexp.environments.calls import Call, Tool
+from edgexp.environments.base import Start, family_of_id
+from edgexp.environments.calls import Call
 from edgexp.environments.home import sentences, states, telling
 from edgexp.environments.home.generated_homes import INSTRUCTIONS, SPLITS, Home
 from edgexp.environments.home.inventory import House, Values
-from edgexp.environments.home.knowing import KnowingExpert, Wanted
+from edgexp.environments.home.knowing import AskedHome, Wanted
 from edgexp.environments.home.offered import ANSWER, FINISH
 from edgexp.environments.home.replies import Answering, phrases
 from edgexp.environments.home.sentences import Sentence
@@ -28,13 +28,14 @@ ANSWERS = "\nAnswer(text): as Done, with the answer to what was asked"
 _ITEM = re.compile(r"(?:add|put)\s+(.+?)\s+(?:to|on)\s+", re.IGNORECASE)
 
 
-class PublicHomes:
+class PublicHomes(AskedHome):
     """The sentences of one or more data sets. Needs their files, holds nothing open."""
 
     name, version, max_steps, reads_calls = Home.name, Home.version, Home.max_steps, Home.reads_calls
 
     def __init__(self, path: str) -> None:
         """Read everything in a folder. Raises UsageError where it is not there, EdgexpError where no home is in it."""
+        super().__init__()
         root = Path(path).expanduser()
         if not path or not root.is_dir():
             raise UsageError(f"home:{path}: there is no such folder; the folder of a data set is wanted, such as home:datasets/assist-mini")
@@ -43,8 +44,6 @@ class PublicHomes:
         for split, folder in _data_sets(root).items():
             self._add(split, folder)
         self._answers = any(isinstance(test, Sentence) and test.response for test in self._tests.values())
-        self._answering: Answering | None = None
-        self._wanted: Wanted | None = None
 
     def _add(self, split: str, folder: Path) -> None:
         tests, problems = sentences.read_folder(folder)
@@ -106,31 +105,6 @@ class PublicHomes:
         self._answering = Answering(house, test.text, is_won, answers=self._answers)
         return Start(test.text, telling.describe(house, test.id.partition("/")[0], sensors=self._answers))
 
-    def tools(self) -> Sequence[Tool]:
-        """What may be called now; nothing when no episode is under way."""
-        return self._answering.tools() if self._answering else []
-
-    def step(self, action: str) -> Outcome:
-        """Take a call, several, or any text: see `replies.py`. Raises EdgexpError before a reset or after the end."""
-        return self._running().act(action)
-
-    def close(self) -> None:
-        """Drop the episode under way."""
-        self._answering = None
-
-    def expert(self) -> Expert:
-        """A player that knows what is to be so afterwards, and what is to be answered."""
-        return KnowingExpert(self._looking)
-
-    def _running(self) -> Answering:
-        if self._answering is None:
-            raise EdgexpError("no episode is under way: reset the environment with a task first")
-        return self._answering
-
-    def _looking(self) -> tuple[House, Wanted, Sequence[Tool]]:
-        answering = self._running()
-        assert self._wanted is not None
-        return answering.house, self._wanted, answering.tools()
 
 
 def _data_sets(root: Path) -> dict[str, Path]:
